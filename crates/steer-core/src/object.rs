@@ -1,0 +1,224 @@
+//! Everything that a plan can ask for, as typed data.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Destination, Protocol};
+use crate::method::Method;
+use crate::ruleset::Ruleset;
+use crate::symbol::{Bindings, CgroupRef, ListenerId, PortRef, Unbound};
+
+/// A thing that has to exist for traffic to be steered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Object {
+    /// A port on which the engine takes connections.
+    Listener(Listener),
+    /// A control group.
+    Cgroup(CgroupRef),
+    /// Rules of nf_tables.
+    Nft(Ruleset),
+    /// Rules of iptables.
+    Iptables(Ruleset, IptablesVariant),
+    /// A setting of the command that is started.
+    Child(ChildSetting),
+}
+
+/// Who makes an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Domain {
+    /// The engine's process: listening sockets.
+    Listener,
+    /// The cgroup driver.
+    Cgroup,
+    /// The nf_tables driver.
+    Nft,
+    /// The iptables driver.
+    Iptables,
+    /// Whoever starts the command.
+    Child,
+}
+
+/// Which kernel tables an iptables program writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IptablesVariant {
+    /// iptables over nf_tables.
+    Nft,
+    /// The x_tables of old.
+    Legacy,
+}
+
+/// A port on which the engine takes connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Its name in the plan.
+    pub id: ListenerId,
+    /// The method that tells where its connections wanted to go.
+    pub method: Method,
+    /// The transport.
+    pub protocol: Protocol,
+    /// The addresses to listen on, all with one port.
+    pub addresses: Vec<IpAddr>,
+    /// The port; `None` lets the kernel choose.
+    pub port: Option<u16>,
+    /// A fixed destination of everything that connects here.
+    pub to: Option<Destination>,
+}
+
+impl Listener {
+    /// The socket addresses, with the given port.
+    pub fn sockets(&self, port: u16) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.addresses
+            .iter()
+            .map(move |ip| SocketAddr::new(*ip, port))
+    }
+}
+
+/// A setting of the command that is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ChildSetting {
+    /// An environment variable; each `{listener}` in the value stands for that listener's port.
+    Env {
+        /// The variable's name.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// The cgroup that the command starts in.
+    Cgroup(CgroupRef),
+}
+
+impl Object {
+    /// Who makes it.
+    #[must_use]
+    pub const fn domain(&self) -> Domain {
+        match self {
+            Self::Listener(_) => Domain::Listener,
+            Self::Cgroup(_) => Domain::Cgroup,
+            Self::Nft(_) => Domain::Nft,
+            Self::Iptables(..) => Domain::Iptables,
+            Self::Child(_) => Domain::Child,
+        }
+    }
+
+    /// The object with every symbol replaced by its value.
+    pub fn resolve(&self, bindings: &Bindings) -> Result<Self, Unbound> {
+        Ok(match self {
+            Self::Listener(listener) => {
+                let port = bindings.port(&PortRef::Listener(listener.id.clone()))?;
+                Self::Listener(Listener {
+                    port: port.number(),
+                    ..listener.clone()
+                })
+            }
+            Self::Cgroup(cgroup) => Self::Cgroup(bindings.cgroup(cgroup)?),
+            Self::Nft(rules) => Self::Nft(rules.resolve(bindings)?),
+            Self::Iptables(rules, variant) => Self::Iptables(rules.resolve(bindings)?, *variant),
+            Self::Child(ChildSetting::Env { name, value }) => Self::Child(ChildSetting::Env {
+                name: name.clone(),
+                value: bindings.text(value)?,
+            }),
+            Self::Child(ChildSetting::Cgroup(cgroup)) => {
+                Self::Child(ChildSetting::Cgroup(bindings.cgroup(cgroup)?))
+            }
+        })
+    }
+
+    /// The object while it lets flows that it took go on and takes no further one.
+    #[must_use]
+    pub fn retired(&self) -> Self {
+        match self {
+            Self::Nft(rules) => Self::Nft(rules.retired()),
+            Self::Iptables(rules, variant) => Self::Iptables(rules.retired(), *variant),
+            Self::Listener(_) | Self::Cgroup(_) | Self::Child(_) => self.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Listener => "listener",
+            Self::Cgroup => "cgroup",
+            Self::Nft => "nft",
+            Self::Iptables => "iptables",
+            Self::Child => "child",
+        })
+    }
+}
+
+impl fmt::Display for IptablesVariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nft => "iptables-nft",
+            Self::Legacy => "iptables-legacy",
+        })
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listener(listener) => listener.fmt(f),
+            Self::Cgroup(cgroup) => write!(f, "cgroup {cgroup}"),
+            Self::Nft(rules) => write!(f, "nft table {}\n{}", table_name(rules), indent(rules)),
+            Self::Iptables(rules, variant) => {
+                write!(f, "{variant} chains, {} part", rules.role)?;
+                for family in &rules.families {
+                    write!(f, ", {family}")?;
+                }
+                write!(f, "\n{}", indent(rules))
+            }
+            Self::Child(ChildSetting::Env { name, value }) => write!(f, "variable {name}={value}"),
+            Self::Child(ChildSetting::Cgroup(cgroup)) => {
+                write!(f, "the command starts in cgroup {cgroup}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "listener {} {}", self.id, self.protocol)?;
+        for ip in &self.addresses {
+            match (self.port, ip) {
+                (Some(port), ip) => write!(f, " {}", SocketAddr::new(*ip, port))?,
+                (None, IpAddr::V4(ip)) => write!(f, " {ip}:{{{}}}", self.id)?,
+                (None, IpAddr::V6(ip)) => write!(f, " [{ip}]:{{{}}}", self.id)?,
+            }
+        }
+        write!(f, " for {}", self.method)?;
+        if let Some(to) = &self.to {
+            write!(f, ", to {to}")?;
+        }
+        Ok(())
+    }
+}
+
+fn table_name(rules: &Ruleset) -> &'static str {
+    match rules.role {
+        crate::ruleset::Role::Steer => "inet steer_{instance}, gone with its owner",
+        crate::ruleset::Role::Guard => "inet steer_{instance}_guard",
+    }
+}
+
+fn indent(rules: &Ruleset) -> String {
+    let text = rules.to_string();
+    let mut out = String::with_capacity(text.len());
+    for (i, line) in text.lines().enumerate() {
+        if i > 0 {
+            out.push('\n');
+        }
+        out.push_str("  ");
+        out.push_str(line);
+    }
+    out
+}

@@ -1,0 +1,145 @@
+//! What would be done to the host, before anything is done.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::method::Method;
+use crate::object::{Domain, Object};
+use crate::symbol::{Bindings, CgroupRef, Unbound};
+
+/// Typed objects in the order in which they are made.
+///
+/// Equal inputs give equal plans. Plans concatenate ([`Plan::join`]), so that methods compose
+/// without knowing each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The method that made it.
+    pub method: Method,
+    /// What has to exist.
+    pub objects: Vec<Planned>,
+    /// What the reader should know: the strictest that was chosen where nothing was written, and
+    /// what is not covered.
+    pub notes: Vec<String>,
+}
+
+/// An object with its place and its life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The network namespace that it lives in.
+    pub netns: Netns,
+    /// What becomes of it when steering ends.
+    pub life: Life,
+    /// The object.
+    pub object: Object,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Netns {
+    /// The one that steer was started in.
+    Here,
+    /// One that has a path, `/run/netns/name` or `/proc/PID/ns/net`.
+    Path(String),
+}
+
+/// What becomes of an object when steering ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Life {
+    /// Carries others; made first, removed last, left while a guard needs it.
+    Support,
+    /// Refuses what is not steered; outlives a crash.
+    Guard,
+    /// Steers; made last, removed first, never outlives the engine.
+    Steer,
+}
+
+impl Plan {
+    /// An empty plan.
+    #[must_use]
+    pub const fn new(method: Method) -> Self {
+        Self {
+            method,
+            objects: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds an object in the namespace that steer was started in.
+    pub fn push(&mut self, life: Life, object: Object) {
+        self.objects.push(Planned {
+            netns: Netns::Here,
+            life,
+            object,
+        });
+    }
+
+    /// Adds what the reader should know.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// This plan followed by another.
+    #[must_use]
+    pub fn join(mut self, other: Self) -> Self {
+        let Self {
+            method: _,
+            objects,
+            notes,
+        } = other;
+        self.objects.extend(objects);
+        self.notes.extend(notes);
+        self
+    }
+
+    /// Whether the plan needs a cgroup for the command.
+    #[must_use]
+    pub fn wants_command_cgroup(&self) -> bool {
+        self.objects
+            .iter()
+            .any(|p| p.object == Object::Cgroup(CgroupRef::Command))
+    }
+
+    /// What the host's drivers make, symbols replaced, in the order of lives: support, guard,
+    /// steer. Listeners and child settings are not the host's.
+    pub fn host_objects(&self, bindings: &Bindings) -> Result<Vec<Planned>, Unbound> {
+        let mut objects = self
+            .objects
+            .iter()
+            .filter(|p| !matches!(p.object.domain(), Domain::Listener | Domain::Child))
+            .map(|p| {
+                Ok(Planned {
+                    object: p.object.resolve(bindings)?,
+                    ..p.clone()
+                })
+            })
+            .collect::<Result<Vec<_>, Unbound>>()?;
+        objects.sort_by_key(|p| p.life);
+        Ok(objects)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "method {}", self.method)?;
+        for planned in &self.objects {
+            writeln!(f, "{planned}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Netns::Path(path) = &self.netns {
+            write!(f, "[{path}] ")?;
+        }
+        self.object.fmt(f)
+    }
+}

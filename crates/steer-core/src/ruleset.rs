@@ -1,0 +1,320 @@
+//! The vocabulary of packet filtering: typed chains and rules, which the nft driver and the
+//! iptables driver both render.
+//!
+//! A rule is written once, as data, and added, compared, printed and removed as that. There is no
+//! negation: what is to be left out stands earlier, with [`Verdict::Return`]. Alternatives within
+//! a test are a list; several tests in a rule must all hold.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Cidr, Family, IdRange, PortRange, Protocol};
+use crate::mark::Mark;
+use crate::symbol::{Bindings, CgroupRef, PortRef, Unbound};
+
+/// Chains that belong together and are swapped in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruleset {
+    /// What the rules are for; part of the table's name.
+    pub role: Role,
+    /// The families that the rules are for.
+    pub families: Vec<Family>,
+    /// The chains; a chain stands before those that jump to it.
+    pub chains: Vec<Chain>,
+}
+
+/// What a ruleset is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Brings traffic to the engine; must not outlive it.
+    Steer,
+    /// Refuses what is not steered; outlives a crash under `on_failure: closed`.
+    Guard,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Steer => "steer",
+            Self::Guard => "guard",
+        })
+    }
+}
+
+/// A list of rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// The name, 1 to 8 of `a-z`, unique over all rulesets of a plan.
+    pub name: String,
+    /// Where packets enter the chain; none for a chain that is only jumped to.
+    pub base: Option<Base>,
+    /// The rules, first one first.
+    pub rules: Vec<Rule>,
+}
+
+/// The place where the kernel hands packets to a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Base {
+    /// What the chain may do.
+    pub kind: ChainKind,
+    /// Where on the packet's way it stands.
+    pub hook: Hook,
+    /// Its place among chains of the same hook; lower runs first. iptables has fixed priorities
+    /// and puts the chain first in its table instead.
+    pub priority: i32,
+}
+
+/// What a chain may do; the iptables table of the same purpose in brackets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChainKind {
+    /// Accept and refuse (`filter`).
+    Filter,
+    /// Rewrite addresses of new connections (`nat`).
+    Nat,
+    /// Change marks and route again (`mangle`).
+    Route,
+}
+
+/// A place on a packet's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    /// Arrived, not yet routed.
+    Prerouting,
+    /// For this host.
+    Input,
+    /// Passing through.
+    Forward,
+    /// Made by this host.
+    Output,
+}
+
+/// One rule: if all tests hold, the verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The tests; none means every packet.
+    pub tests: Vec<Test>,
+    /// What happens to a packet that passes them.
+    pub verdict: Verdict,
+    /// Why the rule exists, for whoever reads the plan.
+    pub why: String,
+}
+
+/// A question to a packet; a list holds when one of its entries does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Test {
+    /// The IP version.
+    Family(Family),
+    /// The transport protocol.
+    Protocol(Protocol),
+    /// A TCP segment that opens a connection (SYN of SYN, ACK, FIN, RST).
+    Opening,
+    /// The destination lies in one of the networks, all of one family.
+    To(Vec<Cidr>),
+    /// The destination port lies in one of the ranges (needs [`Test::Protocol`] before it).
+    ToPort(Vec<PortRange>),
+    /// The destination port is one of ours (needs [`Test::Protocol`] before it).
+    ToListener(PortRef),
+    /// The sending socket belongs to the cgroup or one below it.
+    Cgroup(CgroupRef),
+    /// The sending socket's user id.
+    Uid(Vec<IdRange>),
+    /// The sending socket's group id.
+    Gid(Vec<IdRange>),
+    /// The packet's mark.
+    Marked(Mark),
+    /// The connection's destination was rewritten (conntrack status DNAT).
+    Rewritten,
+}
+
+/// What happens to a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Leave this chain; the packet goes on where it was called from.
+    Return,
+    /// Go through another chain of this ruleset.
+    Jump(String),
+    /// Rewrite the destination to this host and the port.
+    Redirect(PortRef),
+    /// Answer with a TCP reset.
+    Reset,
+    /// Answer with ICMP "administratively prohibited".
+    Prohibit,
+}
+
+impl Ruleset {
+    /// The same hooks with nothing in them: flows that are already rewritten go on, no further
+    /// flow is taken.
+    #[must_use]
+    pub fn retired(&self) -> Self {
+        Self {
+            chains: self
+                .chains
+                .iter()
+                .filter(|chain| chain.base.is_some())
+                .map(|chain| Chain {
+                    rules: match chain.base {
+                        Some(Base {
+                            kind: ChainKind::Nat,
+                            ..
+                        }) => Vec::new(),
+                        _ => chain.rules.clone(),
+                    },
+                    ..chain.clone()
+                })
+                .collect(),
+            ..self.clone()
+        }
+    }
+
+    /// The ruleset with every symbol replaced by its value.
+    pub fn resolve(&self, bindings: &Bindings) -> Result<Self, Unbound> {
+        let mut resolved = self.clone();
+        for rule in resolved.chains.iter_mut().flat_map(|c| &mut c.rules) {
+            for test in &mut rule.tests {
+                match test {
+                    Test::ToListener(port) => *port = bindings.port(port)?,
+                    Test::Cgroup(cgroup) => *cgroup = bindings.cgroup(cgroup)?,
+                    Test::Family(_)
+                    | Test::Protocol(_)
+                    | Test::Opening
+                    | Test::To(_)
+                    | Test::ToPort(_)
+                    | Test::Uid(_)
+                    | Test::Gid(_)
+                    | Test::Marked(_)
+                    | Test::Rewritten => {}
+                }
+            }
+            match &mut rule.verdict {
+                Verdict::Redirect(port) => *port = bindings.port(port)?,
+                Verdict::Return | Verdict::Jump(_) | Verdict::Reset | Verdict::Prohibit => {}
+            }
+        }
+        Ok(resolved)
+    }
+}
+
+impl Rule {
+    /// A rule with its reason.
+    #[must_use]
+    pub fn new(
+        tests: impl IntoIterator<Item = Test>,
+        verdict: Verdict,
+        why: impl Into<String>,
+    ) -> Self {
+        Self {
+            tests: tests.into_iter().collect(),
+            verdict,
+            why: why.into(),
+        }
+    }
+
+    /// The only family the rule can match, where a test binds it.
+    #[must_use]
+    pub fn family(&self) -> Option<Family> {
+        self.tests.iter().find_map(|test| match test {
+            Test::Family(family) => Some(*family),
+            Test::To(nets) => nets.first().map(|net| net.family()),
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Display for Ruleset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, chain) in self.chains.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{chain}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "chain {}", self.name)?;
+        if let Some(Base {
+            kind,
+            hook,
+            priority,
+        }) = self.base
+        {
+            let kind = match kind {
+                ChainKind::Filter => "filter",
+                ChainKind::Nat => "nat",
+                ChainKind::Route => "route",
+            };
+            let hook = match hook {
+                Hook::Prerouting => "prerouting",
+                Hook::Input => "input",
+                Hook::Forward => "forward",
+                Hook::Output => "output",
+            };
+            write!(f, " ({kind} {hook}, priority {priority})")?;
+        }
+        for rule in &self.rules {
+            write!(f, "\n  {rule}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for test in &self.tests {
+            write!(f, "{test} ")?;
+        }
+        write!(f, "{}   # {}", self.verdict, self.why)
+    }
+}
+
+fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, key: &str, items: &[T]) -> fmt::Result {
+    match items {
+        [one] => write!(f, "{key} {one}"),
+        _ => {
+            write!(f, "{key} {{")?;
+            for (i, item) in items.iter().enumerate() {
+                write!(f, "{}{item}", if i == 0 { " " } else { ", " })?;
+            }
+            write!(f, " }}")
+        }
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Family(family) => family.fmt(f),
+            Self::Protocol(protocol) => protocol.fmt(f),
+            Self::Opening => f.write_str("opening"),
+            Self::To(nets) => list(f, "to", nets),
+            Self::ToPort(ports) => list(f, "port", ports),
+            Self::ToListener(port) => write!(f, "port {port}"),
+            Self::Cgroup(cgroup) => write!(f, "cgroup {cgroup}"),
+            Self::Uid(ids) => list(f, "uid", ids),
+            Self::Gid(ids) => list(f, "gid", ids),
+            Self::Marked(mark) => write!(f, "mark {mark}"),
+            Self::Rewritten => f.write_str("rewritten"),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Return => f.write_str("-> return"),
+            Self::Jump(chain) => write!(f, "-> jump {chain}"),
+            Self::Redirect(port) => write!(f, "-> redirect to :{port}"),
+            Self::Reset => f.write_str("-> reject with tcp reset"),
+            Self::Prohibit => f.write_str("-> reject as prohibited"),
+        }
+    }
+}
