@@ -1,10 +1,22 @@
 //! wip
 pub mod address;
 pub mod driver;
+pub mod engaged;
+pub mod host;
 pub mod instance;
+pub mod intake;
+pub mod intent;
+pub mod journal;
+pub mod keeper;
+pub mod key;
 pub mod mark;
 pub mod method;
 pub mod object;
 pub mod plan;
+pub mod policy;
+pub mod profile;
+pub mod requirement;
 pub mod ruleset;
+pub mod steered;
+pub mod steerer;
 pub mod symbol;

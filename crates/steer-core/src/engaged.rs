@@ -1,0 +1,192 @@
+//! A plan in force.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain as SocketDomain, Socket, Type};
+
+use crate::intake::Bound;
+use crate::intent::Intent;
+use crate::keeper::{EngageError, Job, Keeper, KeeperError};
+use crate::object::{ChildSetting, Listener, Object};
+use crate::plan::Plan;
+use crate::symbol::Bindings;
+
+/// A plan in force: losing it undoes it.
+///
+/// Listeners accept before anything steers; dropping the guard releases the host's objects, also
+/// on a panic.
+#[derive(Debug)]
+#[must_use = "dropping it stops the steering"]
+pub struct Engaged {
+    keeper: Box<dyn Keeper>,
+    bindings: Bindings,
+    bound: Vec<Bound>,
+    child: Vec<ChildSetting>,
+    released: bool,
+}
+
+impl Engaged {
+    /// Opens the plan's listeners, then has the keeper make the host's objects.
+    ///
+    /// `own_cgroup` is the caller's cgroup, below which a command's is made.
+    ///
+    /// # Errors
+    /// Nothing is changed when an error is returned.
+    pub fn engage(
+        mut keeper: Box<dyn Keeper>,
+        intent: &Intent,
+        plan: &Plan,
+        own_cgroup: Option<&str>,
+    ) -> Result<Self, EngageError> {
+        let mut bindings = Bindings::new(intent.instance.clone());
+        if plan.wants_command_cgroup() {
+            bindings.command_cgroup = own_cgroup.map(|own| {
+                let name = format!("steer-{}", intent.instance);
+                if own.is_empty() {
+                    name
+                } else {
+                    format!("{own}/{name}")
+                }
+            });
+        }
+        let mut bound = Vec::new();
+        for planned in &plan.objects {
+            if let Object::Listener(listener) = &planned.object {
+                let (port, sockets) = listen(listener)?;
+                bindings.ports.insert(listener.id.clone(), port);
+                bound.push(Bound {
+                    listener: Listener {
+                        port: Some(port),
+                        ..listener.clone()
+                    },
+                    sockets,
+                });
+            }
+        }
+        let child = plan
+            .objects
+            .iter()
+            .filter(|p| matches!(p.object, Object::Child(_)))
+            .map(|p| p.object.resolve(&bindings))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .filter_map(|object| match object {
+                Object::Child(setting) => Some(setting),
+                _ => None,
+            })
+            .collect();
+        let job = Job {
+            method: plan.method,
+            on_failure: intent.failure(),
+            scope: intent.scope.clone(),
+            objects: plan.host_objects(&bindings)?,
+            bindings: bindings.clone(),
+        };
+        keeper.commit(&job)?;
+        Ok(Self {
+            keeper,
+            bindings,
+            bound,
+            child,
+            released: false,
+        })
+    }
+
+    /// The values that the plan's symbols got.
+    #[must_use]
+    pub const fn bindings(&self) -> &Bindings {
+        &self.bindings
+    }
+
+    /// Hands over the listeners, for [`Steerer::intake`](crate::steerer::Steerer::intake).
+    pub fn take_bound(&mut self) -> Vec<Bound> {
+        std::mem::take(&mut self.bound)
+    }
+
+    /// How the command has to be started.
+    #[must_use]
+    pub fn child(&self) -> &[ChildSetting] {
+        &self.child
+    }
+
+    /// Takes no further flow and lets those that were taken go on; call before draining.
+    pub fn retire(&mut self) -> Result<(), KeeperError> {
+        self.keeper.retire()
+    }
+
+    /// Undoes the plan.
+    pub fn release(mut self) -> Result<(), KeeperError> {
+        self.released = true;
+        self.keeper.release()
+    }
+}
+
+impl Drop for Engaged {
+    fn drop(&mut self) {
+        if !self.released
+            && let Err(error) = self.keeper.release()
+        {
+            tracing::warn!(%error, help = error.help(), "the steering could not be undone");
+        }
+    }
+}
+
+/// One socket an address, all with the same port.
+fn listen(listener: &Listener) -> Result<(u16, Vec<TcpListener>), EngageError> {
+    let mut last = None;
+    for _ in 0..PORT_TRIES {
+        match listen_once(listener) {
+            Ok(done) => return Ok(done),
+            Err((address, source)) => {
+                // The kernel chose the first address's port; the second may have it in use.
+                let retry = listener.port.is_none() && source.kind() == io::ErrorKind::AddrInUse;
+                last = Some(EngageError::Listen {
+                    id: listener.id.to_string(),
+                    address,
+                    source,
+                });
+                if !retry {
+                    break;
+                }
+            }
+        }
+    }
+    Err(last.expect("a listener is tried at least once"))
+}
+
+fn listen_once(listener: &Listener) -> Result<(u16, Vec<TcpListener>), (SocketAddr, io::Error)> {
+    let mut port = listener.port.unwrap_or(0);
+    let mut sockets = Vec::new();
+    for ip in &listener.addresses {
+        let address = SocketAddr::new(*ip, port);
+        let socket = open(address).map_err(|e| (address, e))?;
+        port = socket.local_addr().map_err(|e| (address, e))?.port();
+        sockets.push(socket);
+    }
+    Ok((port, sockets))
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        SocketDomain::for_address(address),
+        Type::STREAM.nonblocking(),
+        None,
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for TIME_WAIT of connections that the last run closed first.
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit it: a process killed before it accepted resets its clients too.
+    socket.set_linger(Some(std::time::Duration::ZERO))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// As long as the kernel lets it be; `net.core.somaxconn` caps it.
+const BACKLOG: i32 = 4096;
+
+/// How often a port is sought that is free on every address.
+const PORT_TRIES: usize = 16;

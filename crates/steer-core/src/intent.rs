@@ -1,0 +1,302 @@
+//! What the user wants: whose traffic, which of it, and what if steering fails.
+//!
+//! An `Intent` is made by parsing, so it cannot be wrong in itself. Only what was written binds:
+//! every choice that can be left open is an `Option`, and a method takes the strictest that it
+//! can where nothing stands.
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Cidr, Destination, HostPattern, IdRange, PortRange, Protocol};
+use crate::instance::Instance;
+use crate::key::Key;
+use crate::mark::Mark;
+
+/// Whose traffic goes to the engine, which of it, and what if steering fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The name of the steering.
+    pub instance: Instance,
+    /// Whose traffic.
+    pub scope: Scope,
+    /// Which of it.
+    pub traffic: Traffic,
+    /// What if the engine dies; `None` was not written.
+    pub on_failure: Option<OnFailure>,
+    /// Ports that go to one destination each.
+    pub forward: Vec<Forward>,
+    /// The ports that the engine listens on.
+    pub listen: Listen,
+    /// The mark of the engine's own sockets.
+    pub bypass: Mark,
+}
+
+/// Whose traffic: every key of `of` must hold, none of `except`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// The command that `run` starts, and its descendants.
+    pub command: bool,
+    /// Whose traffic is meant.
+    pub of: Selector,
+    /// Who is left out.
+    pub except: Selector,
+}
+
+/// Properties of a sender; values within a key are alternatives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selector {
+    /// Everybody on this host.
+    pub host: bool,
+    /// Cgroups (and all below them) as paths below the root of the unified hierarchy.
+    pub cgroup: Vec<String>,
+    /// User ids of the sending socket.
+    pub uid: Vec<IdRange>,
+    /// Group ids of the sending socket.
+    pub gid: Vec<IdRange>,
+    /// Interfaces at which forwarded traffic enters.
+    pub interface: Vec<String>,
+    /// Another network namespace: a path, a pid or a container.
+    pub netns: Option<String>,
+    /// Traffic to this host.
+    pub inbound: bool,
+}
+
+/// Which traffic of the scope.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// What is meant; an empty list means all.
+    pub include: Filter,
+    /// What is left out.
+    pub exclude: Filter,
+    /// Destinations on the loopback networks.
+    pub loopback: Option<Loopback>,
+    /// Port 53.
+    pub dns: Option<Dns>,
+    /// UDP port 443.
+    pub quic: Option<Quic>,
+}
+
+/// Properties of traffic; values within a key are alternatives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// Transport protocols.
+    pub protocols: Vec<Protocol>,
+    /// Destination ports.
+    pub ports: Vec<PortRange>,
+    /// Destination networks.
+    pub cidrs: Vec<Cidr>,
+    /// Destination names.
+    pub domains: Vec<HostPattern>,
+}
+
+/// What to do with traffic to 127.0.0.0/8 and ::1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Loopback {
+    /// Leave it alone; what a method does when nothing is written.
+    Skip,
+    /// Steer it like all else.
+    Steer,
+}
+
+/// What to do with DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dns {
+    /// Leave port 53 alone, UDP and TCP.
+    Leave,
+    /// Bring it to the engine.
+    Capture,
+}
+
+/// What to do with UDP port 443.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quic {
+    /// Bring it to the engine.
+    Steer,
+    /// Refuse it, so that clients fall back to TCP.
+    Reject,
+    /// Leave it alone.
+    Leave,
+}
+
+/// What in-scope traffic does after the engine crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// Goes direct; nothing of ours acts.
+    Open,
+    /// Is refused at once.
+    Closed,
+}
+
+/// A port here that goes to one destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// The address to listen on.
+    pub listen: std::net::SocketAddr,
+    /// Where its connections go.
+    pub to: Destination,
+    /// The upstream that they take whatever the rules say.
+    pub upstream: Option<String>,
+}
+
+/// Ports of the engine; `None` lets the kernel choose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// Where steered connections arrive.
+    pub outbound: Option<u16>,
+    /// Where clients that know of the proxy connect.
+    pub explicit: Option<std::net::SocketAddr>,
+    /// The name and password that such clients must give.
+    pub auth: Option<crate::policy::Credentials>,
+}
+
+impl OnFailure {
+    /// The word in config and records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl Selector {
+    /// Whether no key is written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Scope {
+    /// The command that `run` starts, and its descendants.
+    #[must_use]
+    pub fn command() -> Self {
+        Self {
+            command: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether nobody is meant.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.command && self.of.is_empty()
+    }
+}
+
+impl Intent {
+    /// The intent of `run` with nothing written: the command, all its traffic.
+    #[must_use]
+    pub fn new(instance: Instance, scope: Scope) -> Self {
+        Self {
+            instance,
+            scope,
+            traffic: Traffic::default(),
+            on_failure: None,
+            forward: Vec::new(),
+            listen: Listen::default(),
+            bypass: Mark::BYPASS,
+        }
+    }
+
+    /// What happens after a crash: as written, else `closed` for a command and `open` for a host.
+    #[must_use]
+    pub fn failure(&self) -> OnFailure {
+        self.on_failure.unwrap_or(if self.scope.command {
+            OnFailure::Closed
+        } else {
+            OnFailure::Open
+        })
+    }
+
+    /// Every key that was written, for a method to honour or refuse.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Key> {
+        let Self {
+            instance: _,
+            scope:
+                Scope {
+                    command,
+                    of,
+                    except,
+                },
+            traffic:
+                Traffic {
+                    include,
+                    exclude,
+                    loopback,
+                    dns,
+                    quic,
+                },
+            on_failure,
+            forward,
+            listen: _,
+            bypass: _,
+        } = self;
+        let mut keys = Vec::new();
+        if *command {
+            keys.push(Key::Command);
+        }
+        for selector in [of, except] {
+            let Selector {
+                host,
+                cgroup,
+                uid,
+                gid,
+                interface,
+                netns,
+                inbound,
+            } = selector;
+            keys.extend(host.then_some(Key::Host));
+            keys.extend((!cgroup.is_empty()).then_some(Key::Cgroup));
+            keys.extend((!uid.is_empty()).then_some(Key::Uid));
+            keys.extend((!gid.is_empty()).then_some(Key::Gid));
+            keys.extend((!interface.is_empty()).then_some(Key::Interface));
+            keys.extend(netns.is_some().then_some(Key::Netns));
+            keys.extend(inbound.then_some(Key::Inbound));
+        }
+        for (filter, domains) in [
+            (include, Key::IncludeDomains),
+            (exclude, Key::ExcludeDomains),
+        ] {
+            let Filter {
+                protocols,
+                ports,
+                cidrs,
+                domains: names,
+            } = filter;
+            keys.extend(protocols.iter().map(|p| match p {
+                Protocol::Tcp => Key::Tcp,
+                Protocol::Udp => Key::Udp,
+            }));
+            keys.extend((!ports.is_empty()).then_some(Key::Ports));
+            keys.extend((!cidrs.is_empty()).then_some(Key::Cidrs));
+            keys.extend((!names.is_empty()).then_some(domains));
+        }
+        keys.extend(loopback.map(|l| match l {
+            Loopback::Skip => Key::LoopbackSkip,
+            Loopback::Steer => Key::LoopbackSteer,
+        }));
+        keys.extend(dns.map(|d| match d {
+            Dns::Leave => Key::DnsLeave,
+            Dns::Capture => Key::DnsCapture,
+        }));
+        keys.extend(quic.map(|q| match q {
+            Quic::Steer => Key::QuicSteer,
+            Quic::Reject => Key::QuicReject,
+            Quic::Leave => Key::QuicLeave,
+        }));
+        keys.extend(on_failure.map(|o| match o {
+            OnFailure::Open => Key::Open,
+            OnFailure::Closed => Key::Closed,
+        }));
+        keys.extend((!forward.is_empty()).then_some(Key::Forward));
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+}

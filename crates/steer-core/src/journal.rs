@@ -1,0 +1,102 @@
+//! The journal: who steers what, on disk, written before anything is changed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::intent::Scope;
+use crate::keeper::Job;
+
+/// One steering, as the keeper writes it to `<run directory>/<instance>.json`.
+///
+/// The run directory is `$STEER_RUN_DIR`, else `/run/steer` for root, else
+/// `$XDG_RUNTIME_DIR/steer`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// What was asked for.
+    pub job: Job,
+    /// The engine.
+    pub engine: ProcessId,
+    /// The keeper.
+    pub keeper: ProcessId,
+    /// The network namespace in which the job was put in force, as `dev:inode`.
+    pub netns: String,
+    /// How far it is.
+    pub state: State,
+}
+
+/// A process, told apart from a later one that got the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The process id.
+    pub pid: u32,
+    /// Its start time in clock ticks since boot: field 22 of `/proc/PID/stat`.
+    pub started: u64,
+}
+
+/// How far a steering is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Being put in force: some objects may stand.
+    Committing,
+    /// In force.
+    Engaged,
+    /// The engine died; what `closed` leaves stands.
+    Crashed,
+}
+
+/// The keys in which two scopes name the same senders, if they can mean the same traffic at all.
+///
+/// Every key of a scope must hold, so two scopes are apart as soon as one key that both write
+/// has no value in common. Scopes with no key in common may overlap in a process that holds both,
+/// which is named by the keys of either.
+#[must_use]
+pub fn overlap(a: &Scope, b: &Scope) -> Option<String> {
+    if a.command || b.command {
+        // A command's own cgroup is nobody else's; a wider scope around it is the user's choice.
+        return None;
+    }
+    let (x, y) = (&a.of, &b.of);
+    if x.is_empty() || y.is_empty() {
+        return None;
+    }
+    if x.netns != y.netns || x.inbound != y.inbound {
+        return None;
+    }
+    let ids = |p: &[crate::address::IdRange], q: &[crate::address::IdRange]| {
+        p.is_empty()
+            || q.is_empty()
+            || p.iter().any(|r| {
+                q.iter()
+                    .any(|s| r.first() <= s.last() && s.first() <= r.last())
+            })
+    };
+    let below =
+        |p: &str, q: &str| p == q || p.strip_prefix(q).is_some_and(|rest| rest.starts_with('/'));
+    let cgroups = x.cgroup.is_empty()
+        || y.cgroup.is_empty()
+        || x.cgroup
+            .iter()
+            .any(|p| y.cgroup.iter().any(|q| below(p, q) || below(q, p)));
+    let interfaces = x.interface.is_empty()
+        || y.interface.is_empty()
+        || x.interface.iter().any(|i| y.interface.contains(i));
+    if !(ids(&x.uid, &y.uid) && ids(&x.gid, &y.gid) && cgroups && interfaces) {
+        return None;
+    }
+    let mut keys = Vec::new();
+    for (name, written) in [
+        ("host", x.host || y.host),
+        ("cgroup", !x.cgroup.is_empty() || !y.cgroup.is_empty()),
+        ("uid", !x.uid.is_empty() || !y.uid.is_empty()),
+        ("gid", !x.gid.is_empty() || !y.gid.is_empty()),
+        (
+            "interface",
+            !x.interface.is_empty() || !y.interface.is_empty(),
+        ),
+    ] {
+        if written {
+            keys.push(name);
+        }
+    }
+    Some(keys.join(", "))
+}

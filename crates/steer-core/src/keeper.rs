@@ -1,0 +1,201 @@
+//! Whoever holds what was put in force, and undoes it when the engine is gone.
+
+use std::fmt;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::driver::DriverError;
+use crate::instance::Instance;
+use crate::intent::{OnFailure, Scope};
+use crate::method::Method;
+use crate::plan::{Life, Planned};
+use crate::symbol::{Bindings, Unbound};
+
+/// Puts host objects in force and undoes them.
+///
+/// Two implementations: one in the engine's own process, for tests and embedding, and a process
+/// of its own that outlives the engine's death.
+pub trait Keeper: fmt::Debug + Send {
+    /// Puts a job in force: all of it, or nothing and an error.
+    fn commit(&mut self, job: &Job) -> Result<(), KeeperError>;
+
+    /// Takes no further flow and lets those that were taken go on.
+    fn retire(&mut self) -> Result<(), KeeperError>;
+
+    /// Undoes the job. Goes on past a failure and reports all of them.
+    fn release(&mut self) -> Result<(), KeeperError>;
+}
+
+/// What a keeper is asked to put in force; it crosses a process boundary as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The method, for the journal.
+    pub method: Method,
+    /// Values of the plan's symbols, the instance among them.
+    pub bindings: Bindings,
+    /// What remains when the engine dies.
+    pub on_failure: OnFailure,
+    /// Whose traffic it is, to tell an overlapping second instance.
+    pub scope: Scope,
+    /// The host's objects, symbols replaced, in the order in which they are made.
+    pub objects: Vec<Planned>,
+}
+
+impl Job {
+    /// The name of the steering.
+    #[must_use]
+    pub const fn instance(&self) -> &Instance {
+        &self.bindings.instance
+    }
+
+    /// The objects while no further flow is taken.
+    #[must_use]
+    pub fn retired(&self) -> Vec<Planned> {
+        self.objects
+            .iter()
+            .map(|p| match p.life {
+                Life::Steer => Planned {
+                    object: p.object.retired(),
+                    ..p.clone()
+                },
+                Life::Support | Life::Guard => p.clone(),
+            })
+            .collect()
+    }
+
+    /// What stands after a crash of the engine: nothing under `open`; under `closed` the guards
+    /// and what carries them.
+    #[must_use]
+    pub fn remains(&self) -> Vec<Planned> {
+        match self.on_failure {
+            OnFailure::Open => Vec::new(),
+            OnFailure::Closed => self
+                .objects
+                .iter()
+                .filter(|p| p.life != Life::Steer)
+                .cloned()
+                .collect(),
+        }
+    }
+}
+
+/// Why a job could not be put in force or undone.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// A driver failed; everything done before it was undone.
+    #[error("{0}")]
+    Driver(#[from] DriverError),
+    /// Several things failed while undoing.
+    #[error("{} things could not be undone, the first: {first}", others.len() + 1)]
+    Undo {
+        /// The first failure.
+        first: DriverError,
+        /// The rest.
+        others: Vec<DriverError>,
+    },
+    /// The name is taken by a steering that is in force.
+    #[error("the instance {instance} is in force already, by process {pid}")]
+    Taken {
+        /// Its name.
+        instance: Instance,
+        /// The engine's process.
+        pid: u32,
+    },
+    /// A steering in force has a scope that overlaps.
+    #[error("the instance {instance} (process {pid}) steers an overlapping scope: {scope}")]
+    Overlap {
+        /// Its name.
+        instance: Instance,
+        /// The engine's process.
+        pid: u32,
+        /// The keys that overlap.
+        scope: String,
+    },
+    /// The journal could not be written or read.
+    #[error("the journal {path} could not be written")]
+    Journal {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The keeper's process could not be started or does not answer.
+    #[error("the keeper process does not answer: {what}")]
+    Lost {
+        /// What was attempted.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The keeper's process reports a failure; its text and advice came over the socket.
+    #[error("{what}")]
+    Remote {
+        /// The failure and its causes.
+        what: String,
+        /// The advice.
+        help: String,
+    },
+}
+
+impl KeeperError {
+    /// What to do next.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::Driver(error) => error.help().to_owned(),
+            Self::Undo { first, .. } => {
+                format!("{}; then run `steer clean`", first.help())
+            }
+            Self::Taken { instance, .. } => format!(
+                "stop it first, or choose another name with `--name` (this one is {instance})"
+            ),
+            Self::Overlap { pid, .. } => {
+                format!("stop it first (kill {pid}), or narrow one of the two scopes")
+            }
+            Self::Journal { path, .. } => {
+                format!("make {path} writable, or set STEER_RUN_DIR to a directory that is")
+            }
+            Self::Lost { .. } => "run `steer clean` and start again".to_owned(),
+            Self::Remote { help, .. } => help.clone(),
+        }
+    }
+}
+
+/// Why a plan could not be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum EngageError {
+    /// A listener could not be opened.
+    #[error("the listener {id} could not listen on {address}")]
+    Listen {
+        /// Its name in the plan.
+        id: String,
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The plan names what nothing gives a value.
+    #[error(transparent)]
+    Unbound(#[from] Unbound),
+    /// The keeper could not do it.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+}
+
+impl EngageError {
+    /// What to do next.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::Listen { address, .. } => format!(
+                "see who listens there with `ss -ltnp 'sport = :{}'`, or choose another port",
+                address.port()
+            ),
+            Self::Unbound(_) => {
+                "this is a mistake in the method; please report the plan".to_owned()
+            }
+            Self::Keeper(error) => error.help(),
+        }
+    }
+}

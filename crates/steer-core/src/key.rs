@@ -1,0 +1,120 @@
+//! The keys of an intent that bind a method.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Something a user can write that a method either honours or refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Key {
+    /// `steer run`: the command and its descendants.
+    Command,
+    /// `scope.host`
+    Host,
+    /// `scope.cgroup`
+    Cgroup,
+    /// `scope.uid`
+    Uid,
+    /// `scope.gid`
+    Gid,
+    /// `scope.interface`
+    Interface,
+    /// `scope.netns`
+    Netns,
+    /// `scope.inbound`
+    Inbound,
+    /// `tcp` among the protocols
+    Tcp,
+    /// `udp` among the protocols
+    Udp,
+    /// Port lists
+    Ports,
+    /// CIDR lists
+    Cidrs,
+    /// `traffic.include.domains`
+    IncludeDomains,
+    /// `traffic.exclude.domains`
+    ExcludeDomains,
+    /// `traffic.loopback: skip`
+    LoopbackSkip,
+    /// `traffic.loopback: steer`
+    LoopbackSteer,
+    /// `traffic.dns: leave`
+    DnsLeave,
+    /// `traffic.dns: capture`
+    DnsCapture,
+    /// `traffic.quic: steer`
+    QuicSteer,
+    /// `traffic.quic: reject`
+    QuicReject,
+    /// `traffic.quic: leave`
+    QuicLeave,
+    /// `on_failure: open`
+    Open,
+    /// `on_failure: closed`
+    Closed,
+    /// `forward`
+    Forward,
+}
+
+impl Key {
+    /// Every key.
+    pub const ALL: [Self; 24] = [
+        Self::Command,
+        Self::Host,
+        Self::Cgroup,
+        Self::Uid,
+        Self::Gid,
+        Self::Interface,
+        Self::Netns,
+        Self::Inbound,
+        Self::Tcp,
+        Self::Udp,
+        Self::Ports,
+        Self::Cidrs,
+        Self::IncludeDomains,
+        Self::ExcludeDomains,
+        Self::LoopbackSkip,
+        Self::LoopbackSteer,
+        Self::DnsLeave,
+        Self::DnsCapture,
+        Self::QuicSteer,
+        Self::QuicReject,
+        Self::QuicLeave,
+        Self::Open,
+        Self::Closed,
+        Self::Forward,
+    ];
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Command => "run -- COMMAND",
+            Self::Host => "scope.host",
+            Self::Cgroup => "scope.cgroup",
+            Self::Uid => "scope.uid",
+            Self::Gid => "scope.gid",
+            Self::Interface => "scope.interface",
+            Self::Netns => "scope.netns",
+            Self::Inbound => "scope.inbound",
+            Self::Tcp => "traffic protocols: tcp",
+            Self::Udp => "traffic protocols: udp",
+            Self::Ports => "traffic ports",
+            Self::Cidrs => "traffic cidrs",
+            Self::IncludeDomains => "traffic.include.domains",
+            Self::ExcludeDomains => "traffic.exclude.domains",
+            Self::LoopbackSkip => "traffic.loopback: skip",
+            Self::LoopbackSteer => "traffic.loopback: steer",
+            Self::DnsLeave => "traffic.dns: leave",
+            Self::DnsCapture => "traffic.dns: capture",
+            Self::QuicSteer => "traffic.quic: steer",
+            Self::QuicReject => "traffic.quic: reject",
+            Self::QuicLeave => "traffic.quic: leave",
+            Self::Open => "on_failure: open",
+            Self::Closed => "on_failure: closed",
+            Self::Forward => "forward",
+        })
+    }
+}

@@ -1,0 +1,156 @@
+//! A connection that a method brought to the engine.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::address::{ClientAddr, Destination};
+use crate::method::Method;
+
+/// A connection that a method brought to the engine.
+///
+/// Behind this type no code knows which method delivered it: `via` is for the record.
+#[derive(Debug)]
+pub struct Steered {
+    /// The bytes.
+    pub flow: Flow,
+    /// Where it came from.
+    pub client: ClientAddr,
+    /// Where the program wanted to go.
+    pub destination: Destination,
+    /// Who asked.
+    pub identity: Identity,
+    /// The method, for the record.
+    pub via: Method,
+    /// The upstream that the listener prescribes, whatever the rules say.
+    pub upstream: Option<String>,
+    /// How the result of the dial is told to the program.
+    pub answer: Box<dyn Answer>,
+}
+
+/// The bytes of a steered connection.
+#[non_exhaustive]
+pub enum Flow {
+    /// A TCP connection of the kernel; the relay may splice it.
+    Tcp(TcpStream),
+    /// Bytes that pass through code of ours.
+    Stream(Box<dyn Stream>),
+}
+
+/// A bidirectional byte stream.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(stream) => f.debug_tuple("Tcp").field(stream).finish(),
+            Self::Stream(_) => f.write_str("Stream(…)"),
+        }
+    }
+}
+
+/// Who opened a connection; `None` where the method cannot tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The process.
+    pub pid: Option<u32>,
+    /// The user id of the socket.
+    pub uid: Option<u32>,
+    /// The program file.
+    pub exe: Option<PathBuf>,
+}
+
+/// Tells the program how the dial ended, in the method's own terms.
+#[async_trait]
+pub trait Answer: fmt::Debug + Send {
+    /// The upstream is connected: whatever the client waits for is sent, and bytes may follow.
+    async fn connected(&mut self, flow: &mut Flow) -> io::Result<()>;
+
+    /// There is no upstream: the client is told, never with a clean end of stream.
+    async fn failed(self: Box<Self>, flow: Flow, why: Refusal);
+}
+
+/// Why a connection was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The destination refused.
+    Refused,
+    /// The destination reset.
+    Reset,
+    /// No answer in time.
+    TimedOut,
+    /// No route to the host.
+    HostUnreachable,
+    /// No route to its network.
+    NetworkUnreachable,
+    /// The name has no address.
+    NoSuchHost,
+    /// A rule rejects it.
+    Denied,
+    /// It would come back to the engine.
+    Loop,
+    /// The upstream proxy would not.
+    Upstream,
+    /// The engine is at a limit.
+    Busy,
+    /// Anything else.
+    Other,
+}
+
+impl Refusal {
+    /// What a failed dial means.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::HostUnreachable => Self::HostUnreachable,
+            io::ErrorKind::NetworkUnreachable => Self::NetworkUnreachable,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The answer of every transparent TCP method: the client is connected already, so success needs
+/// no word and failure is a reset.
+#[derive(Debug, Default)]
+pub struct ResetAnswer;
+
+#[async_trait]
+impl Answer for ResetAnswer {
+    async fn connected(&mut self, _flow: &mut Flow) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn failed(self: Box<Self>, flow: Flow, _why: Refusal) {
+        if let Flow::Tcp(stream) = flow {
+            abort(stream);
+        }
+    }
+}
+
+/// Closes a connection with a reset.
+pub fn abort(stream: TcpStream) {
+    if let Err(error) = reset_on_close(&stream) {
+        tracing::debug!(%error, "a connection could not be set to reset");
+    }
+    drop(stream);
+}
+
+/// Makes every close of the socket a reset, also the kernel's own when the process is killed.
+///
+/// Set on each accepted steered socket: a killed engine then resets its clients instead of
+/// sending FIN and letting their next bytes go in clear.
+pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO))
+}

@@ -1,0 +1,146 @@
+//! The seam that every method implements.
+
+use std::fmt;
+use std::io;
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::driver::Driver;
+use crate::host::Host;
+use crate::intake::{Bound, Intake};
+use crate::intent::Intent;
+use crate::key::Key;
+use crate::method::Method;
+use crate::plan::Plan;
+use crate::profile::Profile;
+use crate::requirement::Requirement;
+
+/// A way to bring traffic to the engine.
+#[async_trait]
+pub trait Steerer: fmt::Debug + Send + Sync {
+    /// Its name.
+    fn method(&self) -> Method {
+        self.profile().method
+    }
+
+    /// What it can do.
+    fn profile(&self) -> &'static Profile;
+
+    /// What it needs of the host for this intent; asking changes nothing.
+    fn requirements(&self, intent: &Intent, host: &Host) -> Vec<Requirement>;
+
+    /// What would be done. Pure: equal inputs, equal plans.
+    fn plan(&self, intent: &Intent, host: &Host) -> Result<Plan, PlanError>;
+
+    /// The drivers that its plans need, for whoever puts a plan in force.
+    fn drivers(&self) -> Vec<Box<dyn Driver>>;
+
+    /// Connections of a listener of its plan.
+    fn intake(&self, intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>>;
+
+    /// Really tries the method for this intent, where that is harmless.
+    async fn probe(&self, intent: &Intent) -> Evidence;
+}
+
+/// What a try of a method showed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// It was done, and it worked.
+    Works,
+    /// It was tried and does not work.
+    Fails {
+        /// What went wrong.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// It could not be tried.
+    Unknown {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// Why there is no plan.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Nobody is meant.
+    #[error("the scope is empty: no traffic is chosen")]
+    EmptyScope,
+    /// Written keys that the method cannot honour.
+    #[error("the method {method} cannot honour {}", joined(keys))]
+    Keys {
+        /// The method.
+        method: Method,
+        /// The keys.
+        keys: Vec<Key>,
+    },
+    /// The host lacks something.
+    #[error("the method {method} needs what this host lacks: {}", joined(missing))]
+    Missing {
+        /// The method.
+        method: Method,
+        /// What is missing.
+        missing: Vec<Requirement>,
+    },
+    /// The intent holds nothing that the method could steer.
+    #[error("nothing is left to steer: {why}")]
+    Nothing {
+        /// Why.
+        why: String,
+    },
+}
+
+impl PlanError {
+    /// What to do next.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::EmptyScope => {
+                "write a scope (host: true, cgroup, uid or gid), or use `steer run -- COMMAND`"
+                    .to_owned()
+            }
+            Self::Keys { .. } => {
+                "remove the key, or choose a method that honours it (method: auto does)".to_owned()
+            }
+            Self::Missing { missing, .. } => missing
+                .iter()
+                .map(|m| m.remedy.clone())
+                .collect::<Vec<_>>()
+                .join("; "),
+            Self::Nothing { .. } => "include more, or exclude less, under traffic".to_owned(),
+        }
+    }
+}
+
+/// The checks that every method's plan begins with: a scope, keys that can be honoured, a host
+/// that has what is needed.
+pub fn admit(steerer: &dyn Steerer, intent: &Intent, host: &Host) -> Result<(), PlanError> {
+    if intent.scope.is_empty() && intent.forward.is_empty() && intent.listen.explicit.is_none() {
+        return Err(PlanError::EmptyScope);
+    }
+    let method = steerer.method();
+    let keys = steerer.profile().refused(intent);
+    if !keys.is_empty() {
+        return Err(PlanError::Keys { method, keys });
+    }
+    let missing: Vec<_> = steerer
+        .requirements(intent, host)
+        .into_iter()
+        .filter(Requirement::is_missing)
+        .collect();
+    if !missing.is_empty() {
+        return Err(PlanError::Missing { method, missing });
+    }
+    Ok(())
+}
+
+fn joined<T: fmt::Display>(items: &[T]) -> String {
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
