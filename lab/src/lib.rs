@@ -1,1 +1,70 @@
-//! lab
+//! The laboratory in which real kernels, real packets and real programs are tested.
+//!
+//! ```text
+//! require! ─> Lab ─> Host ──┬─ serve ──> Server  (what it saw)    ┐
+//!              └─ link      ├─ connect -> Client, Live, many      ├─ compared by the test
+//!                           ├─ program -> Proc, Pty, Output       │
+//!                           ├─ Capture  (the witness outside)     ┘
+//!                           └─ Snapshot (before) == Snapshot (after)
+//! ```
+//!
+//! A host is a network namespace of its own, a link is a veth pair, and both vanish with the
+//! last handle, also when a test panics. Everything waits on events with a [`DEADLINE`].
+//!
+//! ```no_run
+//! use lab::{Family, Lab, Service};
+//!
+//! let lab = Lab::new("hello");
+//! let (app, srv) = (lab.host("app"), lab.host("srv"));
+//! lab.link(&app, &srv);
+//!
+//! let server = srv.serve(7, Service::Echo);
+//! let mut client = app.connect(srv.at(Family::V4, 7)).expect("the server listens");
+//! client.send(b"hello").expect("the connection stands");
+//! assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
+//! server.wait_for(|seen| seen[0].received == 5);
+//! ```
+
+mod need;
+
+mod namespace;
+mod sys;
+
+mod family;
+mod host;
+mod network;
+
+mod pattern;
+mod watched;
+
+mod server;
+
+mod client;
+mod live;
+
+mod cgroup;
+mod proc;
+mod program;
+mod pty;
+
+mod capture;
+
+mod snapshot;
+
+pub use capture::{Capture, Direction, Flags, Packet};
+pub use cgroup::{Cgroup, cgroup2_mount};
+pub use client::{Client, Download, End, Failure};
+pub use family::Family;
+pub use host::{Host, Interface};
+pub use live::{Live, LiveConnection};
+pub use need::{Need, require};
+pub use network::Lab;
+pub use pattern::{Digest, Pattern};
+pub use proc::{Proc, Status};
+pub use program::{Output, Program};
+pub use pty::Pty;
+pub use server::{Connection, Datagram, Server, Service, UdpServer};
+pub use snapshot::{Section, Snapshot};
+pub use watched::{DEADLINE, eventually};
+
+pub use nix::sys::signal::Signal;

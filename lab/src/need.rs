@@ -1,0 +1,114 @@
+//! What a test cannot do without, and what happens when it is missing.
+
+use std::fmt;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Something without which a test proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// Effective uid 0 with the capabilities to make namespaces.
+    Root,
+    /// A program of this name in `PATH`.
+    Program(&'static str),
+    /// A path that exists, such as `/dev/net/tun`.
+    Path(&'static str),
+}
+
+impl Need {
+    fn is_met(&self) -> bool {
+        match self {
+            Self::Root => nix::unistd::geteuid().is_root(),
+            Self::Program(name) => find_program(name).is_some(),
+            Self::Path(path) => std::path::Path::new(path).exists(),
+        }
+    }
+
+    /// The word that names this need in `STEER_REQUIRE`.
+    fn word(&self) -> &str {
+        match self {
+            Self::Root => "root",
+            Self::Program(name) => name,
+            Self::Path(path) => path,
+        }
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("root"),
+            Self::Program(name) => write!(f, "the program `{name}`"),
+            Self::Path(path) => write!(f, "the path {path}"),
+        }
+    }
+}
+
+/// Says whether all needs are met, and reports loudly on standard error when not.
+///
+/// With `STEER_REQUIRE=all`, or a comma-separated list that contains the missing need (`root`,
+/// a program's name or a path), a missing need is a panic, so that CI cannot skip by accident.
+/// Tests call it through [`require!`](crate::require!), which also leaves the test.
+pub fn require(needs: &[Need]) -> bool {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_met()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let list = missing
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test").to_owned();
+    let forced = std::env::var("STEER_REQUIRE").unwrap_or_default();
+    let is_forced = |need: &Need| {
+        forced
+            .split(',')
+            .any(|word| word.trim() == "all" || word.trim() == need.word())
+    };
+    if missing.iter().any(|need| is_forced(need)) {
+        panic!("{test} needs {list}, and STEER_REQUIRE={forced} forbids to skip it");
+    }
+    // Written past the test harness's capture, which would hide it from a passing run.
+    let line = format!("SKIPPED {test}: needs {list}\n");
+    std::io::stderr()
+        .write_all(line.as_bytes())
+        .expect("standard error can be written");
+    false
+}
+
+/// Leaves the test, loudly, unless every need given is met.
+///
+/// ```no_run
+/// # fn a_test() {
+/// lab::require!(Root, Program("nft"));
+/// # }
+/// ```
+#[macro_export]
+macro_rules! require {
+    ($($kind:ident $(($argument:expr))?),+ $(,)?) => {
+        if !$crate::require(&[$($crate::Need::$kind $(($argument))?),+]) {
+            return;
+        }
+    };
+}
+
+/// The first executable of this name in `PATH`.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_a_skip() {
+        assert!(!require(&[Need::Program("no-such-program-anywhere")]));
+        assert!(require(&[Need::Program("sh")]));
+    }
+}

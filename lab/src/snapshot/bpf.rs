@@ -1,0 +1,92 @@
+//! BPF objects of the machine, asked for by bpf(2) itself so that no program has to be installed.
+
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+
+use super::tree;
+use crate::sys::{bpf, bpf_descriptor, bpf_info};
+
+/// A line for each link, program and pinned object, without ids, which never repeat.
+pub(super) fn lines() -> Vec<String> {
+    let mut lines = objects(&LINKS, link);
+    lines.extend(objects(&PROGRAMS, program));
+    tree::walk(
+        "/sys/fs/bpf".as_ref(),
+        "/sys/fs/bpf".as_ref(),
+        &mut |_, name| lines.push(format!("pinned {name}")),
+    );
+    lines.sort();
+    lines
+}
+
+/// The bpf(2) commands that walk one kind of objects.
+struct Kind {
+    next_id: u32,
+    by_id: u32,
+}
+
+const PROGRAMS: Kind = Kind {
+    next_id: 11,
+    by_id: 13,
+};
+const LINKS: Kind = Kind {
+    next_id: 31,
+    by_id: 30,
+};
+
+fn objects(kind: &Kind, describe: impl Fn(&[u8; 256]) -> String) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut id = 0;
+    loop {
+        let mut attributes = [0; 32];
+        attributes[0] = id;
+        match bpf(kind.next_id, &mut attributes) {
+            Ok(_) => id = attributes[1],
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => return lines,
+            Err(error) => return vec![format!("(BPF objects cannot be listed: {error})")],
+        }
+        let mut attributes = [0; 32];
+        attributes[0] = id;
+        // An object may end between the two calls.
+        if let Ok(info) =
+            bpf_descriptor(kind.by_id, &mut attributes).and_then(|object| bpf_info(object.as_fd()))
+        {
+            lines.push(describe(&info));
+        }
+    }
+}
+
+/// `struct bpf_prog_info`: type, id, tag, …, name at byte 64.
+fn program(info: &[u8; 256]) -> String {
+    let tag: String = info[8..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let name: Vec<u8> = info[64..80]
+        .iter()
+        .copied()
+        .take_while(|byte| *byte != 0)
+        .collect();
+    format!(
+        "program {} type {} tag {tag}",
+        String::from_utf8_lossy(&name),
+        word(info, 0)
+    )
+}
+
+/// `struct bpf_link_info`: type, id, program id, then by type; a cgroup's id and attach type for type 3.
+fn link(info: &[u8; 256]) -> String {
+    match word(info, 0) {
+        3 => format!(
+            "link type 3 cgroup {} attach {}",
+            word(info, 16),
+            word(info, 24)
+        ),
+        kind => format!("link type {kind}"),
+    }
+}
+
+fn word(info: &[u8; 256], at: usize) -> u32 {
+    u32::from_ne_bytes(info[at..at + 4].try_into().expect("four bytes"))
+}

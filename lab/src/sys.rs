@@ -1,0 +1,165 @@
+//! The system calls that have no safe wrapper, one operation a block.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+
+use nix::libc;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Resource, rlim_t, setrlimit};
+use nix::unistd::{Gid, Uid};
+
+/// What a child does between fork and exec; the order of a list is the order of doing.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Enters the network namespace; no mount is touched, so `/sys/fs/cgroup` stays visible.
+    JoinNetwork(Arc<OwnedFd>),
+    /// Moves itself into the cgroup whose `cgroup.procs` this is.
+    JoinCgroup(Arc<OwnedFd>),
+    /// Gives up root for good.
+    Become(Uid, Gid),
+    /// Restores the limit of open files that the lab raised for itself.
+    FileLimit(rlim_t, rlim_t),
+    /// Becomes leader of a session of its own with standard input as its terminal.
+    OwnTerminal,
+    /// Dies with the thread that started it. Comes after [`Step::Become`], which clears it.
+    DieWithParent,
+}
+
+impl Step {
+    fn take(&self) -> io::Result<()> {
+        match self {
+            Self::JoinNetwork(fd) => setns(fd.as_ref(), CloneFlags::CLONE_NEWNET)?,
+            Self::JoinCgroup(fd) => {
+                nix::unistd::write(fd.as_ref(), b"0")?;
+            }
+            Self::Become(uid, gid) => {
+                nix::unistd::setgroups(&[])?;
+                nix::unistd::setresgid(*gid, *gid, *gid)?;
+                nix::unistd::setresuid(*uid, *uid, *uid)?;
+            }
+            Self::FileLimit(soft, hard) => setrlimit(Resource::RLIMIT_NOFILE, *soft, *hard)?,
+            Self::OwnTerminal => {
+                nix::unistd::setsid()?;
+                // SAFETY: TIOCSCTTY takes an integer, no pointer; descriptor 0 is the terminal.
+                let result = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+                nix::errno::Errno::result(result)?;
+            }
+            Self::DieWithParent => nix::sys::prctl::set_pdeathsig(nix::sys::signal::SIGKILL)?,
+        }
+        Ok(())
+    }
+}
+
+/// Lets the child take these steps before it executes the program.
+pub(crate) fn before_exec(command: &mut Command, steps: Vec<Step>) {
+    let run = move || steps.iter().try_for_each(Step::take);
+    // SAFETY: each step only makes system calls; none allocates or takes a lock of this process.
+    unsafe {
+        command.pre_exec(run);
+    }
+}
+
+/// A descriptor that becomes readable when the process, a child not yet waited for, ends.
+pub(crate) fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers and touches no memory.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = nix::errno::Errno::result(fd)?;
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+fn link_address(interface: u32, protocol: u16) -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: interface as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: [0xff; 8],
+    }
+}
+
+/// Binds a packet socket to an interface and an Ethernet protocol.
+pub(crate) fn bind_packet(socket: BorrowedFd<'_>, interface: u32, protocol: u16) -> io::Result<()> {
+    let address = link_address(interface, protocol);
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: `address` lives through the call and `length` is its size.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
+/// Sends one frame out of an interface.
+pub(crate) fn send_packet(
+    socket: BorrowedFd<'_>,
+    interface: u32,
+    protocol: u16,
+    payload: &[u8],
+) -> io::Result<()> {
+    let address = link_address(interface, protocol);
+    let length = size_of_val(&address) as libc::socklen_t;
+    let (data, size) = (payload.as_ptr().cast(), payload.len());
+    let to = (&raw const address).cast();
+    // SAFETY: both pointers come from borrows that outlive the call, with their own sizes.
+    let result = unsafe { libc::sendto(socket.as_raw_fd(), data, size, 0, to, length) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
+/// How many packets a packet socket has dropped since it was last asked.
+pub(crate) fn packet_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut statistics = libc::tpacket_stats {
+        tp_packets: 0,
+        tp_drops: 0,
+    };
+    let mut length = size_of_val(&statistics) as libc::socklen_t;
+    let into = (&raw mut statistics).cast();
+    let fd = socket.as_raw_fd();
+    // SAFETY: `into` and `length` describe the whole of `statistics`, which outlives the call.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            into,
+            &raw mut length,
+        )
+    };
+    nix::errno::Errno::result(result)?;
+    Ok(statistics.tp_drops)
+}
+
+/// One bpf(2) command over an attribute block of 32-bit words; gives the call's result.
+///
+/// Only for commands whose attributes hold no pointer; [`bpf_info`] is for the one that does.
+pub(crate) fn bpf(command: u32, attributes: &mut [u32; 32]) -> io::Result<i32> {
+    let size = size_of_val(attributes);
+    // SAFETY: the block is writable, of the size given, and larger than what these commands use.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size) };
+    Ok(nix::errno::Errno::result(result)? as i32)
+}
+
+/// As [`bpf`] for commands that give a descriptor.
+pub(crate) fn bpf_descriptor(command: u32, attributes: &mut [u32; 32]) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attributes)?;
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The information block of a BPF object (`BPF_OBJ_GET_INFO_BY_FD`).
+pub(crate) fn bpf_info(object: BorrowedFd<'_>) -> io::Result<[u8; 256]> {
+    const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
+    let mut info = [0_u8; 256];
+    let address = (&raw mut info).expose_provenance() as u64;
+    let mut attributes = [0; 32];
+    attributes[0] = object.as_raw_fd() as u32;
+    attributes[1] = info.len() as u32;
+    attributes[2..4].copy_from_slice(&[address as u32, (address >> 32) as u32]);
+    // The kernel writes at most `info.len()` bytes to the exposed address, while `info` lives.
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok(info)
+}

@@ -1,0 +1,236 @@
+//! Programs, pipes and terminals.
+
+use std::time::Duration;
+
+use lab::{Cgroup, Lab, Need, Program, Pty, Signal, Status, cgroup2_mount, eventually};
+
+#[test]
+fn a_program_is_killed_when_it_overruns_and_its_words_are_kept() {
+    let program = Program::new("sh").args(["-c", "echo out; echo err >&2; sleep 1000"]);
+    let output = program.deadline(Duration::from_millis(500)).run();
+    assert_eq!(
+        (
+            output.status,
+            output.stdout.as_str(),
+            output.stderr.as_str()
+        ),
+        (Status::Overran, "out\n", "err\n")
+    );
+}
+
+#[test]
+fn status_input_and_output_pass_through() {
+    let output = Program::new("sh")
+        .args(["-c", "cat; exit 7"])
+        .input("words")
+        .run();
+    assert_eq!(
+        (output.status, output.stdout.as_str()),
+        (Status::Exited(7), "words")
+    );
+    let output = Program::new("sh").args(["-c", "kill -9 $$"]).run();
+    assert_eq!(output.status, Status::Killed(9));
+    let big = "x".repeat(1 << 20);
+    assert_eq!(
+        Program::new("cat")
+            .input(big.clone())
+            .run()
+            .expect_success(),
+        big
+    );
+}
+
+#[test]
+fn lines_are_awaited_on_either_stream_and_signals_arrive() {
+    let script = "trap 'echo got term; exit 3' TERM; echo ready >&2; while :; do sleep 0.01; done";
+    let proc = Program::new("sh").args(["-c", script]).spawn();
+    assert_eq!(proc.wait_line(|line| line.starts_with("rea")), "ready");
+    assert!(proc.is_running());
+    proc.signal(Signal::SIGTERM);
+    assert_eq!(proc.wait(), Status::Exited(3));
+    assert_eq!(proc.stdout(), "got term\n");
+    assert_eq!(proc.state(), None, "it was waited for");
+}
+
+#[test]
+fn the_end_is_seen_while_a_descendant_holds_the_streams() {
+    let output = Program::new("sh")
+        .args(["-c", "sleep 1000 & echo last words"])
+        .run();
+    assert_eq!(
+        (output.status, output.stdout.as_str()),
+        (Status::Exited(0), "last words\n")
+    );
+}
+
+#[test]
+fn a_dropped_program_dies_with_its_group() {
+    let proc = Program::new("sh")
+        .args(["-c", "sleep 1000 & echo $!; wait"])
+        .spawn();
+    let child = proc.wait_line(|_| true);
+    drop(proc);
+    eventually("the child is dead", || {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+    });
+}
+
+#[test]
+fn a_program_started_from_a_short_thread_outlives_it() {
+    let start = || Program::new("cat").spawn();
+    let proc = std::thread::spawn(start).join().expect("no panic");
+    proc.write(b"still here\n");
+    assert_eq!(proc.wait_line(|_| true), "still here");
+    proc.close_input();
+    assert_eq!(proc.wait(), Status::Exited(0));
+}
+
+#[test]
+fn programs_inside_a_host_see_its_network_and_the_cgroups() {
+    lab::require!(Root, Program("ip"));
+    let host = Lab::new("inside").host("app");
+    let devices = host
+        .program("cat")
+        .arg("/proc/net/dev")
+        .run()
+        .expect_success();
+    assert_eq!(devices.lines().count(), 3, "{devices}");
+    let through_ip = host
+        .program_by_ip("cat")
+        .arg("/proc/net/dev")
+        .run()
+        .expect_success();
+    assert_eq!(through_ip, devices);
+    let plain = host
+        .command("cat")
+        .arg("/proc/net/dev")
+        .output()
+        .expect("cat starts");
+    assert_eq!(String::from_utf8_lossy(&plain.stdout), devices);
+    let mount = cgroup2_mount().expect("cgroup2 is mounted");
+    let visible = |program: Program| {
+        program.arg(mount.join("cgroup.procs")).run().status == Status::Exited(0)
+    };
+    assert!(visible(host.program("cat")));
+    assert!(!visible(host.program_by_ip("cat")));
+}
+
+#[test]
+fn user_and_cgroup_are_taken_after_the_namespace() {
+    lab::require!(Root, Program("ip"));
+    let host = Lab::new("user").host("app");
+    let cgroup = Cgroup::new("user");
+    let script = "id -u; id -g; grep ^0:: /proc/self/cgroup; grep CapEff /proc/self/status; wc -l < /proc/net/dev";
+    let output = host
+        .program("sh")
+        .args(["-c", script])
+        .user(12345)
+        .cgroup(&cgroup)
+        .run()
+        .expect_success();
+    let right = format!(
+        "12345\n12345\n0::/{}\nCapEff:\t0000000000000000\n3\n",
+        cgroup.name()
+    );
+    assert_eq!(output, right);
+    let path = cgroup.path().to_owned();
+    let sleeper = host.program("sleep").arg("1000").cgroup(&cgroup).spawn();
+    drop(cgroup);
+    assert!(!path.exists());
+    assert_eq!(sleeper.wait(), Status::Killed(9));
+}
+
+#[test]
+fn programs_get_the_file_limit_that_the_test_was_started_with() {
+    lab::require!(Root, Program("ip"));
+    let ask = || {
+        Program::new("sh")
+            .args(["-c", "ulimit -n"])
+            .run()
+            .expect_success()
+    };
+    let before = ask();
+    let _lab = Lab::new("limit");
+    assert_eq!(ask(), before);
+}
+
+#[test]
+fn ctrl_c_on_a_terminal_reaches_the_foreground_group() {
+    lab::require!(Program("bash"));
+    let script =
+        "trap 'echo inter''rupted' INT; test -t 0 && echo is a ter''minal; sleep 1000; exit 4";
+    let pty = Program::new("bash")
+        .args(["-c", script])
+        .spawn_on_terminal();
+    pty.wait_line(|line| line == "is a terminal");
+    assert_eq!(pty.foreground_group(), pty.pid());
+    eventually("the shell has started its child", || {
+        let list =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", pty.pid())).ok()?;
+        let child = list.split_whitespace().next()?.to_owned();
+        let name = std::fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+        (name == "sleep\n").then_some(())
+    });
+    pty.type_keys(Pty::CTRL_C);
+    pty.wait_line(|line| line.ends_with("interrupted"));
+    assert_eq!(pty.wait(), Status::Exited(4));
+}
+
+#[test]
+fn a_shell_on_a_terminal_has_job_control() {
+    lab::require!(Program("bash"));
+    let pty = Program::new("bash")
+        .args(["--norc", "--noprofile", "-i"])
+        .env("PS1", "> ")
+        .spawn_on_terminal();
+    pty.type_keys("sleep 1000\n");
+    let group = eventually("the job is in the foreground", || {
+        let group = pty.foreground_group();
+        (group != pty.pid()).then_some(group)
+    });
+    pty.type_keys(Pty::CTRL_Z);
+    eventually("the job is stopped", || {
+        let stat = std::fs::read_to_string(format!("/proc/{group}/stat")).ok()?;
+        stat.contains(") T ").then_some(())
+    });
+    pty.wait_stdout(|text| text.contains("Stopped"));
+    pty.type_keys("kill -9 %1; exit 5\n");
+    assert_eq!(pty.wait(), Status::Exited(5));
+}
+
+#[test]
+fn a_requirement_may_not_be_skipped_where_the_environment_says_so() {
+    let missing = [Need::Program("no-such-program-anywhere")];
+    if std::env::var("STEER_REQUIRE").is_err() {
+        assert!(!lab::require(&missing));
+    }
+    let exe = std::env::current_exe().expect("a test knows itself");
+    let run = |forced: &str| {
+        let test = Program::new(&exe).args(["--exact", "a_test_that_lacks_a_program"]);
+        test.env("STEER_REQUIRE", forced).run()
+    };
+    let skipped = run("something-else");
+    assert_eq!(skipped.status, Status::Exited(0));
+    assert!(
+        skipped
+            .stderr
+            .contains("SKIPPED a_test_that_lacks_a_program: needs"),
+        "{skipped:?}"
+    );
+    assert_eq!(run("all").status, Status::Exited(101));
+    assert_eq!(
+        run("root,no-such-program-anywhere").status,
+        Status::Exited(101)
+    );
+}
+
+#[test]
+fn a_test_that_lacks_a_program() {
+    if std::env::var("STEER_REQUIRE")
+        .is_ok_and(|value| value != "all" || std::env::args().any(|word| word == "--exact"))
+    {
+        lab::require!(Program("no-such-program-anywhere"));
+        panic!("the program exists");
+    }
+}
