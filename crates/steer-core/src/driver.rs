@@ -2,6 +2,8 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,31 @@ pub trait Driver: fmt::Debug + Send {
 
     /// Removes what [`Driver::observe`] found; gone already is success.
     fn remove(&mut self, found: &Found) -> Result<(), DriverError>;
+
+    /// Duplicates of the descriptors whose last close makes its objects vanish.
+    ///
+    /// The engine holds them beside the keeper, so that the death of one of the two alone removes
+    /// nothing.
+    fn lifelines(&self) -> io::Result<Vec<Lifeline>> {
+        Ok(Vec::new())
+    }
+
+    /// Works through a lifeline that a dead keeper left with the engine, where the kernel lets
+    /// only its holder change the objects. Called before the first change.
+    fn adopt(&mut self, lifeline: Lifeline) {
+        drop(lifeline);
+    }
+}
+
+/// A descriptor whose last close makes objects of a driver vanish.
+#[derive(Debug)]
+pub struct Lifeline {
+    /// The driver's domain.
+    pub domain: Domain,
+    /// The namespace that the objects are in.
+    pub netns: Netns,
+    /// The descriptor, close-on-exec.
+    pub fd: OwnedFd,
 }
 
 /// A change of an instance's objects in one domain and namespace; symbols are resolved.

@@ -4,10 +4,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain as SocketDomain, Socket, Type};
+use tokio::io::unix::AsyncFd;
 
 use crate::intake::Bound;
 use crate::intent::Intent;
-use crate::keeper::{EngageError, Job, Keeper, KeeperError};
+use crate::keeper::{EngageError, Job, Keeper, KeeperError, Released};
 use crate::object::{ChildSetting, Listener, Object};
 use crate::plan::Plan;
 use crate::symbol::Bindings;
@@ -115,8 +116,27 @@ impl Engaged {
         self.keeper.retire()
     }
 
+    /// Waits until the keeper is gone, for ever where it cannot be; then [`Engaged::restore`].
+    ///
+    /// Cancel safe. Needs a tokio runtime.
+    pub fn lost(&self) -> io::Result<impl Future<Output = ()> + Send + use<>> {
+        let fd = self.keeper.lost()?.map(AsyncFd::new).transpose()?;
+        Ok(async move {
+            match fd {
+                // An error of the poll is an end as well: `restore` finds out.
+                Some(fd) => drop(fd.readable().await),
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    /// Puts a successor in the place of a keeper that is gone.
+    pub fn restore(&mut self) -> Result<(), KeeperError> {
+        self.keeper.restore()
+    }
+
     /// Undoes the plan.
-    pub fn release(mut self) -> Result<(), KeeperError> {
+    pub fn release(mut self) -> Result<Released, KeeperError> {
         self.released = true;
         self.keeper.release()
     }

@@ -21,6 +21,9 @@ pub struct Journal {
     pub netns: String,
     /// How far it is.
     pub state: State,
+    /// What the keeper could not undo, in its words: it has no terminal to say it on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<String>,
 }
 
 /// A process, told apart from a later one that got the same number.
@@ -42,6 +45,9 @@ pub enum State {
     Engaged,
     /// The engine died; what `closed` leaves stands.
     Crashed,
+    /// The engine ended in order; what `closed` leaves stands until the processes that the
+    /// command left behind are gone.
+    Lingering,
 }
 
 /// The keys in which two scopes name the same senders, if they can mean the same traffic at all.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,34 @@ pub trait Keeper: fmt::Debug + Send {
     fn retire(&mut self) -> Result<(), KeeperError>;
 
     /// Undoes the job. Goes on past a failure and reports all of them.
-    fn release(&mut self) -> Result<(), KeeperError>;
+    fn release(&mut self) -> Result<Released, KeeperError>;
+
+    /// A descriptor that becomes readable when the keeper is gone; `None` where it cannot be gone
+    /// while the caller lives.
+    fn lost(&self) -> io::Result<Option<OwnedFd>> {
+        Ok(None)
+    }
+
+    /// Puts a successor in the place of a keeper that is gone; it adopts the job as it stands.
+    fn restore(&mut self) -> Result<(), KeeperError> {
+        Ok(())
+    }
+}
+
+/// What an undone job leaves behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Released {
+    /// Nothing.
+    Clean,
+    /// Processes of the command outlive it: under `open` they go direct from here on, under
+    /// `closed` they are refused, and the keeper removes the refusal when the last one is gone.
+    Lingers {
+        /// Their ids.
+        processes: Vec<u32>,
+        /// Whether they are refused.
+        on_failure: OnFailure,
+    },
 }
 
 /// What a keeper is asked to put in force; it crosses a process boundary as JSON.
