@@ -1,4 +1,5 @@
 //! wip
+pub mod accept;
 pub mod address;
 pub mod driver;
 pub mod engaged;
