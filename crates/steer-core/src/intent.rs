@@ -28,6 +28,20 @@ pub struct Intent {
     pub listen: Listen,
     /// The mark of the engine's own sockets.
     pub bypass: Mark,
+    /// The packet filter to use, for methods that write rules; `None` was not written.
+    pub backend: Option<Backend>,
+    /// Whether intakes should find out who opened a connection, where that costs something.
+    pub identify: bool,
+}
+
+/// A packet filter that rules are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// nf_tables, spoken by steer itself; no program is needed.
+    Nft,
+    /// The iptables programs.
+    Iptables,
 }
 
 /// Whose traffic: every key of `of` must hold, none of `except`.
@@ -200,6 +214,8 @@ impl Intent {
             forward: Vec::new(),
             listen: Listen::default(),
             bypass: Mark::BYPASS,
+            backend: None,
+            identify: false,
         }
     }
 
@@ -236,6 +252,8 @@ impl Intent {
             forward,
             listen: _,
             bypass: _,
+            backend,
+            identify: _,
         } = self;
         let mut keys = Vec::new();
         if *command {
@@ -295,6 +313,7 @@ impl Intent {
             OnFailure::Closed => Key::Closed,
         }));
         keys.extend((!forward.is_empty()).then_some(Key::Forward));
+        keys.extend(backend.is_some().then_some(Key::Backend));
         keys.sort_unstable();
         keys.dedup();
         keys

@@ -56,11 +56,13 @@ pub enum Key {
     Closed,
     /// `forward`
     Forward,
+    /// `backend`
+    Backend,
 }
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Command,
         Self::Host,
         Self::Cgroup,
@@ -85,6 +87,7 @@ impl Key {
         Self::Open,
         Self::Closed,
         Self::Forward,
+        Self::Backend,
     ];
 }
 
@@ -115,6 +118,7 @@ impl fmt::Display for Key {
             Self::Open => "on_failure: open",
             Self::Closed => "on_failure: closed",
             Self::Forward => "forward",
+            Self::Backend => "backend",
         })
     }
 }

@@ -1,0 +1,149 @@
+//! Who owns a socket, by the kernel's sock_diag (man 7 sock_diag).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Mutex;
+
+use nix::libc;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+};
+use steer_core::address::canonical;
+
+/// A connection to the kernel's socket tables, of the namespace in which it was opened.
+///
+/// A lookup is two system calls and no search: the kernel finds the socket by its hash.
+#[derive(Debug)]
+pub struct SockDiag {
+    // One request at a time: an answer belongs to the request before it.
+    socket: Mutex<OwnedFd>,
+}
+
+impl SockDiag {
+    /// Opens the connection; needs no privilege.
+    pub fn open() -> io::Result<Self> {
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkSockDiag,
+        )?;
+        Ok(Self {
+            socket: Mutex::new(socket),
+        })
+    }
+
+    /// The user id of the TCP socket that is connected from `local` to `peer`; `None` where there
+    /// is none.
+    ///
+    /// Both ends are compared, so that a client port that NAT has rewritten gives no owner rather
+    /// than a wrong one.
+    pub fn tcp_owner(&self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
+        let (local, peer) = (canonical(local), canonical(peer));
+        let request = request(local, peer);
+        let mut answer = [0_u8; ANSWER];
+        let length = {
+            let socket = self
+                .socket
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
+            recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?
+        };
+        parse(&answer[..length], local, peer)
+    }
+}
+
+/// A `struct nlmsghdr` and a `struct inet_diag_req_v2` of `linux/inet_diag.h`.
+fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
+    let family = match local {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    };
+    let mut out = Vec::with_capacity(REQUEST as usize);
+    out.extend(REQUEST.to_ne_bytes());
+    out.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    out.extend(NLM_F_REQUEST.to_ne_bytes());
+    out.extend([0; 8]);
+    out.push(u8::try_from(family).expect("address families are below 256"));
+    out.push(u8::try_from(libc::IPPROTO_TCP).expect("protocol numbers are below 256"));
+    out.extend([0; 2]);
+    out.extend(u32::MAX.to_ne_bytes());
+    out.extend(identity(local, peer));
+    out.extend(0_u32.to_ne_bytes());
+    out.extend([0xff; 8]);
+    out
+}
+
+/// The ports and addresses of a `struct inet_diag_sockid`.
+fn identity(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
+    let mut out = Vec::with_capacity(36);
+    out.extend(local.port().to_be_bytes());
+    out.extend(peer.port().to_be_bytes());
+    for end in [local, peer] {
+        match end.ip() {
+            IpAddr::V4(ip) => {
+                out.extend(ip.octets());
+                out.extend([0; 12]);
+            }
+            IpAddr::V6(ip) => out.extend(ip.octets()),
+        }
+    }
+    out
+}
+
+fn parse(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
+    let kind = answer.get(4..6).map(|b| u16::from_ne_bytes([b[0], b[1]]));
+    let word = |at: usize| {
+        answer
+            .get(at..at + 4)
+            .map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
+    };
+    match kind {
+        Some(NLMSG_ERROR) => {
+            let errno = word(HEADER).unwrap_or_default().cast_signed().saturating_neg();
+            if errno == libc::ENOENT {
+                Ok(None)
+            } else {
+                Err(io::Error::from_raw_os_error(errno))
+            }
+        }
+        Some(SOCK_DIAG_BY_FAMILY) => {
+            // The kernel answers with a listener where no connection matches.
+            let same = answer.get(HEADER + 4..HEADER + 40) == Some(&identity(local, peer)[..]);
+            Ok(word(HEADER + UID).filter(|_| same))
+        }
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+const HEADER: usize = 16;
+const REQUEST: u32 = 72;
+const ANSWER: usize = 512;
+const UID: usize = 64;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLMSG_ERROR: u16 = 2;
+const NLM_F_REQUEST: u16 = 1;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn the_owner_of_a_connection_is_told_and_a_listener_is_not_taken_for_it() {
+        let diag = SockDiag::open().unwrap();
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).unwrap();
+            let to = listener.local_addr().unwrap();
+            let client = TcpStream::connect(to).unwrap();
+            let from = client.local_addr().unwrap();
+            let me = nix::unistd::geteuid().as_raw();
+            assert_eq!(diag.tcp_owner(from, to).unwrap(), Some(me), "{address}");
+            let stranger = SocketAddr::new(from.ip(), 1);
+            assert_eq!(diag.tcp_owner(to, stranger).unwrap(), None, "{address}");
+        }
+    }
+}
