@@ -75,6 +75,8 @@ impl From<&io::Error> for Failure {
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
+    local: SocketAddr,
+    peer: SocketAddr,
 }
 
 /// What came in until a connection ended.
@@ -105,7 +107,16 @@ impl Client {
         stream
             .set_nodelay(true)
             .expect("a connected socket takes options");
-        let client = Self { stream };
+        // Asked for while the connection is young: the kernel forgets the peer when both sides have ended.
+        let local = stream
+            .local_addr()
+            .expect("a connected socket has an address");
+        let peer = stream.peer_addr().unwrap_or(destination);
+        let client = Self {
+            stream,
+            local: canonical(local),
+            peer: canonical(peer),
+        };
         client.patience(DEADLINE);
         Ok(client)
     }
@@ -122,20 +133,12 @@ impl Client {
 
     /// The address that it is bound to.
     pub fn local(&self) -> SocketAddr {
-        canonical(
-            self.stream
-                .local_addr()
-                .expect("a connected socket has an address"),
-        )
+        self.local
     }
 
-    /// The address that it believes to be connected to.
+    /// The address that it believes to be connected to, as `getpeername` said after the connect.
     pub fn peer(&self) -> SocketAddr {
-        canonical(
-            self.stream
-                .peer_addr()
-                .expect("a connected socket has a peer"),
-        )
+        self.peer
     }
 
     /// Sends all bytes.
@@ -210,12 +213,18 @@ impl Client {
     }
 
     /// A second handle to the same connection, for one thread a direction.
+    #[must_use]
     pub fn duplicate(&self) -> Self {
+        let Self {
+            stream,
+            local,
+            peer,
+        } = self;
+        let stream = stream.try_clone().expect("a descriptor can be duplicated");
         Self {
-            stream: self
-                .stream
-                .try_clone()
-                .expect("a descriptor can be duplicated"),
+            stream,
+            local: *local,
+            peer: *peer,
         }
     }
 

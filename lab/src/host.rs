@@ -132,12 +132,12 @@ impl Host {
         ]);
     }
 
-    /// Lets this host receive for the destination (as above) without ever answering.
+    /// Drops what this host would forward to the destination (as above) without an answer, so that connects hang.
     ///
-    /// Meant for the far host: it loses the addresses if it has them, and a client's connect hangs.
-    pub fn make_silent(&self, destination: &str) {
+    /// Where a packet ends at a host that neither has the address nor forwards, they hang anyway.
+    pub fn make_blackhole(&self, destination: &str) {
         let flag = family_of(destination).flag();
-        self.ip(&[flag, "route", "replace", "blackhole", destination]);
+        self.ip(&[flag, "route", "add", "blackhole", destination]);
     }
 
     /// Runs `ip` with these words inside the host; panics with its complaint when it fails.

@@ -81,7 +81,7 @@ impl Digest {
 
     /// Takes in the next bytes; where they are cut makes no difference.
     pub fn update(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && (self.length % 8 != 0 || bytes.len() < 8) {
+        while !bytes.is_empty() && (!self.length.is_multiple_of(8) || bytes.len() < 8) {
             self.pending |= u64::from(bytes[0]) << (8 * (self.length % 8));
             self.length += 1;
             bytes = &bytes[1..];

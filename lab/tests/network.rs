@@ -54,8 +54,7 @@ fn a_client_tells_refused_unreachable_timeout_and_reset_apart() {
             connect(SocketAddr::new(family.foreign(9), 80)),
             Err(Failure::Unreachable)
         );
-        srv.add_address(family.foreign(8));
-        srv.make_silent(hole);
+        srv.make_blackhole(hole);
         let hang = SocketAddr::new(family.foreign(8), 80);
         let failure =
             app.enter(|| Client::connect_within(hang, Duration::from_millis(300)).map(|_| ()));
@@ -266,13 +265,13 @@ fn a_dropped_lab_removes_its_namespaces_and_kills_what_runs_inside() {
     let (lab, app, srv) = pair("drop");
     let path = app.namespace_path();
     // In a session of its own and without a guard, as a daemon would be.
-    let script = "setsid sleep 1000 & echo $!";
-    let output = app
-        .program("sh")
-        .args(["-c", script])
-        .run()
-        .expect_success();
-    let daemon = format!("/proc/{}/comm", output.trim());
+    let script = "echo $$; exec sleep 1000";
+    let parent = app
+        .program("setsid")
+        .args(["--fork", "sh", "-c", script])
+        .spawn();
+    let daemon = format!("/proc/{}/comm", parent.wait_line(|_| true));
+    drop(parent);
     eventually("the daemon runs", || {
         std::fs::read_to_string(&daemon)
             .ok()

@@ -165,7 +165,7 @@ fn every_change_inside_a_host_is_named() {
             ],
             "+-4 local default dev lo table 100",
         ),
-        ("ip", &["link", "add", "dummy0", "type", "dummy"], "dummy0"),
+        ("ip", &["link", "add", "pair0", "type", "veth"], "pair0"),
         (
             "ip",
             &["addr", "add", "192.0.2.1/32", "dev", "lo"],
