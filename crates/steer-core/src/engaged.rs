@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain as SocketDomain, Socket, Type};
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
 
 use crate::intake::Bound;
 use crate::intent::Intent;
@@ -120,11 +120,15 @@ impl Engaged {
     ///
     /// Cancel safe. Needs a tokio runtime.
     pub fn lost(&self) -> io::Result<impl Future<Output = ()> + Send + use<>> {
-        let fd = self.keeper.lost()?.map(AsyncFd::new).transpose()?;
+        let end = self
+            .keeper
+            .lost()?
+            .map(|pipe| Receiver::from_owned_fd(pipe.into()))
+            .transpose()?;
         Ok(async move {
-            match fd {
+            match end {
                 // An error of the poll is an end as well: `restore` finds out.
-                Some(fd) => drop(fd.readable().await),
+                Some(pipe) => drop(pipe.readable().await),
                 None => std::future::pending().await,
             }
         })

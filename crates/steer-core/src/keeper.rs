@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +26,9 @@ pub trait Keeper: fmt::Debug + Send {
     /// Undoes the job. Goes on past a failure and reports all of them.
     fn release(&mut self) -> Result<Released, KeeperError>;
 
-    /// A descriptor that becomes readable when the keeper is gone; `None` where it cannot be gone
-    /// while the caller lives.
-    fn lost(&self) -> io::Result<Option<OwnedFd>> {
+    /// A pipe that ends when the keeper is gone; `None` where it cannot be gone while the caller
+    /// lives.
+    fn lost(&self) -> io::Result<Option<io::PipeReader>> {
         Ok(None)
     }
 
