@@ -5,5 +5,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod error;
+pub mod record;
 pub mod relay;
 pub mod sniff;
+pub mod upstream;

@@ -1,0 +1,122 @@
+//! Why the engine could not reach a destination.
+use std::io;
+use std::net::SocketAddr;
+
+use steer_core::address::{Destination, HostName};
+use steer_core::steered::Refusal;
+
+use crate::upstream::socks5::Reply;
+
+/// Why the engine could not reach a destination.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The destination, or the proxy before it, could not be connected.
+    #[error("{address} could not be connected")]
+    Connect {
+        /// The address dialled.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The name could not be looked up.
+    #[error("the name {name} could not be resolved")]
+    Resolve {
+        /// The name.
+        name: HostName,
+        /// Why.
+        source: io::Error,
+    },
+    /// The name has no address.
+    #[error("the name {0} has no address")]
+    NoAddress(HostName),
+    /// The deadline passed.
+    #[error("{0} could not be reached in time")]
+    Deadline(Destination),
+    /// The address leads back to the engine.
+    #[error("{0} leads back to this engine")]
+    Loop(SocketAddr),
+    /// The proxy broke off, or the connection to it failed.
+    #[error("the connection to the proxy broke")]
+    Broken(#[source] io::Error),
+    /// The proxy answered something that its protocol does not allow.
+    #[error("the proxy does not speak {protocol}: {what}")]
+    Protocol {
+        /// What it should speak.
+        protocol: &'static str,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The SOCKS5 proxy would not connect.
+    #[error("the SOCKS5 proxy answers: {0}")]
+    Socks5(Reply),
+    /// The HTTP proxy would not connect.
+    #[error("the HTTP proxy answers with status {0}")]
+    Status(u16),
+    /// The proxy wants credentials, or others than ours.
+    #[error("the proxy refuses {}", if *.given { "the user name and password" } else { "a connection without credentials" })]
+    Credentials {
+        /// Whether any were given.
+        given: bool,
+    },
+    /// A secret or name is longer than the protocol can carry.
+    #[error("the {0} of the upstream is longer than SOCKS5 can carry")]
+    TooLong(&'static str),
+    /// A rule names an upstream that does not exist.
+    #[error("there is no upstream named {0:?}")]
+    Unknown(String),
+}
+
+impl UpstreamError {
+    /// What to do next.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Connect { address, .. } => format!(
+                "check that something listens there: nc -vz {} {}",
+                address.ip(),
+                address.port()
+            ),
+            Self::Resolve { name, .. } | Self::NoAddress(name) => {
+                format!("check the resolver: getent ahosts {name}")
+            }
+            Self::Deadline(destination) => {
+                format!("check the route to {destination}, or raise the connect deadline")
+            }
+            Self::Loop(address) => format!(
+                "{address} is a listener of this engine: give the upstream or rule another address"
+            ),
+            Self::Broken(_) => "see the log of the proxy".to_owned(),
+            Self::Protocol { protocol, .. } => format!(
+                "check that the upstream is a {protocol} proxy and its url names the right scheme"
+            ),
+            Self::Socks5(_) | Self::Status(_) => {
+                "see the log and the access rules of the proxy".to_owned()
+            }
+            Self::Credentials { given: true } => {
+                "correct the username and password of the upstream".to_owned()
+            }
+            Self::Credentials { given: false } => {
+                "give the upstream a username and password".to_owned()
+            }
+            Self::TooLong(what) => format!("shorten the {what} to at most 255 bytes"),
+            Self::Unknown(name) => format!("define {name:?} under upstreams, or correct the rule"),
+        }
+    }
+
+    /// What it means to the program that asked.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Connect { source, .. } => Refusal::of(source),
+            Self::Resolve { .. } | Self::NoAddress(_) => Refusal::NoSuchHost,
+            Self::Deadline(_) => Refusal::TimedOut,
+            Self::Loop(_) => Refusal::Loop,
+            Self::Socks5(reply) => reply.refusal(),
+            Self::Status(504) => Refusal::TimedOut,
+            Self::Broken(_)
+            | Self::Protocol { .. }
+            | Self::Status(_)
+            | Self::Credentials { .. }
+            | Self::TooLong(_)
+            | Self::Unknown(_) => Refusal::Upstream,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Connection records: one JSON line for each connection, written when it ends.
+mod sink;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use steer_core::address::{ClientAddr, Destination, HostName, Protocol};
+use steer_core::method::Method;
+use steer_core::policy::App;
+use steer_core::steered::{Identity, Refusal};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+pub use sink::{Recorder, SinkError};
+
+/// What happened to one connection. The keys of its JSON form and their values are a contract.
+///
+/// ```
+/// use steer_core::address::{ClientAddr, Destination};
+/// use steer_core::method::Method;
+/// use steer_core::steered::Identity;
+/// use steer_proxy::record::{Outcome, Record};
+///
+/// let destination = Destination::parse_host("example.com", 443).unwrap();
+/// let client = ClientAddr("192.0.2.1:40000".parse().unwrap());
+/// let mut record = Record::new(Method::Explicit, client, &destination, &Identity::default());
+/// record.outcome = Outcome::Denied;
+/// let line = serde_json::to_value(&record).unwrap();
+/// assert_eq!(line["destination"], "example.com:443");
+/// assert_eq!(line["outcome"], "denied");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When the connection ended: RFC 3339, UTC, milliseconds.
+    pub time: String,
+    /// The method that brought it.
+    pub method: Method,
+    /// The transport.
+    pub protocol: Protocol,
+    /// The program's address.
+    pub client: String,
+    /// What the program asked for: `203.0.113.7:443`, `[2001:db8::1]:443` or `name:443`.
+    pub destination: String,
+    /// The name that it is for, where one is known.
+    pub host: Option<HostName>,
+    /// Where that name comes from.
+    pub host_from: Option<HostFrom>,
+    /// The application protocol.
+    pub app: App,
+    /// The process that asked.
+    pub pid: Option<u32>,
+    /// The user that asked.
+    pub uid: Option<u32>,
+    /// The program file that asked.
+    pub exe: Option<PathBuf>,
+    /// The rule that decided; none where no rule matched.
+    pub rule: Option<String>,
+    /// `direct`, the name of the upstream, or `none` where nothing was dialled.
+    pub upstream: String,
+    /// Bytes that the program sent; none where nobody could count.
+    pub sent: Option<u64>,
+    /// Bytes that the program received; none where nobody could count.
+    pub received: Option<u64>,
+    /// How long it lived, in milliseconds.
+    pub duration_ms: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it ended so, in words.
+    pub error: Option<String>,
+}
+
+/// Where the name of a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostFrom {
+    /// An answer of the resolver.
+    Dns,
+    /// An address that stands for a name.
+    FakeIp,
+    /// The server name of a TLS hello.
+    Sni,
+    /// The server name of a QUIC hello.
+    Quic,
+    /// The target or Host field of an HTTP request.
+    Http,
+    /// The name that an explicit client asked for.
+    Connect,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Both sides ended it in order.
+    Ok,
+    /// The destination refused it.
+    Refused,
+    /// One side reset it, or the engine did when it stopped.
+    Reset,
+    /// A deadline passed.
+    Timeout,
+    /// A rule rejected it.
+    Denied,
+    /// It would have come back to the engine.
+    Loop,
+    /// Anything else.
+    Error,
+}
+
+impl Record {
+    /// The record of a connection about which nothing but its start is known.
+    pub fn new(
+        method: Method,
+        client: ClientAddr,
+        destination: &Destination,
+        identity: &Identity,
+    ) -> Self {
+        let Identity { pid, uid, exe } = identity.clone();
+        let asked_by_name = destination.name().cloned();
+        Self {
+            time: String::new(),
+            method,
+            protocol: Protocol::Tcp,
+            client: client.to_string(),
+            destination: destination.to_string(),
+            host_from: asked_by_name.as_ref().map(|_| HostFrom::Connect),
+            host: asked_by_name,
+            app: App::Opaque,
+            pid,
+            uid,
+            exe,
+            rule: None,
+            upstream: NO_UPSTREAM.to_owned(),
+            sent: Some(0),
+            received: Some(0),
+            duration_ms: 0,
+            outcome: Outcome::Ok,
+            error: None,
+        }
+    }
+
+    /// Stamps the record with the end of the connection.
+    pub fn end(&mut self, at: OffsetDateTime) {
+        let at = at.to_offset(time::UtcOffset::UTC);
+        let whole = at
+            .replace_millisecond(at.millisecond())
+            .expect("its own milliseconds are in range");
+        self.time = whole
+            .format(&Rfc3339)
+            .expect("a year of four digits has a form in RFC 3339");
+    }
+}
+
+/// The `upstream` of a connection for which nothing was dialled.
+pub const NO_UPSTREAM: &str = "none";
+
+/// The `upstream` of a connection to its destination itself.
+pub const DIRECT: &str = "direct";
+
+impl From<Refusal> for Outcome {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Refused => Self::Refused,
+            Refusal::Reset => Self::Reset,
+            Refusal::TimedOut => Self::Timeout,
+            Refusal::Denied => Self::Denied,
+            Refusal::Loop => Self::Loop,
+            _ => Self::Error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn record() -> Record {
+        let destination = "[2001:db8::1]:443".parse().unwrap();
+        let client = ClientAddr("[::ffff:192.0.2.9]:1234".parse().unwrap());
+        let identity = Identity {
+            pid: Some(7),
+            uid: Some(1000),
+            exe: Some("/usr/bin/curl".into()),
+        };
+        Record::new(Method::Redirect, client, &destination, &identity)
+    }
+
+    #[test]
+    fn the_keys_and_spellings_are_the_contract() {
+        let mut record = record();
+        record.end(datetime!(2026-03-01 01:02:03.456789 +02:00));
+        assert_eq!(
+            serde_json::to_string(&record).unwrap(),
+            concat!(
+                r#"{"time":"2026-02-28T23:02:03.456Z","method":"redirect","protocol":"tcp","#,
+                r#""client":"192.0.2.9:1234","destination":"[2001:db8::1]:443","host":null,"#,
+                r#""host_from":null,"app":"opaque","pid":7,"uid":1000,"exe":"/usr/bin/curl","#,
+                r#""rule":null,"upstream":"none","sent":0,"received":0,"duration_ms":0,"#,
+                r#""outcome":"ok","error":null}"#
+            )
+        );
+        assert_eq!(
+            serde_json::to_string(&HostFrom::FakeIp).unwrap(),
+            r#""fake-ip""#
+        );
+        assert_eq!(
+            serde_json::to_string(&Outcome::Denied).unwrap(),
+            r#""denied""#
+        );
+    }
+
+    #[test]
+    fn a_record_can_be_read_back() {
+        let line = serde_json::to_string(&record()).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record());
+    }
+}
