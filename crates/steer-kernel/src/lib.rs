@@ -1,1 +1,5 @@
 //! steer-kernel
+pub mod cgroup;
+pub mod drivers;
+pub mod nft;
+mod sys;

@@ -1,0 +1,3 @@
+//! The drivers as a set.
+
+pub(crate) mod netns;

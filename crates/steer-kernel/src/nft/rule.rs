@@ -1,0 +1,272 @@
+//! Rules, test by test, compiled to instructions.
+
+use steer_core::address::{Family, Protocol};
+use steer_core::ruleset::{Rule, Test, Verdict};
+use steer_core::symbol::{CgroupRef, PortRef};
+
+use crate::cgroup::CgroupError;
+
+use super::NFPROTO_INET;
+use super::expr::{Field, Meta, Program};
+use super::set::{Intervals, Key};
+use super::socket::Batch;
+use super::table::{RULE_TABLE, udata_text};
+use super::wire::{Attrs, NLM_F_APPEND, NLM_F_CREATE, Request};
+
+/// Where a cgroup is, as the kernel's rules know it: its depth and its id.
+pub(crate) type Cgroups<'a> = dyn FnMut(&str) -> Result<(u32, u64), Unrenderable> + 'a;
+
+/// Why a rule has no form in nf_tables.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unrenderable {
+    #[error("chain {chain}: {what} needs a test of the protocol before it")]
+    NoProtocol { chain: String, what: &'static str },
+    #[error("chain {chain}: {symbol} has no value")]
+    Unbound { chain: String, symbol: String },
+    #[error(transparent)]
+    Cgroup(CgroupError),
+}
+
+/// Compiles one rule; its sets go into the batch before it.
+#[derive(Debug)]
+pub(crate) struct Compiler<'a> {
+    table: &'a str,
+    chain: &'a str,
+    batch: &'a mut Batch,
+    sets: &'a mut u32,
+    program: Program,
+    family: Option<Family>,
+    protocol: Option<Protocol>,
+}
+
+impl<'a> Compiler<'a> {
+    /// A compiler of one rule; `sets` numbers the sets of the batch.
+    pub(crate) fn new(
+        table: &'a str,
+        chain: &'a str,
+        batch: &'a mut Batch,
+        sets: &'a mut u32,
+    ) -> Self {
+        Self {
+            table,
+            chain,
+            batch,
+            sets,
+            program: Program::default(),
+            family: None,
+            protocol: None,
+        }
+    }
+
+    /// Adds the rule; `only` binds it to a family where no test of its own does.
+    pub(crate) fn rule(
+        mut self,
+        rule: &Rule,
+        only: Option<Family>,
+        cgroups: &mut Cgroups<'_>,
+    ) -> Result<(), Unrenderable> {
+        if let (Some(family), None) = (only, rule.family()) {
+            self.need_family(family);
+        }
+        for test in &rule.tests {
+            self.test(test, cgroups)?;
+        }
+        self.verdict(&rule.verdict)?;
+        let mut attrs = Attrs::new();
+        attrs
+            .text(RULE_TABLE, self.table)
+            .text(RULE_CHAIN, self.chain)
+            .nest(RULE_EXPRESSIONS, |nest| {
+                nest.append(&self.program.into_attrs())
+            })
+            .bytes(RULE_USERDATA, &udata_text(UDATA_RULE_COMMENT, &rule.why));
+        self.batch.push(
+            Request::nft(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, NFPROTO_INET, attrs),
+            format!("add to chain {} {}: {rule}", self.table, self.chain),
+        );
+        Ok(())
+    }
+
+    fn test(&mut self, test: &Test, cgroups: &mut Cgroups<'_>) -> Result<(), Unrenderable> {
+        match test {
+            Test::Family(family) => self.need_family(*family),
+            Test::Protocol(protocol) => self.need_protocol(*protocol),
+            Test::Opening => {
+                self.need_protocol(Protocol::Tcp);
+                self.program.opening();
+            }
+            Test::To(nets) => {
+                let family = nets.first().map_or(Family::V4, |net| net.family());
+                self.need_family(family);
+                self.destination(&Intervals::of_networks(family, nets), family);
+            }
+            Test::ToPort(ports) => {
+                self.after_protocol("a port")?;
+                self.port(&Intervals::of_ports(ports));
+            }
+            Test::ToListener(port) => {
+                self.after_protocol("a port")?;
+                let port = self.port_number(port)?;
+                self.program.payload(Field::DESTINATION_PORT);
+                self.program.equals(&port.to_be_bytes());
+            }
+            Test::Cgroup(CgroupRef::Path(path)) => {
+                let (level, id) = cgroups(path)?;
+                self.program.cgroup_is(level, id);
+            }
+            Test::Cgroup(cgroup @ CgroupRef::Command) => {
+                return Err(self.unbound(cgroup));
+            }
+            Test::Uid(ids) => self.id(Meta::Uid, &Intervals::of_ids(Key::Uid, ids)),
+            Test::Gid(ids) => self.id(Meta::Gid, &Intervals::of_ids(Key::Gid, ids)),
+            Test::Marked(mark) => self.program.mark_holds(*mark),
+            Test::Rewritten => self.program.rewritten(),
+        }
+        Ok(())
+    }
+
+    fn verdict(&mut self, verdict: &Verdict) -> Result<(), Unrenderable> {
+        match verdict {
+            Verdict::Return => self.program.leave_chain(),
+            Verdict::Jump(chain) => self.program.jump(chain),
+            Verdict::Redirect(port) => {
+                self.after_protocol("redirect")?;
+                let port = self.port_number(port)?;
+                self.program.redirect(port);
+            }
+            Verdict::Reset => {
+                self.need_protocol(Protocol::Tcp);
+                self.program.reset();
+            }
+            Verdict::Prohibit => self.program.prohibit(),
+        }
+        Ok(())
+    }
+
+    fn destination(&mut self, nets: &Intervals, family: Family) {
+        if nets.is_everything() {
+            return;
+        }
+        let bits = family.bits();
+        if let [(first, last)] = *nets.ranges() {
+            let prefix = bits - u8::try_from((last - first + 1).ilog2()).unwrap_or(bits);
+            let is_network = (last - first + 1).is_power_of_two() && first & (last - first) == 0;
+            let value = nets.key.bytes(first);
+            if is_network && prefix % 8 == 0 {
+                // As short a load as the prefix: the rest of the address does not matter.
+                let length = usize::from(prefix / 8);
+                self.program
+                    .payload(Field::destination(family, length as u32));
+                self.program.equals(&value[..length]);
+                return;
+            }
+            self.program
+                .payload(Field::destination(family, u32::from(bits / 8)));
+            if is_network {
+                self.program
+                    .masked(&nets.key.bytes(!(last - first) & nets.key.max()));
+                self.program.equals(&value);
+            } else {
+                self.program.within(&value, &nets.key.bytes(last));
+            }
+            return;
+        }
+        self.program
+            .payload(Field::destination(family, u32::from(bits / 8)));
+        self.in_set(nets);
+    }
+
+    fn port(&mut self, ports: &Intervals) {
+        self.program.payload(Field::DESTINATION_PORT);
+        match *ports.ranges() {
+            [(first, last)] if first == last => self.program.equals(&ports.key.bytes(first)),
+            [(first, last)] => self
+                .program
+                .within(&ports.key.bytes(first), &ports.key.bytes(last)),
+            _ => self.in_set(ports),
+        }
+    }
+
+    fn id(&mut self, meta: Meta, ids: &Intervals) {
+        self.program.meta(meta);
+        match *ids.ranges() {
+            [(first, last)] if first == last => {
+                let id = u32::try_from(first).expect("ids have 32 bits");
+                self.program.equals(&id.to_ne_bytes());
+            }
+            [(first, last)] => {
+                self.program.to_network_order();
+                self.program
+                    .within(&ids.key.bytes(first), &ids.key.bytes(last));
+            }
+            _ => {
+                self.program.to_network_order();
+                self.in_set(ids);
+            }
+        }
+    }
+
+    fn in_set(&mut self, intervals: &Intervals) {
+        *self.sets += 1;
+        intervals.push_set(self.batch, self.table, *self.sets);
+        self.program.in_set(*self.sets);
+    }
+
+    /// An address has its place in the packet only once the family is known.
+    fn need_family(&mut self, family: Family) {
+        if self.family != Some(family) {
+            self.program.family_is(family);
+            self.family = Some(family);
+        }
+    }
+
+    fn need_protocol(&mut self, protocol: Protocol) {
+        if self.protocol != Some(protocol) {
+            self.program.protocol_is(protocol);
+            self.protocol = Some(protocol);
+        }
+    }
+
+    fn after_protocol(&self, what: &'static str) -> Result<(), Unrenderable> {
+        match self.protocol {
+            Some(_) => Ok(()),
+            None => Err(Unrenderable::NoProtocol {
+                chain: self.chain.to_owned(),
+                what,
+            }),
+        }
+    }
+
+    fn port_number(&self, port: &PortRef) -> Result<u16, Unrenderable> {
+        port.number().ok_or_else(|| self.unbound(port))
+    }
+
+    fn unbound(&self, symbol: &dyn std::fmt::Display) -> Unrenderable {
+        Unrenderable::Unbound {
+            chain: self.chain.to_owned(),
+            symbol: symbol.to_string(),
+        }
+    }
+}
+
+/// Whether any packet can pass: a list without entries never holds.
+pub(crate) fn can_hold(rule: &Rule) -> bool {
+    rule.tests.iter().all(|test| match test {
+        Test::To(list) => !list.is_empty(),
+        Test::ToPort(list) => !list.is_empty(),
+        Test::Uid(list) | Test::Gid(list) => !list.is_empty(),
+        Test::Family(_)
+        | Test::Protocol(_)
+        | Test::Opening
+        | Test::ToListener(_)
+        | Test::Cgroup(_)
+        | Test::Marked(_)
+        | Test::Rewritten => true,
+    })
+}
+
+const UDATA_RULE_COMMENT: u8 = 0;
+const NEWRULE: u16 = 6;
+const RULE_CHAIN: u16 = 2;
+const RULE_EXPRESSIONS: u16 = 4;
+const RULE_USERDATA: u16 = 7;

@@ -1,0 +1,63 @@
+//! The system calls that have no safe wrapper, one operation a block.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+/// Switches an option of a netlink socket on.
+pub(crate) fn netlink_option(fd: BorrowedFd<'_>, option: libc::c_int) -> Result<(), Errno> {
+    let on: libc::c_int = 1;
+    // SAFETY: `on` outlives the call and the length is its own; the kernel only reads it.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_NETLINK,
+            option,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Answers carry only the header of a refused request.
+pub(crate) const NETLINK_CAP_ACK: libc::c_int = libc::NETLINK_CAP_ACK;
+/// Answers carry the kernel's own words.
+pub(crate) const NETLINK_EXT_ACK: libc::c_int = libc::NETLINK_EXT_ACK;
+
+/// A mount of the cgroup2 hierarchy that has no place in the file tree.
+pub(crate) fn detached_cgroup2() -> Result<OwnedFd, Errno> {
+    // SAFETY: the name is a NUL-terminated constant; the result is checked before use.
+    let context = unsafe { libc::syscall(libc::SYS_fsopen, c"cgroup2".as_ptr(), FSOPEN_CLOEXEC) };
+    let context = fd_of(context)?;
+    let nothing = std::ptr::null::<libc::c_char>();
+    // SAFETY: the descriptor is open, and FSCONFIG_CMD_CREATE takes no key and no value.
+    let created = unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            FSCONFIG_CMD_CREATE,
+            nothing,
+            nothing,
+            0,
+        )
+    };
+    Errno::result(created)?;
+    // SAFETY: the descriptor is open; the call takes numbers only.
+    let mount =
+        unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, 0) };
+    fd_of(mount)
+}
+
+fn fd_of(result: libc::c_long) -> Result<OwnedFd, Errno> {
+    let fd =
+        RawFd::try_from(Errno::result(result)?).expect("the kernel numbers descriptors in 31 bits");
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+const FSOPEN_CLOEXEC: libc::c_uint = 1;
+const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+const FSCONFIG_CMD_CREATE: libc::c_uint = 6;

@@ -1,0 +1,311 @@
+//! Every test and verdict, as the nft program reads it back from the kernel.
+
+use lab::{Cgroup, Lab, require};
+use steer_core::address::{Cidr, Family, IdRange, PortRange, Protocol};
+use steer_core::driver::{Change, Driver};
+use steer_core::instance::Instance;
+use steer_core::mark::Mark;
+use steer_core::object::Object;
+use steer_core::plan::Netns;
+use steer_core::ruleset::{Base, Chain, ChainKind, Hook, Role, Rule, Ruleset, Test, Verdict};
+use steer_core::symbol::{CgroupRef, PortRef};
+use steer_kernel::nft::NftDriver;
+
+/// What `nft list table` prints between the braces of the chain for these rules.
+fn printed(rules: Vec<Rule>) -> Vec<String> {
+    let ruleset = Ruleset {
+        role: Role::Steer,
+        families: Family::ALL.to_vec(),
+        chains: vec![
+            Chain {
+                name: "sub".to_owned(),
+                base: None,
+                rules: Vec::new(),
+            },
+            Chain {
+                name: "rules".to_owned(),
+                base: Some(Base {
+                    kind: ChainKind::Nat,
+                    hook: Hook::Output,
+                    priority: -101,
+                }),
+                rules,
+            },
+        ],
+    };
+    let text = listed(ruleset);
+    let rules = text
+        .split("chain rules {")
+        .nth(1)
+        .expect("the chain stands");
+    rules
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| !line.starts_with("type nat hook output priority -101; policy accept;"))
+        .skip(1)
+        .take_while(|line| *line != "}")
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What `nft list table` prints for a ruleset.
+fn listed(ruleset: Ruleset) -> String {
+    let host = Lab::new("nfttext").host("app");
+    let netns = Netns::Path(host.namespace_path().to_str().unwrap().to_owned());
+    let mut driver = NftDriver::new();
+    let table = match ruleset.role {
+        Role::Steer => "steer_main",
+        Role::Guard => "steer_main_guard",
+    };
+    driver
+        .set(&Change {
+            instance: &Instance::new("main").unwrap(),
+            netns: &netns,
+            from: &[],
+            to: &[Object::Nft(ruleset)],
+        })
+        .unwrap();
+    let list = host.program("nft").args(["list", "table", "inet", table]);
+    list.run().expect_success()
+}
+
+fn print_one(tests: Vec<Test>, verdict: Verdict) -> String {
+    let lines = printed(vec![Rule::new(tests, verdict, "w")]);
+    let [line] = lines.as_slice() else {
+        panic!("one rule was to be printed: {lines:?}");
+    };
+    let rule = line.strip_suffix(" comment \"w\"");
+    rule.unwrap_or_else(|| panic!("no comment: {line}"))
+        .to_owned()
+}
+
+fn test(test: Test) -> String {
+    print_one(vec![test], Verdict::Return)
+}
+
+fn nets(list: &[&str]) -> Test {
+    Test::To(list.iter().map(|n| n.parse::<Cidr>().unwrap()).collect())
+}
+
+fn ports(protocol: Protocol, list: &[&str]) -> Vec<Test> {
+    let ranges = list.iter().map(|p| p.parse::<PortRange>().unwrap());
+    vec![Test::Protocol(protocol), Test::ToPort(ranges.collect())]
+}
+
+fn ids(list: &[&str]) -> Vec<IdRange> {
+    list.iter().map(|id| id.parse().unwrap()).collect()
+}
+
+#[test]
+fn families_and_protocols_read_back() {
+    require!(Root, Program("nft"));
+    assert_eq!(test(Test::Family(Family::V4)), "meta nfproto ipv4 return");
+    assert_eq!(test(Test::Family(Family::V6)), "meta nfproto ipv6 return");
+    assert_eq!(
+        test(Test::Protocol(Protocol::Tcp)),
+        "meta l4proto tcp return"
+    );
+    assert_eq!(
+        test(Test::Protocol(Protocol::Udp)),
+        "meta l4proto udp return"
+    );
+    assert_eq!(
+        test(Test::Opening),
+        "tcp flags syn / fin,syn,rst,ack return"
+    );
+}
+
+#[test]
+fn destinations_read_back_as_networks_ranges_and_sets() {
+    require!(Root, Program("nft"));
+    let cases: [(&[&str], &str); 12] = [
+        (&["10.0.0.0/8"], "ip daddr 10.0.0.0/8 return"),
+        (&["10.128.0.0/9"], "ip daddr 10.128.0.0/9 return"),
+        (&["192.0.2.0/24"], "ip daddr 192.0.2.0/24 return"),
+        (&["10.1.2.3/32"], "ip daddr 10.1.2.3 return"),
+        (&["0.0.0.0/0"], "meta nfproto ipv4 return"),
+        (
+            &["10.0.0.0/8", "192.168.0.0/16", "10.9.0.0/16"],
+            "ip daddr { 10.0.0.0/8, 192.168.0.0/16 } return",
+        ),
+        (
+            &["10.0.0.0/8", "11.0.0.0/9"],
+            "ip daddr 10.0.0.0-11.127.255.255 return",
+        ),
+        (
+            &["127.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4"],
+            "ip daddr { 127.0.0.0/8, 224.0.0.0/3 } return",
+        ),
+        (&["::1/128"], "ip6 daddr ::1 return"),
+        (&["fe80::/10"], "ip6 daddr fe80::/10 return"),
+        (&["2001:db8::/32"], "ip6 daddr 2001:db8::/32 return"),
+        (
+            &["::1/128", "fd00::/8", "ff00::/8"],
+            "ip6 daddr { ::1, fd00::/8, ff00::/8 } return",
+        ),
+    ];
+    for (list, text) in cases {
+        assert_eq!(test(nets(list)), text, "{list:?}");
+    }
+    assert_eq!(test(nets(&["::/0"])), "meta nfproto ipv6 return");
+}
+
+#[test]
+fn ports_read_back_as_numbers_ranges_and_sets() {
+    require!(Root, Program("nft"));
+    let printed = |list: &[&str]| print_one(ports(Protocol::Tcp, list), Verdict::Return);
+    assert_eq!(printed(&["443"]), "tcp dport 443 return");
+    assert_eq!(printed(&["3000-5000"]), "tcp dport 3000-5000 return");
+    assert_eq!(
+        printed(&["80", "443", "90-100"]),
+        "tcp dport { 80, 90-100, 443 } return"
+    );
+    assert_eq!(
+        printed(&["80", "60000-65535"]),
+        "tcp dport { 80, 60000-65535 } return"
+    );
+    let udp = print_one(ports(Protocol::Udp, &["53"]), Verdict::Return);
+    assert_eq!(udp, "udp dport 53 return");
+    let listener = vec![
+        Test::Protocol(Protocol::Tcp),
+        Test::ToListener(PortRef::Fixed(15001)),
+    ];
+    assert_eq!(
+        print_one(listener, Verdict::Return),
+        "tcp dport 15001 return"
+    );
+}
+
+#[test]
+fn owners_read_back_as_ids_ranges_and_sets() {
+    require!(Root, Program("nft"));
+    assert_eq!(test(Test::Uid(ids(&["1337"]))), "meta skuid 1337 return");
+    assert_eq!(
+        test(Test::Uid(ids(&["2000-2999"]))),
+        "meta skuid 2000-2999 return"
+    );
+    assert_eq!(
+        test(Test::Uid(ids(&["1000", "2000-2999"]))),
+        "meta skuid { 1000, 2000-2999 } return"
+    );
+    assert_eq!(test(Test::Gid(ids(&["1337"]))), "meta skgid 1337 return");
+    assert_eq!(
+        test(Test::Gid(ids(&["1000", "2000-2999"]))),
+        "meta skgid { 1000, 2000-2999 } return"
+    );
+}
+
+#[test]
+fn marks_and_rewritten_connections_read_back() {
+    require!(Root, Program("nft"));
+    assert_eq!(
+        test(Test::Marked(Mark::BYPASS)),
+        "meta mark & 0x90000000 == 0x10000000 return"
+    );
+    let whole = Mark {
+        value: 7,
+        mask: u32::MAX,
+    };
+    assert_eq!(test(Test::Marked(whole)), "meta mark 0x00000007 return");
+    assert_eq!(test(Test::Rewritten), "ct status dnat return");
+}
+
+#[test]
+fn a_cgroup_is_matched_by_its_depth_and_id() {
+    require!(Root, Program("nft"));
+    let cgroup = Cgroup::new("nfttext");
+    let path = CgroupRef::Path(cgroup.name().to_owned());
+    let text = test(Test::Cgroup(path));
+    let id = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(cgroup.path()).unwrap());
+    // The nft program prints the path where it finds it under /sys/fs/cgroup, else the id.
+    let by_id = format!("socket cgroupv2 level 1 {id} return");
+    let by_path = format!("socket cgroupv2 level 1 \"{}\" return", cgroup.name());
+    let by_mount = format!(
+        "socket cgroupv2 level 1 \"unified/{}\" return",
+        cgroup.name()
+    );
+    assert!([by_id, by_path, by_mount].contains(&text), "{text}");
+}
+
+#[test]
+fn verdicts_read_back() {
+    require!(Root, Program("nft"));
+    assert_eq!(print_one(vec![], Verdict::Return), "return");
+    assert_eq!(
+        print_one(vec![], Verdict::Jump("sub".to_owned())),
+        "jump sub"
+    );
+    assert_eq!(
+        print_one(
+            vec![Test::Protocol(Protocol::Tcp)],
+            Verdict::Redirect(PortRef::Fixed(15001))
+        ),
+        "meta l4proto tcp redirect to :15001"
+    );
+}
+
+#[test]
+fn tests_of_one_rule_all_bind_and_share_what_they_need() {
+    require!(Root, Program("nft"));
+    let tests = vec![
+        Test::Family(Family::V4),
+        Test::Protocol(Protocol::Tcp),
+        Test::Opening,
+        nets(&["10.0.0.0/8"]),
+        Test::ToPort(vec!["443".parse().unwrap()]),
+        Test::Uid(ids(&["1000"])),
+    ];
+    assert_eq!(
+        print_one(tests, Verdict::Return),
+        "tcp flags syn / fin,syn,rst,ack ip daddr 10.0.0.0/8 tcp dport 443 meta skuid 1000 return"
+    );
+}
+
+#[test]
+fn a_rule_whose_list_is_empty_never_holds_and_is_left_out() {
+    require!(Root, Program("nft"));
+    let never = |test| Rule::new([Test::Protocol(Protocol::Tcp), test], Verdict::Return, "w");
+    let rules = vec![
+        never(Test::To(vec![])),
+        never(Test::ToPort(vec![])),
+        never(Test::Uid(vec![])),
+        never(Test::Gid(vec![])),
+    ];
+    assert_eq!(printed(rules), Vec::<String>::new());
+}
+
+#[test]
+fn a_table_tells_who_made_it_what_refuses_and_why() {
+    require!(Root, Program("nft"));
+    let why = "the \"quoted\" reason, ".repeat(9);
+    let rules = vec![
+        Rule::new([Test::Protocol(Protocol::Tcp)], Verdict::Reset, why.clone()),
+        Rule::new([], Verdict::Prohibit, "other protocols"),
+    ];
+    let text = listed(Ruleset {
+        role: Role::Guard,
+        families: vec![Family::V6],
+        chains: vec![Chain {
+            name: "refuse".to_owned(),
+            base: Some(Base {
+                kind: ChainKind::Filter,
+                hook: Hook::Output,
+                priority: 0,
+            }),
+            rules,
+        }],
+    });
+    let why = why.replace('"', "'")[..127].to_owned();
+    // The nft program leaves out tests that it can tell from others of the rule.
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = format!(
+        "table inet steer_main_guard {{\n\
+         \tcomment \"steer {version} main guard\"\n\
+         \tchain refuse {{\n\
+         \t\ttype filter hook output priority filter; policy accept;\n\
+         \t\tmeta l4proto tcp reject with tcp reset comment \"{why}\"\n\
+         \t\tmeta nfproto ipv6 reject with icmpx admin-prohibited comment \"other protocols\"\n\
+         \t}}\n}}\n"
+    );
+    assert_eq!(text, expected);
+}
