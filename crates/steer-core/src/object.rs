@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{Destination, Protocol};
 use crate::method::Method;
+use crate::policy::Credentials;
 use crate::ruleset::Ruleset;
 use crate::symbol::{Bindings, CgroupRef, ListenerId, PortRef, Unbound};
 
@@ -92,6 +93,20 @@ pub enum ChildSetting {
         /// Its value.
         value: String,
     },
+    /// An environment variable with the `http://` URL of a listener that asks for a login.
+    ///
+    /// A plan shows no secret: the login is read when the plan is put in force, and the setting
+    /// resolves to [`ChildSetting::Env`].
+    ProxyEnv {
+        /// The variable's name.
+        name: String,
+        /// The address of the listener as the command reaches it.
+        address: IpAddr,
+        /// The listener.
+        listener: ListenerId,
+        /// What the listener asks for.
+        login: Credentials,
+    },
     /// The cgroup that the command starts in.
     Cgroup(CgroupRef),
 }
@@ -126,6 +141,26 @@ impl Object {
                 name: name.clone(),
                 value: bindings.text(value)?,
             }),
+            Self::Child(ChildSetting::ProxyEnv {
+                name,
+                address,
+                listener,
+                login,
+            }) => {
+                let password = login.password.reveal().map_err(|error| Unbound {
+                    symbol: format!("a password that cannot be read ({error})"),
+                })?;
+                let port = bindings.port(&PortRef::Listener(listener.clone()))?;
+                Self::Child(ChildSetting::Env {
+                    name: name.clone(),
+                    value: format!(
+                        "http://{}:{}@{}:{port}",
+                        percent_encoded(&login.username),
+                        percent_encoded(&password),
+                        in_url(*address),
+                    ),
+                })
+            }
             Self::Child(ChildSetting::Cgroup(cgroup)) => {
                 Self::Child(ChildSetting::Cgroup(bindings.cgroup(cgroup)?))
             }
@@ -178,6 +213,17 @@ impl fmt::Display for Object {
                 write!(f, "\n{}", indent(rules))
             }
             Self::Child(ChildSetting::Env { name, value }) => write!(f, "variable {name}={value}"),
+            Self::Child(ChildSetting::ProxyEnv {
+                name,
+                address,
+                listener,
+                login,
+            }) => write!(
+                f,
+                "variable {name}=http://{}:…@{}:{{{listener}}}",
+                percent_encoded(&login.username),
+                in_url(*address),
+            ),
             Self::Child(ChildSetting::Cgroup(cgroup)) => {
                 write!(f, "the command starts in cgroup {cgroup}")
             }
@@ -203,6 +249,26 @@ impl fmt::Display for Listener {
     }
 }
 
+/// An address as the host part of a URL.
+fn in_url(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// A text in which only RFC 3986's unreserved characters stand for themselves.
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
+}
+
 fn table_name(rules: &Ruleset) -> &'static str {
     match rules.role {
         crate::ruleset::Role::Steer => "inet steer_{instance}, gone with its owner",
@@ -221,4 +287,37 @@ fn indent(rules: &Ruleset) -> String {
         out.push_str(line);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Secret;
+
+    #[test]
+    fn a_login_is_shown_without_its_password_and_resolved_with_it_escaped() {
+        let explicit = ListenerId("explicit".to_owned());
+        let setting = Object::Child(ChildSetting::ProxyEnv {
+            name: "http_proxy".to_owned(),
+            address: "127.0.0.1".parse().unwrap(),
+            listener: explicit.clone(),
+            login: Credentials {
+                username: "a b".to_owned(),
+                password: Secret::Literal("p@ss:/%é".to_owned()),
+            },
+        });
+        assert_eq!(
+            setting.to_string(),
+            "variable http_proxy=http://a%20b:…@127.0.0.1:{explicit}"
+        );
+        let mut bindings = Bindings::new(crate::instance::Instance::new("main").unwrap());
+        bindings.ports.insert(explicit, 1080);
+        assert_eq!(
+            setting.resolve(&bindings).unwrap(),
+            Object::Child(ChildSetting::Env {
+                name: "http_proxy".to_owned(),
+                value: "http://a%20b:p%40ss%3A%2F%25%C3%A9@127.0.0.1:1080".to_owned(),
+            })
+        );
+    }
 }
