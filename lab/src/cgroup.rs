@@ -1,12 +1,14 @@
 //! A control group of the unified hierarchy, made for a test.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
+use crate::namespace::abandoned;
 use crate::watched::DEADLINE;
 
 /// A cgroup directly below the root of cgroup2, removed on drop with all below it.
@@ -22,6 +24,11 @@ impl Cgroup {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
         let root = cgroup2_mount().expect("cgroup2 is mounted");
+        static SWEEP: Once = Once::new();
+        SWEEP.call_once(|| {
+            let abandoned = abandoned(&root);
+            abandoned.iter().for_each(|name| remove(&root.join(name)));
+        });
         let path = root.join(format!("lab-{label}-{}-{counter}", std::process::id()));
         fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let procs = File::options()
@@ -54,16 +61,24 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Best effort: on kernels without `cgroup.kill` the test's own guards end the processes.
-        let _ = fs::write(self.path.join("cgroup.kill"), "1");
-        let end = Instant::now() + DEADLINE;
-        while let Err(error) = remove_tree(&self.path) {
-            if Instant::now() > end {
-                eprintln!("lab: {} stays: {error}", self.path.display());
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        remove(&self.path);
+    }
+}
+
+/// Kills whatever is in a cgroup and removes it with all below it.
+fn remove(path: &Path) {
+    // Best effort: on kernels without `cgroup.kill` the test's own guards end the processes.
+    let _ = fs::write(path.join("cgroup.kill"), "1");
+    let end = Instant::now() + DEADLINE;
+    while let Err(error) = remove_tree(path) {
+        if error.kind() == ErrorKind::NotFound {
+            return;
         }
+        if Instant::now() > end {
+            eprintln!("lab: {} stays: {error}", path.display());
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -104,21 +104,25 @@ impl Client {
     pub fn connect_within(destination: SocketAddr, within: Duration) -> Result<Self, Failure> {
         let stream = TcpStream::connect_timeout(&destination, within)
             .map_err(|error| Failure::from(&error))?;
-        stream
-            .set_nodelay(true)
-            .expect("a connected socket takes options");
         // Asked for while the connection is young: the kernel forgets the peer when both sides have ended.
-        let local = stream
-            .local_addr()
-            .expect("a connected socket has an address");
+        let local = stream.local_addr();
+        let local = local.expect("a connected socket has an address");
         let peer = stream.peer_addr().unwrap_or(destination);
+        Ok(Self::adopt(stream, local, peer))
+    }
+
+    /// Takes over a connection with the addresses that it had when it was made.
+    pub(crate) fn adopt(stream: TcpStream, local: SocketAddr, peer: SocketAddr) -> Self {
+        let set = stream.set_nodelay(true);
+        set.expect("a connected socket takes options");
+        let (local, peer) = (canonical(local), canonical(peer));
         let client = Self {
             stream,
-            local: canonical(local),
-            peer: canonical(peer),
+            local,
+            peer,
         };
         client.patience(DEADLINE);
-        Ok(client)
+        client
     }
 
     /// How long each later call may wait for the other side: the [`DEADLINE`] if not said.

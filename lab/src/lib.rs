@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! require! ─> Lab ─> Host ──┬─ serve ──> Server  (what it saw)    ┐
-//!              └─ link      ├─ connect -> Client, Live, many      ├─ compared by the test
-//!                           ├─ program -> Proc, Pty, Output       │
+//!              └─ link      ├─ connect -> Client, Live, many      │
+//!                           ├─ program -> Proc, Pty, Output       ├─ compared by the test
+//!                           ├─ Agent   -> Client made by a child  │
 //!                           ├─ Capture  (the witness outside)     ┘
 //!                           └─ Snapshot (before) == Snapshot (after)
 //! ```
@@ -47,10 +48,12 @@ mod proc;
 mod program;
 mod pty;
 
+mod agent;
 mod capture;
 
 mod snapshot;
 
+pub use agent::{Agent, serve_agent};
 pub use capture::{Capture, Direction, Flags, Packet};
 pub use cgroup::{Cgroup, cgroup2_mount};
 pub use client::{Client, Download, End, Failure};

@@ -46,6 +46,11 @@ impl Live {
                 panic!("live connection {index} to {destination}: {failure:?}")
             })
         });
+        Self::over(clients)
+    }
+
+    /// Lets connections talk that were made elsewhere, such as by an [`Agent`](crate::Agent).
+    pub fn over(clients: Vec<Client>) -> Self {
         let fresh = |client: &Client| LiveConnection {
             local: client.local(),
             sent: 0,

@@ -79,18 +79,26 @@ pub(crate) fn ip(words: &[&str]) -> String {
 
 /// Removes the namespaces of labs whose process is dead.
 fn sweep() {
-    let Ok(entries) = std::fs::read_dir(DIRECTORY) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if owner(&name).is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            remove(&name);
-        }
-    }
+    abandoned(DIRECTORY.as_ref())
+        .iter()
+        .for_each(|name| remove(name));
 }
 
-/// The process that made a namespace of this name, if a lab made it.
+/// The entries of a directory that labs made whose process is dead.
+pub(crate) fn abandoned(directory: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let names = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let is_dead = |pid: u32| !Path::new("/proc").join(pid.to_string()).exists();
+    names
+        .filter(|name| owner(name).is_some_and(is_dead))
+        .collect()
+}
+
+/// The process that made a thing of this name, if a lab made it.
 fn owner(name: &str) -> Option<u32> {
     let (rest, _counter) = name.strip_prefix(PREFIX)?.rsplit_once('-')?;
     rest.rsplit_once('-')?.1.parse().ok()

@@ -4,6 +4,10 @@ use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
 
+use nix::unistd::{AccessFlags, access};
+
+use crate::cgroup::cgroup2_mount;
+
 /// Something without which a test proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
@@ -11,6 +15,8 @@ pub enum Need {
     Root,
     /// A program of this name in `PATH`.
     Program(&'static str),
+    /// A mounted cgroup2 hierarchy in which cgroups can be made.
+    Cgroup2,
     /// A path that exists, such as `/dev/net/tun`.
     Path(&'static str),
 }
@@ -20,6 +26,9 @@ impl Need {
         match self {
             Self::Root => nix::unistd::geteuid().is_root(),
             Self::Program(name) => find_program(name).is_some(),
+            Self::Cgroup2 => {
+                cgroup2_mount().is_some_and(|path| access(&path, AccessFlags::W_OK).is_ok())
+            }
             Self::Path(path) => std::path::Path::new(path).exists(),
         }
     }
@@ -29,6 +38,7 @@ impl Need {
         match self {
             Self::Root => "root",
             Self::Program(name) => name,
+            Self::Cgroup2 => "cgroup2",
             Self::Path(path) => path,
         }
     }
@@ -39,6 +49,7 @@ impl fmt::Display for Need {
         match self {
             Self::Root => f.write_str("root"),
             Self::Program(name) => write!(f, "the program `{name}`"),
+            Self::Cgroup2 => f.write_str("a writable cgroup2 hierarchy"),
             Self::Path(path) => write!(f, "the path {path}"),
         }
     }
@@ -47,7 +58,7 @@ impl fmt::Display for Need {
 /// Says whether all needs are met, and reports loudly on standard error when not.
 ///
 /// With `STEER_REQUIRE=all`, or a comma-separated list that contains the missing need (`root`,
-/// a program's name or a path), a missing need is a panic, so that CI cannot skip by accident.
+/// `cgroup2`, a program's name or a path), a missing need is a panic, so that CI cannot skip by accident.
 /// Tests call it through [`require!`](crate::require!), which also leaves the test.
 pub fn require(needs: &[Need]) -> bool {
     let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_met()).collect();

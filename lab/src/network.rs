@@ -7,9 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use nix::ifaddrs::getifaddrs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::SockaddrIn6;
 
 use crate::host::{Forwarding, Host, Interface};
+use crate::watched::eventually;
 
 /// A set of hosts and links that vanishes with its last handle.
 ///
@@ -72,6 +75,11 @@ impl Lab {
                 &configuration(own, host.wants_default_route().then_some(other)),
             );
         }
+        for (host, own) in [(left, &here), (right, &there)] {
+            eventually("a link-local address", || {
+                host.enter(|| has_link_local(&own.name)).then_some(())
+            });
+        }
         left.attach(
             here.clone(),
             Some((right.namespace_path(), there.name.clone())),
@@ -86,6 +94,20 @@ impl Lab {
     fn label(&self, host: &str) -> String {
         format!("{}-{host}", self.name)
     }
+}
+
+/// Whether the kernel has given the interface its link-local address: the last thing that it
+/// does on its own after a link is up, and a change that a snapshot would see.
+fn has_link_local(interface: &str) -> bool {
+    let addresses = getifaddrs().expect("addresses can be listed");
+    addresses
+        .filter(|it| it.interface_name == interface)
+        .any(|it| {
+            let address = it
+                .address
+                .and_then(|address| address.as_sockaddr_in6().map(SockaddrIn6::ip));
+            address.is_some_and(|ip| ip.is_unicast_link_local())
+        })
 }
 
 /// The `ip` batch that brings up one end of a link.

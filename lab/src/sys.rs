@@ -1,7 +1,7 @@
 //! The system calls that have no safe wrapper, one operation a block.
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{Gid, Uid};
 
 /// What a child does between fork and exec; the order of a list is the order of doing.
@@ -69,6 +70,25 @@ pub(crate) fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     let fd = nix::errno::Errno::result(fd)?;
     // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Receives bytes and the descriptor that may come with them.
+pub(crate) fn receive_descriptor(
+    socket: BorrowedFd<'_>,
+    into: &mut IoSliceMut<'_>,
+) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut control = nix::cmsg_space!([RawFd; 1]);
+    let mut slices = [IoSliceMut::new(into)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags)?;
+    let rights = |message| match message {
+        ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
+        _ => None,
+    };
+    let descriptor = message.cmsgs()?.find_map(rights);
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
+    let descriptor = descriptor.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    Ok((message.bytes, descriptor))
 }
 
 fn link_address(interface: u32, protocol: u16) -> libc::sockaddr_ll {

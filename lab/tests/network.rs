@@ -315,3 +315,65 @@ fn a_host_alone_has_loopback() {
     }
     assert_eq!(server.wait_ended(2).len(), 2);
 }
+
+/// The process that acts for the test below.
+#[test]
+fn agent() {
+    lab::serve_agent();
+}
+
+#[test]
+fn an_agent_connects_as_the_child_that_it_is() {
+    lab::require!(Root, Cgroup2, Program("ip"), Program("nft"));
+    let (_lab, app, srv) = pair("agent");
+    let server = srv.serve(7, Service::Echo);
+    // The uid of a socket is that of the process that made it; only a child's packets may pass.
+    let rules = "add table inet t; add chain inet t c { type filter hook output priority 0; }; \
+                 add rule inet t c tcp dport 7 meta skuid != 12345 reject with tcp reset";
+    app.program("nft").arg(rules).run().expect_success();
+    let failure = app.connect(srv.at(Family::V4, 7)).map(|_| ());
+    assert_eq!(failure, Err(Failure::Refused));
+    let exe = std::env::current_exe().expect("a test knows its own program");
+    let copy = copy_for_anyone(&exe);
+    let words = lab::Agent::command_line("agent");
+    let program = app
+        .program("env")
+        .arg(copy.path().join("agent"))
+        .args(&words[1..]);
+    let agent = lab::Agent::start(program.user(12345));
+    for family in Family::BOTH {
+        let mut client = agent.connect(srv.at(family, 7)).expect("the agent may");
+        client.send(b"from a child").expect("the connection stands");
+        assert_eq!(client.receive(12), Ok(b"from a child".to_vec()));
+        assert_eq!(client.local().ip(), app.address(family));
+        let refused = agent.connect(srv.at(family, 9)).map(|_| ());
+        assert_eq!(refused, Err(Failure::Refused));
+    }
+    assert_eq!(server.wait_ended(2).len(), 2);
+    let clients = (0..20).map(|_| agent.connect(srv.at(Family::V4, 7)).expect("the agent may"));
+    let live = Live::over(clients.collect());
+    live.wait_round();
+    assert!(
+        live.stop()
+            .iter()
+            .all(|one| one.end == End::Closed && !one.corrupt)
+    );
+    let udp = srv.serve_udp(0);
+    let socket = agent.udp(Family::V6);
+    socket
+        .send_to(b"ping", srv.at(Family::V6, udp.port()))
+        .expect("it is sent");
+    assert_eq!(udp.wait_for(|seen| seen.len() == 1)[0].payload, b"ping");
+    assert_eq!(agent.pid(), agent.proc().pid(), "env executes it in place");
+    assert_eq!(agent.finish(), lab::Status::Exited(0));
+}
+
+/// A directory with a link-free copy of this test that any user can execute.
+fn copy_for_anyone(exe: &Path) -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    std::fs::copy(exe, directory.path().join("agent")).expect("a test can be read");
+    let anyone = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), anyone).expect("our own directory");
+    directory
+}

@@ -1,15 +1,20 @@
 //! BPF objects of the machine, asked for by bpf(2) itself so that no program has to be installed.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 
 use super::tree;
+use crate::cgroup::cgroup2_mount;
 use crate::sys::{bpf, bpf_descriptor, bpf_info};
 
 /// A line for each link, program and pinned object, without ids, which never repeat.
 pub(super) fn lines() -> Vec<String> {
-    let mut lines = objects(&LINKS, link);
+    let cgroups = cgroup_names();
+    let mut lines = objects(&LINKS, |info| link(info, &cgroups));
     lines.extend(objects(&PROGRAMS, program));
     tree::walk(
         "/sys/fs/bpf".as_ref(),
@@ -76,15 +81,29 @@ fn program(info: &[u8; 256]) -> String {
 }
 
 /// `struct bpf_link_info`: type, id, program id, then by type; a cgroup's id and attach type for type 3.
-fn link(info: &[u8; 256]) -> String {
+fn link(info: &[u8; 256], cgroups: &BTreeMap<u64, String>) -> String {
     match word(info, 0) {
-        3 => format!(
-            "link type 3 cgroup {} attach {}",
-            word(info, 16),
-            word(info, 24)
-        ),
+        3 => {
+            let id = u64::from_ne_bytes(info[16..24].try_into().expect("eight bytes"));
+            let cgroup = cgroups.get(&id).map_or("(removed)", String::as_str);
+            format!("link type 3 cgroup {cgroup} attach {}", word(info, 24))
+        }
         kind => format!("link type {kind}"),
     }
+}
+
+/// The paths of all cgroups by their ids, which are the inode numbers of their directories.
+fn cgroup_names() -> BTreeMap<u64, String> {
+    let mut names = BTreeMap::new();
+    let Some(root) = cgroup2_mount() else {
+        return names;
+    };
+    let mut note = |path: &Path, name: &str| {
+        names.extend(path.metadata().map(|it| (it.ino(), name.to_owned())));
+    };
+    note(&root, "/");
+    tree::walk(&root, &root, &mut note);
+    names
 }
 
 fn word(info: &[u8; 256], at: usize) -> u32 {

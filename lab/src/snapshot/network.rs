@@ -102,7 +102,8 @@ fn ip(host: &Host, family: Family, words: &[&str]) -> Vec<String> {
 fn links(host: &Host) -> Vec<String> {
     let links = host.ip(&["-d", "-o", "link", "show"]);
     let addresses = host.ip(&["-o", "addr", "show"]);
-    let volatile = ["valid_lft", "preferred_lft"];
+    // The operational state follows the carrier, which is among the flags, some time later.
+    let volatile = ["valid_lft", "preferred_lft", "state"];
     links
         .lines()
         .chain(addresses.lines())
