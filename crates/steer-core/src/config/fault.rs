@@ -1,0 +1,342 @@
+//! What can be wrong at one place of a configuration.
+
+use std::net::SocketAddr;
+
+use super::url::UrlError;
+use crate::address::{CidrError, DestinationError, HostNameError, RangeError};
+use crate::instance::InstanceError;
+use crate::method::UnknownMethod;
+
+/// One mistake, without its place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The text is no YAML.
+    #[error("this is not YAML: {0}")]
+    Syntax(String),
+    /// The bytes are no UTF-8.
+    #[error("the file is not UTF-8 text")]
+    Utf8,
+    /// The file, its nesting or what its aliases expand to is too large.
+    #[error("the configuration is too large or too deeply nested")]
+    TooLarge,
+    /// An alias without an anchor: most likely a pattern without quotes.
+    #[error("`*` and `&` mean aliases and anchors in YAML, and no such anchor is defined before")]
+    Star,
+    /// An anchor that contains its own alias.
+    #[error("the alias lies within the value that it stands for")]
+    Cycle,
+    /// A second document.
+    #[error("the file holds more than one YAML document")]
+    Documents,
+    /// A tag.
+    #[error("the tag `{0}` has no meaning here")]
+    Tag(String),
+    /// A key that is a list, a mapping or empty.
+    #[error("a key must be a word")]
+    KeyText,
+    /// A key that is not known here.
+    #[error("unknown key `{key}`{}", in_section(.section))]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// Where it stands; empty at the top.
+        section: String,
+        /// The key that it looks like.
+        near: Option<&'static str>,
+        /// The keys that are known here.
+        known: &'static [&'static str],
+    },
+    /// A key of the format that this build does not implement.
+    #[error("`{0}` is not supported by this build of steer")]
+    Unsupported(String),
+    /// A key that stands twice.
+    #[error("the key `{key}` stands twice; the first is on line {first}")]
+    DuplicateKey {
+        /// The key.
+        key: String,
+        /// The line of the first.
+        first: usize,
+    },
+    /// A key that must be there.
+    #[error("{section} lacks the key `{key}`")]
+    MissingKey {
+        /// Where it must stand.
+        section: String,
+        /// The key.
+        key: &'static str,
+        /// What to write.
+        example: &'static str,
+    },
+    /// A value of the wrong kind.
+    #[error("`{key}` is {found}, but must be {expected}")]
+    Kind {
+        /// The key.
+        key: String,
+        /// What stands there.
+        found: &'static str,
+        /// What must stand there.
+        expected: &'static str,
+    },
+    /// A list or section in which nothing stands.
+    #[error("`{0}` is empty")]
+    Empty(String),
+    /// A word that is none of the known ones.
+    #[error("`{word}` is no value of `{key}`")]
+    Word {
+        /// The key.
+        key: String,
+        /// The word.
+        word: String,
+        /// The word that it looks like.
+        near: Option<&'static str>,
+        /// The known words.
+        known: &'static [&'static str],
+    },
+    /// A port or id, or a range of them.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// A network.
+    #[error(transparent)]
+    Cidr(#[from] CidrError),
+    /// A host pattern.
+    #[error("{0}")]
+    Host(HostNameError),
+    /// A destination.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    /// An instance name.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// A method.
+    #[error("{error}")]
+    Method {
+        /// The name, and those that exist.
+        error: UnknownMethod,
+        /// The method that it looks like.
+        near: Option<&'static str>,
+    },
+    /// `auto` among other methods.
+    #[error("`auto` stands in a list of methods")]
+    AutoInList,
+    /// A value that stands twice in a list.
+    #[error("{0} stands twice")]
+    Twice(String),
+    /// An address to listen on.
+    #[error("{0:?} is not an address to listen on")]
+    Listen(String),
+    /// A single port.
+    #[error("{0:?} is not a port")]
+    Port(String),
+    /// A user or group that this host does not have.
+    #[error("no {kind} is called {name:?} on this host")]
+    Account {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// A name that it looks like.
+        near: Option<String>,
+    },
+    /// A path of a cgroup.
+    #[error("{0:?} is not a cgroup below the root of the hierarchy")]
+    Cgroup(String),
+    /// A name of a network interface.
+    #[error("{0:?} is not the name of a network interface")]
+    Interface(String),
+    /// A name of an upstream or rule.
+    #[error("{0:?} is not a name")]
+    Name(String),
+    /// A name with a meaning of its own.
+    #[error("the name `{0}` has a meaning of its own")]
+    Reserved(String),
+    /// A rule name that stands twice.
+    #[error("another rule is called `{name}`, on line {first}")]
+    DuplicateRule {
+        /// The name.
+        name: String,
+        /// The line of the first.
+        first: usize,
+    },
+    /// A rule that neither matches nor does anything.
+    #[error("the rule has no match and no action")]
+    RuleEmpty,
+    /// A rule that does nothing.
+    #[error("the rule says which connections, but not what happens to them")]
+    RuleActionless,
+    /// A rule with two actions.
+    #[error("the rule has both `action` and `upstream`")]
+    RuleTwoActions,
+    /// An upstream that is not defined.
+    #[error("no upstream is called `{name}`")]
+    UnknownUpstream {
+        /// The name.
+        name: String,
+        /// A name that it looks like.
+        near: Option<String>,
+        /// The upstreams that are defined.
+        known: Vec<String>,
+    },
+    /// The address of a proxy.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// Credentials in the URL and beside it.
+    #[error("the upstream has credentials in its URL and as keys")]
+    CredentialsTwice,
+    /// A user name or password without the other.
+    #[error("{section} has a `{present}` but no `{absent}`")]
+    HalfCredentials {
+        /// Where.
+        section: String,
+        /// What stands there.
+        present: &'static str,
+        /// What is missing.
+        absent: &'static str,
+    },
+    /// A user name or password that the protocol cannot carry.
+    #[error("the {part} cannot be sent: {why}")]
+    Unsendable {
+        /// `user name` or `password`.
+        part: &'static str,
+        /// What the protocol demands.
+        why: &'static str,
+    },
+    /// A destination that is one of our listeners.
+    #[error("{what} is steer itself, which listens on {listen}")]
+    Ourselves {
+        /// What leads to ourselves.
+        what: String,
+        /// The listener.
+        listen: SocketAddr,
+    },
+    /// Two listeners that cannot both be.
+    #[error("{listen} is already taken by `{other}`, on line {first}")]
+    ListenTwice {
+        /// The address.
+        listen: SocketAddr,
+        /// The key that has it.
+        other: String,
+        /// The line of that key.
+        first: usize,
+    },
+}
+
+impl Fault {
+    /// What would be right.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::Syntax(_) => "put text that contains any of `: # { } [ ] , * & ! | > @ %` in \
+                 quotes, and indent with spaces"
+                .to_owned(),
+            Self::Utf8 => "save the file as UTF-8".to_owned(),
+            Self::TooLarge => {
+                "the bounds are 1 MiB, 24 levels and 100000 values; split the rules over several \
+                 instances"
+                    .to_owned()
+            }
+            Self::Star => "put a pattern in quotes: \"*.example.com\"".to_owned(),
+            Self::Cycle => "write the value out".to_owned(),
+            Self::Documents => "remove everything from the second `---` on".to_owned(),
+            Self::Tag(_) => "remove the tag".to_owned(),
+            Self::KeyText => "write `key: value`".to_owned(),
+            Self::UnknownKey { near, known, .. } => guess(*near, "the keys here are", known),
+            Self::Unsupported(_) => "remove it: it has no effect here".to_owned(),
+            Self::DuplicateKey { .. } => "join the two, or remove one".to_owned(),
+            Self::MissingKey { example, .. } => format!("write `{example}`"),
+            Self::Kind { expected, .. } => format!("write {expected}"),
+            Self::Empty(_) => {
+                "write a value, or remove the key: an empty one would say nothing".to_owned()
+            }
+            Self::Word { near, known, .. } => guess(*near, "the values are", known),
+            Self::Range(_) | Self::Cidr(_) => {
+                "the message says what is accepted; single values and lists both are".to_owned()
+            }
+            Self::Host(_) => {
+                "write a name, or \"*.name\" for every name below it; addresses go into cidrs"
+                    .to_owned()
+            }
+            Self::Destination(_) => "write NAME:PORT, ADDRESS:PORT or \"[IPv6]:PORT\"".to_owned(),
+            Self::Instance(_) => "choose a short name, `egress` for instance".to_owned(),
+            Self::Method {
+                near: Some(near), ..
+            } => format!("did you mean `{near}`?"),
+            Self::Method { near: None, .. } => {
+                "write `auto`, one method, or a list in order of preference".to_owned()
+            }
+            Self::AutoInList => "write `method: auto` alone, or name the methods".to_owned(),
+            Self::Twice(_) => "remove one of them".to_owned(),
+            Self::Listen(_) => {
+                "write ADDRESS:PORT with a port from 1 to 65535: \"127.0.0.1:15080\" or \
+                 \"[::1]:15080\""
+                    .to_owned()
+            }
+            Self::Port(_) => "write a number from 1 to 65535".to_owned(),
+            Self::Account { kind, near, .. } => match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("write the number of the {kind}, or create it"),
+            },
+            Self::Cgroup(_) => "write the path below the root, like `app.slice` or \
+                 `system.slice/nginx.service`; for every process, `host: true`"
+                .to_owned(),
+            Self::Interface(_) => "`ip link` lists the interfaces".to_owned(),
+            Self::Name(_) => "use 1 to 64 letters, digits, `-`, `_` and `.`".to_owned(),
+            Self::Reserved(_) => {
+                "choose another name: records use `direct` and `none`, and `cli` is the upstream \
+                 of the command line"
+                    .to_owned()
+            }
+            Self::DuplicateRule { .. } => {
+                "give each rule its own name, so that records can tell them apart".to_owned()
+            }
+            Self::RuleEmpty | Self::RuleActionless => {
+                "add `action: direct`, `action: reject` or `upstream: NAME`".to_owned()
+            }
+            Self::RuleTwoActions => "remove one of the two".to_owned(),
+            Self::UnknownUpstream { name, near, known } => match (name.as_str(), near) {
+                ("direct", _) => "write `action: direct` instead".to_owned(),
+                (_, Some(near)) => format!("did you mean `{near}`?"),
+                (_, None) if known.is_empty() => {
+                    format!(
+                        "define it: `upstreams: {{ {name}: {{ url: \"socks5://HOST:PORT\" }} }}`"
+                    )
+                }
+                (_, None) => format!("the upstreams are {}", listed(known)),
+            },
+            Self::Url(error) => error.help(),
+            Self::CredentialsTwice => {
+                "keep `username` and `password`, and take them out of the URL".to_owned()
+            }
+            Self::HalfCredentials { absent, .. } => format!("add `{absent}`"),
+            Self::Unsendable { .. } => "choose other credentials at the proxy".to_owned(),
+            Self::Ourselves { .. } => {
+                "write the address of another proxy, or move the listener".to_owned()
+            }
+            Self::ListenTwice { .. } => "choose another port for one of them".to_owned(),
+        }
+    }
+}
+
+fn in_section(section: &str) -> String {
+    if section.is_empty() {
+        String::new()
+    } else {
+        format!(" in `{section}`")
+    }
+}
+
+fn guess(near: Option<&str>, lead: &str, known: &[&str]) -> String {
+    match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{lead} {}", listed(known)),
+    }
+}
+
+fn listed<T: AsRef<str>>(words: &[T]) -> String {
+    let quoted: Vec<_> = words.iter().map(|w| format!("`{}`", w.as_ref())).collect();
+    match quoted.split_last() {
+        None => String::new(),
+        Some((only, [])) => only.clone(),
+        Some((last, head)) => format!("{} and {last}", head.join(", ")),
+    }
+}

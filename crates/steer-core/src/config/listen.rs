@@ -1,0 +1,208 @@
+//! `listen` and `forward`: where the engine accepts connections.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::document::{Node, Span, Value};
+use super::fault::Fault;
+use super::report::Report;
+use super::section::{Keys, Section};
+use super::{upstream, value};
+use crate::address::{Destination, Family, canonical};
+use crate::intent::{Forward, Listen};
+use crate::policy::{Upstream, UpstreamKind};
+
+/// The listeners of a configuration with their places.
+#[derive(Default)]
+pub(super) struct Listeners {
+    pub(super) listen: Listen,
+    pub(super) forward: Vec<Forward>,
+    /// Where forwards name upstreams.
+    pub(super) references: Vec<(String, Span)>,
+    /// Where forwards name destinations.
+    destinations: Vec<(Destination, Span)>,
+    /// Every address that is bound, by port, with its key.
+    bound: HashMap<u16, Vec<(SocketAddr, String, Span)>>,
+}
+
+impl Listeners {
+    /// Reads `listen`.
+    pub(super) fn read_listen(&mut self, node: &Node, report: &mut Report<'_>) {
+        let Some(section) = Section::open(node, "listen", Keys::new(&LISTEN_KEYS), report) else {
+            return;
+        };
+        if let Some(node) = section.at("outbound") {
+            self.listen.outbound = value::port(node, "listen.outbound", report);
+            for family in Family::ALL {
+                let address = self
+                    .listen
+                    .outbound
+                    .map(|p| SocketAddr::new(family.loopback(), p));
+                self.bind(address, "listen.outbound", node, report);
+            }
+        }
+        if let Some(node) = section.at("explicit") {
+            self.listen.explicit = value::listener(node, "listen.explicit", report);
+            self.bind(self.listen.explicit, "listen.explicit", node, report);
+        }
+        if let Some(node) = section.at("auth")
+            && let Some(auth) = Section::open(
+                node,
+                "listen.auth",
+                Keys::new(&["username", "password"]),
+                report,
+            )
+        {
+            if auth.is_empty() {
+                report.fault(auth.span, Fault::Empty(auth.path.clone()));
+            }
+            // Clients may come by SOCKS5 and by HTTP, so both must be able to carry it.
+            let carriers = [UpstreamKind::Socks5, UpstreamKind::Http];
+            self.listen.auth = upstream::credentials(&auth, &carriers, report);
+        }
+    }
+
+    /// Reads `forward`; a single one is a list of one.
+    pub(super) fn read_forward(&mut self, node: &Node, report: &mut Report<'_>) {
+        let items = match &node.value {
+            Value::List(items) => items.as_slice(),
+            Value::Map(_) => std::slice::from_ref(node),
+            Value::Null | Value::Text(_) => {
+                let fault = Fault::Kind {
+                    key: "forward".to_owned(),
+                    found: node.value.kind(),
+                    expected: FORWARD_FORM,
+                };
+                return report.fault(&node.span, fault);
+            }
+        };
+        for (index, item) in items.iter().enumerate() {
+            let forward = self.forward(index, item, report);
+            self.forward.extend(forward);
+        }
+    }
+
+    fn forward(&mut self, index: usize, node: &Node, report: &mut Report<'_>) -> Option<Forward> {
+        let path = format!("forward[{index}]");
+        let section = Section::open(node, &path, Keys::new(&FORWARD_KEYS), report)?;
+        let listen_node = section.required("listen", "listen: \"127.0.0.1:15432\"", report);
+        let listen = listen_node.and_then(|node| {
+            let key = section.path_of("listen");
+            let listen = value::listener(node, &key, report);
+            self.bind(listen, &key, node, report);
+            listen
+        });
+        let to_node = section.required("to", "to: \"HOST:PORT\"", report);
+        let to = to_node.and_then(|node| {
+            let key = section.path_of("to");
+            let to: Destination =
+                value::parsed(node, &key, "HOST:PORT", Fault::Destination, report)?;
+            self.destinations.push((to.clone(), node.span.clone()));
+            Some(to)
+        });
+        let upstream = match section.at("upstream") {
+            None => None,
+            Some(node) => {
+                let key = section.path_of("upstream");
+                let name = value::text(node, &key, "the name of an upstream", report)?;
+                self.references.push((name.to_owned(), node.span.clone()));
+                Some(name.to_owned())
+            }
+        };
+        Some(Forward {
+            listen: listen?,
+            to: to?,
+            upstream,
+        })
+    }
+
+    /// Notes an address that is bound, and whether another key has it.
+    fn bind(
+        &mut self,
+        address: Option<SocketAddr>,
+        key: &str,
+        node: &Node,
+        report: &mut Report<'_>,
+    ) {
+        let Some(listen) = address else { return };
+        let bound = self.bound.entry(listen.port()).or_default();
+        let taken = bound
+            .iter()
+            .find(|(other, other_key, _)| overlap(listen, *other) && other_key != key);
+        if let Some((_, other, first)) = taken {
+            let (other, first) = (other.clone(), report.line(first));
+            let fault = Fault::ListenTwice {
+                listen,
+                other,
+                first,
+            };
+            report.fault(&node.span, fault);
+        }
+        bound.push((listen, key.to_owned(), node.span.clone()));
+    }
+
+    /// Notes destinations of forwards and addresses of proxies that are our own listeners.
+    pub(super) fn check(&self, proxies: &[(Upstream, Span)], report: &mut Report<'_>) {
+        let destinations = self
+            .destinations
+            .iter()
+            .map(|(to, span)| ("destination", to, span));
+        let proxies = proxies
+            .iter()
+            .map(|(u, span)| ("upstream", &u.address, span));
+        for (what, to, span) in destinations.chain(proxies) {
+            if let Some(listen) = self.reached_by(to) {
+                let what = format!("the {what} {to}");
+                report.fault(span, Fault::Ourselves { what, listen });
+            }
+        }
+    }
+
+    fn reached_by(&self, to: &Destination) -> Option<SocketAddr> {
+        self.bound
+            .get(&to.port())?
+            .iter()
+            .map(|(listen, ..)| *listen)
+            .find(|listen| reaches(to, *listen))
+    }
+}
+
+/// Whether dialling a destination arrives at a listener, as far as that can be told without
+/// asking a resolver or the interfaces.
+pub(super) fn reaches(to: &Destination, listen: SocketAddr) -> bool {
+    if to.port() != listen.port() {
+        return false;
+    }
+    let listen = canonical(listen).ip();
+    match to {
+        Destination::Name { host, .. } => {
+            // RFC 6761, section 6.3: these names are loopback addresses.
+            let local = host.as_str() == "localhost" || host.as_str().ends_with(".localhost");
+            local && (listen.is_loopback() || listen.is_unspecified())
+        }
+        Destination::Addr(address) => {
+            let to = address.addr().ip();
+            // Linux dials the unspecified address as loopback.
+            let dialled = if to.is_unspecified() {
+                Family::of(to).loopback()
+            } else {
+                to
+            };
+            let hears_family = listen.is_ipv6() || dialled.is_ipv4();
+            dialled == listen || (listen.is_unspecified() && dialled.is_loopback() && hears_family)
+        }
+    }
+}
+
+/// Whether the kernel refuses to bind both.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_family = Family::of(a.ip()) == Family::of(b.ip());
+    let any = |address: IpAddr| address.is_unspecified();
+    a.port() == b.port() && (a.ip() == b.ip() || (same_family && (any(a.ip()) || any(b.ip()))))
+}
+
+/// The keys of `listen`.
+const LISTEN_KEYS: [&str; 3] = ["outbound", "explicit", "auth"];
+/// The keys of a forward.
+const FORWARD_KEYS: [&str; 3] = ["listen", "to", "upstream"];
+const FORWARD_FORM: &str = "a list, `[ { listen: \"127.0.0.1:15432\", to: \"HOST:PORT\" } ]`";
