@@ -70,6 +70,13 @@ pub struct Identity {
 /// Tells the program how the dial ended, in the method's own terms.
 #[async_trait]
 pub trait Answer: fmt::Debug + Send {
+    /// Whether the client waits for the answer before it sends anything.
+    ///
+    /// Its first bytes are then not looked for before it has one.
+    fn is_awaited(&self) -> bool {
+        true
+    }
+
     /// The upstream is connected: whatever the client waits for is sent, and bytes may follow.
     async fn connected(&mut self, flow: &mut Flow) -> io::Result<()>;
 
@@ -128,6 +135,10 @@ pub struct ResetAnswer;
 
 #[async_trait]
 impl Answer for ResetAnswer {
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
     async fn connected(&mut self, _flow: &mut Flow) -> io::Result<()> {
         Ok(())
     }
