@@ -43,6 +43,8 @@ struct State {
     stdout: Text,
     stderr: Text,
     status: Option<Status>,
+    /// Whether others of its process group were alive when it ended.
+    leaves_others: bool,
 }
 
 /// What was read from a stream.
@@ -195,8 +197,11 @@ impl Proc {
 
 impl Drop for Proc {
     fn drop(&mut self) {
-        // While it runs, or any member of its group does, the number cannot be anyone else's.
-        let _ = killpg(self.pid, Signal::SIGKILL);
+        // Once the group is empty its number may become somebody else's.
+        let alive = |state: &State| state.status.is_none() || state.leaves_others;
+        if self.state.read(alive) {
+            let _ = killpg(self.pid, Signal::SIGKILL);
+        }
         if self.state.wait(DEADLINE, |state| state.status).is_none() {
             eprintln!("lab: process {} does not die", self.pid);
         }
@@ -211,6 +216,7 @@ struct Observer {
 
 impl Observer {
     fn run(mut self, mut out: Option<OwnedFd>, mut err: Option<OwnedFd>) {
+        let pid = Pid::from_raw(self.child.id() as i32);
         let mut end = Some(pidfd(self.child.id()).expect("a child not waited for has a pidfd"));
         while out.is_some() || err.is_some() || end.is_some() {
             let watched: Vec<_> = [&out, &err, &end].into_iter().flatten().collect();
@@ -233,7 +239,10 @@ impl Observer {
             self.state.update(|state| {
                 state.stdout.0.extend(stdout);
                 state.stderr.0.extend(stderr);
-                state.status = state.status.or(status.map(Status::from));
+                if let Some(status) = status {
+                    state.status = Some(status.into());
+                    state.leaves_others = killpg(pid, None).is_ok();
+                }
             });
         }
     }

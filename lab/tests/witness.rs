@@ -278,3 +278,49 @@ fn what_is_left_behind_is_a_panic_that_names_it() {
         .expect_success();
     Snapshot::take(&host).of_host_only().assert_same_as(&before);
 }
+
+/// Loads a program and attaches it to the cgroup in the first argument by a link; ends with its input.
+const ATTACH: &str = r#"
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+number = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+def bpf(command, attributes):
+    attributes = ctypes.create_string_buffer(attributes, 128)
+    result = libc.syscall(number, command, attributes, 128)
+    assert result >= 0, os.strerror(ctypes.get_errno())
+    return result
+code = ctypes.create_string_buffer(struct.pack("<QQ", 0x1000000b7, 0x95))
+license = ctypes.create_string_buffer(b"GPL")
+cgroup_skb, egress = 8, 1
+load = struct.pack("<IIQQIIQII16s", cgroup_skb, 2, ctypes.addressof(code), ctypes.addressof(license), 0, 0, 0, 0, 0, b"lab_witness")
+program = bpf(5, load)
+cgroup = os.open(sys.argv[1], os.O_RDONLY)
+link = bpf(28, struct.pack("<IIII", program, cgroup, egress, 0))
+print("attached", flush=True)
+sys.stdin.read()
+"#;
+
+#[test]
+fn a_bpf_program_and_its_link_are_seen_and_their_end_too() {
+    lab::require!(Root, Cgroup2, Program("ip"), Program("python3"));
+    let host = Lab::new("bpf").host("app");
+    let cgroup = Cgroup::new("bpf");
+    let wanted = |_, line: &str| line.contains("lab_witness") || line.contains(cgroup.name());
+    let before = Snapshot::take(&host).keep(wanted);
+    let holder = host
+        .program("python3")
+        .args(["-c", ATTACH])
+        .arg(cgroup.path())
+        .spawn();
+    holder.wait_line(|line| line == "attached");
+    let after = Snapshot::take(&host).keep(wanted);
+    let changes = after.changes_since(&before).expect("a program and a link");
+    let link = format!("+link type 3 cgroup {} attach 1\n", cgroup.name());
+    assert!(changes.contains(&link), "{changes}");
+    assert!(
+        changes.contains("+program lab_witness type 8 "),
+        "{changes}"
+    );
+    holder.kill();
+    Snapshot::wait_same(&host, &before, |snapshot| snapshot.keep(wanted));
+}
