@@ -79,6 +79,7 @@ mod nearest;
 mod report;
 mod rule;
 mod scope;
+mod secrecy;
 mod section;
 mod snippet;
 mod traffic;
@@ -155,7 +156,7 @@ impl Config {
         let root = document::read(text).map_err(|(span, fault)| wrong(text, &span, fault))?;
         let mut report = Report::new(text, host);
         let config = whole(&root, &mut report);
-        report.conclude(config)
+        report.conclude(config, &secrecy::held(text, &root))
     }
 
     /// Reads bytes, which must be UTF-8; `host` resolves the names of users and groups.
@@ -324,7 +325,7 @@ fn resolve(references: &[(String, Span)], names: &[String], report: &mut Report<
 
 /// An error about a text that could not be read as a tree.
 fn wrong(text: &str, span: &Span, fault: Fault) -> ConfigError {
-    let secrets = snippet::suspects(text, span.start);
+    let secrets = secrecy::suspected(text, span.start);
     ConfigError::Wrong(Wrong::new(text, vec![(span.clone(), fault)], &secrets, 0))
 }
 

@@ -95,7 +95,8 @@ pub(super) fn read(text: &str) -> Result<Node, (Span, Fault)> {
         let span = clip(text, span.byte_range());
         tree.take(event, &span)?;
     }
-    Ok(tree.root.unwrap_or(Node {
+    let root = tree.root.filter(|root| !matches!(root.value, Value::Null));
+    Ok(root.unwrap_or(Node {
         span: 0..0,
         value: Value::Map(Vec::new()),
     }))

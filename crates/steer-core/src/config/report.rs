@@ -1,6 +1,6 @@
 //! What reading a configuration found out besides its values.
 
-use super::document::{Node, Span, Value};
+use super::document::Span;
 use super::error::{ConfigError, Mistakes};
 use super::fault::Fault;
 use super::snippet::Position;
@@ -8,12 +8,11 @@ use crate::host::Host;
 
 /// Collects what is wrong, so that one run of `check` shows every mistake.
 pub(super) struct Report<'t> {
-    pub(super) text: &'t str,
+    text: &'t str,
     /// Resolves the names of users and groups.
     pub(super) host: &'t Host,
     faults: Vec<(Span, Fault)>,
     more: usize,
-    secrets: Vec<Span>,
 }
 
 impl<'t> Report<'t> {
@@ -23,7 +22,6 @@ impl<'t> Report<'t> {
             host,
             faults: Vec::new(),
             more: 0,
-            secrets: Vec::new(),
         }
     }
 
@@ -42,21 +40,6 @@ impl<'t> Report<'t> {
         None
     }
 
-    /// Keeps bytes out of every snippet.
-    pub(super) fn hide(&mut self, span: &Span) {
-        self.secrets.push(span.clone());
-    }
-
-    /// Keeps every scalar of a value out of every snippet.
-    pub(super) fn hide_all(&mut self, node: &Node) {
-        match &node.value {
-            Value::Null => {}
-            Value::Text(_) => self.hide(&node.span),
-            Value::List(items) => items.iter().for_each(|i| self.hide_all(i)),
-            Value::Map(entries) => entries.iter().for_each(|(_, v)| self.hide_all(v)),
-        }
-    }
-
     /// The line of a place, for a message about another one; 0 where that message would be
     /// counted only, since finding a line takes a pass over the text.
     pub(super) fn line(&self, span: &Span) -> usize {
@@ -67,19 +50,18 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// The value, where nothing was wrong.
-    pub(super) fn conclude<T>(self, value: Option<T>) -> Result<T, ConfigError> {
+    /// The value, where nothing was wrong; no snippet shows `secrets`.
+    pub(super) fn conclude<T>(self, value: Option<T>, secrets: &[Span]) -> Result<T, ConfigError> {
         let Self {
             text,
             host: _,
             faults,
             more,
-            secrets,
         } = self;
         match value {
             Some(value) if faults.is_empty() => Ok(value),
             _ => Err(ConfigError::Wrong(Mistakes::new(
-                text, faults, &secrets, more,
+                text, faults, secrets, more,
             ))),
         }
     }

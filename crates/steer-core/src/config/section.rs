@@ -6,7 +6,6 @@ use super::document::{Name, Node, Span, Value};
 use super::fault::Fault;
 use super::nearest::nearest;
 use super::report::Report;
-use super::snippet::names_secret;
 
 /// A mapping whose keys have been checked.
 pub(super) struct Section<'n> {
@@ -107,7 +106,7 @@ impl<'n> Section<'n> {
 
     fn check(&self, keys: Keys, report: &mut Report<'_>) {
         duplicates(self.entries, report);
-        for (name, value) in self.entries {
+        for (name, _) in self.entries {
             let key = name.text.as_str();
             if keys.known.contains(&key) {
                 continue;
@@ -117,9 +116,6 @@ impl<'n> Section<'n> {
                 continue;
             }
             let near = nearest(key, keys.known.iter().copied());
-            if names_secret(key) || near.is_some_and(names_secret) {
-                report.hide_all(value);
-            }
             let fault = Fault::UnknownKey {
                 key: key.to_owned(),
                 section: self.path.clone(),

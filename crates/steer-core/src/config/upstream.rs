@@ -88,22 +88,12 @@ pub(super) fn credentials(
 fn upstream(name: &Name, node: &Node, report: &mut Report<'_>) -> Option<(Upstream, Span)> {
     let path = format!("upstreams.{}", name.text);
     let known = value::name(&name.text, &name.span, &RESERVED, report);
-    // Text in place of the mapping is most likely the URL, which can hold a password.
-    hide_userinfo(node, report);
     let section = Section::open(node, &path, Keys::new(&KEYS), report)?;
-    if let Some(node) = section.at("url") {
-        hide_userinfo(node, report);
-    }
     let url_node = section.required("url", "url: \"socks5://HOST:PORT\"", report)?;
     let text = value::text(url_node, &section.path_of("url"), "a URL", report)?;
     let parsed = match url::parse(text) {
         Ok(parsed) => parsed,
-        Err(error) => {
-            if let Some(node) = section.at("password") {
-                hide_secret(node, report);
-            }
-            return report.none(&url_node.span, error);
-        }
+        Err(error) => return report.none(&url_node.span, error),
     };
     let ProxyUrl {
         kind,
@@ -128,7 +118,6 @@ fn upstream(name: &Name, node: &Node, report: &mut Report<'_>) -> Option<(Upstre
 
 /// Reads a secret: the value itself, `{ env: NAME }` or `{ file: PATH }`.
 fn secret(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Secret> {
-    hide_secret(node, report);
     match &node.value {
         Value::Text(literal) => Some(Secret::Literal(literal.clone())),
         Value::Null => report.none(&node.span, Fault::Empty(key.to_owned())),
@@ -165,33 +154,6 @@ fn secret(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Secret> {
             Some(Secret::File(PathBuf::from(path)))
         }
     }
-}
-
-/// Keeps a password out of snippets; names of variables and files are none.
-fn hide_secret(node: &Node, report: &mut Report<'_>) {
-    match &node.value {
-        Value::Map(entries) => {
-            for (name, value) in entries {
-                if !SECRET_KEYS.contains(&name.text.as_str()) {
-                    report.hide_all(value);
-                }
-            }
-        }
-        Value::Null | Value::Text(_) | Value::List(_) => report.hide_all(node),
-    }
-}
-
-/// Keeps the user part of a URL out of snippets.
-fn hide_userinfo(node: &Node, report: &mut Report<'_>) {
-    let Some(written) = node.text().and(report.text.get(node.span.clone())) else {
-        return;
-    };
-    let Some(behind) = written.rfind('@') else {
-        return;
-    };
-    let before = written.find("://").map_or(0, |at| at + 3);
-    let start = node.span.start;
-    report.hide(&(start + before.min(behind)..start + behind));
 }
 
 /// The keys of an upstream.

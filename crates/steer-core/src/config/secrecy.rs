@@ -1,0 +1,141 @@
+//! Which bytes of a configuration no message may show.
+
+use super::document::{Node, Span, Value};
+use super::nearest::nearest;
+
+/// Where a tree holds secrets, misspelt and misplaced ones included.
+pub(super) fn held(text: &str, root: &Node) -> Vec<Span> {
+    let mut found = Vec::new();
+    search(text, root, Context::Open, &mut found);
+    found
+}
+
+/// What a value stands under.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Context {
+    Open,
+    /// A key that names a secret.
+    Secret,
+}
+
+fn search(text: &str, node: &Node, context: Context, found: &mut Vec<Span>) {
+    match &node.value {
+        Value::Null => {}
+        Value::Text(_) if context == Context::Secret => found.push(node.span.clone()),
+        Value::Text(_) => {
+            let written = text.get(node.span.clone()).unwrap_or_default();
+            found.extend(userinfo(written).map(|s| shifted(&s, node.span.start)));
+        }
+        Value::List(items) => items.iter().for_each(|i| search(text, i, context, found)),
+        Value::Map(entries) => {
+            for (name, value) in entries {
+                let key = name.text.as_str();
+                let below = if secret_word(key).is_some() || nearest(key, ["password"]).is_some() {
+                    Context::Secret
+                } else if PUBLIC.contains(&key) {
+                    Context::Open
+                } else {
+                    context
+                };
+                search(text, value, below, found);
+            }
+        }
+    }
+}
+
+/// Where text that could not be read as a tree may hold secrets, by its look.
+///
+/// Errs on the side of hiding: the rest of a line that mentions a password, the user part of a
+/// URL, and a line that continues a password begun before it.
+pub(super) fn suspected(text: &str, at: usize) -> Vec<Span> {
+    let at = text.floor_char_boundary(at);
+    let start = text[..at].rfind('\n').map_or(0, |n| n + 1);
+    let end = text[at..].find('\n').map_or(text.len(), |n| at + n);
+    let line = &text[start..end];
+    let mut found = Vec::new();
+    if let Some(word) = secret_word(line) {
+        found.push(start + word..end);
+    }
+    found.extend(userinfo(line).map(|s| shifted(&s, start)));
+    if continues_secret(&text[..start], indent(line)) {
+        found.push(start..end);
+    }
+    found
+}
+
+/// The part of a URL between `://` and `@`.
+fn userinfo(text: &str) -> Option<Span> {
+    let behind = text.rfind('@')?;
+    let before = text.find("://").map_or(0, |at| at + 3);
+    (before < behind).then_some(before..behind)
+}
+
+fn shifted(span: &Span, by: usize) -> Span {
+    span.start + by..span.end + by
+}
+
+/// Whether the lines before one with this indentation leave a password open.
+fn continues_secret(before: &str, mut depth: usize) -> bool {
+    for line in before.lines().rev().filter(|l| !l.trim().is_empty()) {
+        let level = indent(line);
+        if let Some(word) = secret_word(line) {
+            let value = line[word..].split_once(':').map_or("", |(_, v)| v.trim());
+            let quotes = line.matches(['"', '\'']).count();
+            let unfinished = value.is_empty() || value.starts_with(['|', '>']) || quotes % 2 == 1;
+            if level < depth || unfinished {
+                return true;
+            }
+        }
+        depth = depth.min(level);
+    }
+    false
+}
+
+/// Behind the first word of a line that names a secret.
+fn secret_word(line: &str) -> Option<usize> {
+    let lower = line.to_ascii_lowercase();
+    SECRET_WORDS
+        .iter()
+        .filter_map(|word| lower.find(word).map(|at| at + word.len()))
+        .min()
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+/// What keys of secrets are called, misspelt ones included.
+const SECRET_WORDS: [&str; 8] = [
+    "passw",
+    "pasw",
+    "passp",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "auth",
+];
+/// Keys whose values are no secrets themselves, also where a secret is described.
+const PUBLIC: [&str; 3] = ["env", "file", "username"];
+
+#[cfg(test)]
+mod tests {
+    use super::super::snippet::Snippet;
+    use super::*;
+
+    #[test]
+    fn an_unreadable_line_shows_no_password_of_any_form() {
+        for (text, secret) in [
+            ("password: hunter2 }\n", "hunter2"),
+            ("u: { url: \"socks5://me:hunter2@h:1\" ]\n", "hunter2"),
+            ("password: |\n  x\n  hunter2: [\n", "hunter2"),
+            ("password: \"x\n  hunter2\n", "hunter2"),
+            ("password:\n  hunter2 ]\n", "hunter2"),
+            ("Passwd: hunter2: x\n", "hunter2"),
+        ] {
+            let at = text.find(secret).unwrap();
+            let snippet = Snippet::new(text, &(at..at), &suspected(text, at)).to_string();
+            assert!(!snippet.contains(secret), "{snippet}");
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The configuration file: what the documented example means, and what mistakes look like.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use steer_core::address::Protocol;
+use steer_core::config::{Config, ConfigError, Log, LogTarget, MethodChoice, UrlError};
+use steer_core::host::Host;
+use steer_core::instance::Instance;
+use steer_core::intent::{
+    Backend, Dns, Filter, Forward, Listen, Loopback, OnFailure, Quic, Scope, Selector, Traffic,
+};
+use steer_core::method::Method;
+use steer_core::policy::{
+    Action, App, Condition, Credentials, Policy, Rule, Secret, Upstream, UpstreamKind,
+};
+
+const EXAMPLE: &str = include_str!("config/example.yaml");
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, &Host::example())
+}
+
+/// The values that texts stand for.
+fn list<T: std::str::FromStr<Err: std::fmt::Debug>>(texts: &[&str]) -> Vec<T> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn the_example_means_what_it_says() {
+    let expected = Config {
+        name: None,
+        method: MethodChoice::Auto,
+        backend: None,
+        scope: Scope {
+            command: false,
+            of: Selector {
+                cgroup: vec!["app.slice".to_owned()],
+                uid: list(&["1000", "2000-2999"]),
+                ..Selector::default()
+            },
+            except: Selector {
+                uid: list(&["1337"]),
+                ..Selector::default()
+            },
+        },
+        traffic: Traffic {
+            include: Filter {
+                protocols: vec![Protocol::Tcp, Protocol::Udp],
+                ports: list(&["80", "443", "3000-5000"]),
+                cidrs: list(&["0.0.0.0/0", "::/0"]),
+                domains: Vec::new(),
+            },
+            exclude: Filter {
+                protocols: Vec::new(),
+                ports: list(&["22"]),
+                cidrs: list(&["10.0.0.0/8"]),
+                domains: list(&["*.lan"]),
+            },
+            loopback: Some(Loopback::Skip),
+            dns: Some(Dns::Leave),
+            quic: Some(Quic::Leave),
+        },
+        on_failure: Some(OnFailure::Open),
+        forward: vec![Forward {
+            listen: "127.0.0.1:15432".parse().unwrap(),
+            to: "db.internal:5432".parse().unwrap(),
+            upstream: Some("corp".to_owned()),
+        }],
+        listen: Listen::default(),
+        policy: Policy {
+            upstreams: vec![Upstream {
+                name: "corp".to_owned(),
+                kind: UpstreamKind::Socks5,
+                address: "10.0.0.1:1080".parse().unwrap(),
+                credentials: Some(Credentials {
+                    username: "u".to_owned(),
+                    password: Secret::File("/run/secrets/pw".into()),
+                }),
+            }],
+            rules: vec![
+                Rule {
+                    name: "internal".to_owned(),
+                    condition: Condition {
+                        host: list(&["*.internal"]),
+                        port: list(&["443"]),
+                        ..Condition::default()
+                    },
+                    action: Action::Upstream("corp".to_owned()),
+                },
+                Rule {
+                    name: "no-telemetry".to_owned(),
+                    condition: Condition {
+                        host: list(&["telemetry.example.com"]),
+                        ..Condition::default()
+                    },
+                    action: Action::Reject,
+                },
+            ],
+        },
+        log: Log {
+            connections: LogTarget::Stdout,
+        },
+    };
+    assert_eq!(parse(EXAMPLE).unwrap(), expected);
+}
+
+#[test]
+fn every_other_key_is_read_too() {
+    let config = parse(
+        r#"
+name: egress
+method: [redirect, env]
+backend: iptables
+scope: { host: true, gid: nogroup, interface: [eth0, br-1], netns: 4711, inbound: true, uid: [root, "7"] }
+traffic: { loopback: steer, dns: capture, quic: reject }
+on_failure: closed
+listen:
+  outbound: "15001"
+  explicit: "[::1]:15080"
+  auth: { username: u, password: { env: PROXY_PASSWORD } }
+upstreams:
+  a: { url: "http://me:p%40ss@proxy.example:3128" }
+rules:
+  match: { cidr: 192.0.2.0/24, protocol: udp, uid: 5-6, app: [tls, http1, http2, quic, dns, opaque] }
+  action: direct
+log: { connections: { file: steer.log } }
+"#,
+    )
+    .unwrap();
+    assert_eq!(config.name, Some(Instance::new("egress").unwrap()));
+    assert_eq!(
+        config.method,
+        MethodChoice::Preferred(vec![Method::Redirect, Method::Env])
+    );
+    assert_eq!(config.backend, Some(Backend::Iptables));
+    assert_eq!(
+        config.scope.of,
+        Selector {
+            host: true,
+            cgroup: Vec::new(),
+            uid: list(&["0", "7"]),
+            gid: list(&["65534"]),
+            interface: vec!["eth0".to_owned(), "br-1".to_owned()],
+            netns: Some("4711".to_owned()),
+            inbound: true,
+        }
+    );
+    assert_eq!(
+        config.listen,
+        Listen {
+            outbound: Some(15001),
+            explicit: Some("[::1]:15080".parse().unwrap()),
+            auth: Some(Credentials {
+                username: "u".to_owned(),
+                password: Secret::Env("PROXY_PASSWORD".to_owned()),
+            }),
+        }
+    );
+    let credentials = config.policy.upstreams[0].credentials.clone().unwrap();
+    assert_eq!(credentials.password, Secret::Literal("p@ss".to_owned()));
+    assert_eq!(config.policy.rules[0].name, "rule-1");
+    assert_eq!(config.policy.rules[0].condition.app.len(), 6);
+    assert!(config.policy.rules[0].condition.app.contains(&App::Opaque));
+    assert_eq!(config.log.connections, LogTarget::File("steer.log".into()));
+}
+
+#[test]
+fn an_empty_file_says_nothing() {
+    for text in ["", "\n# only a comment\n", "---\n", "{}"] {
+        assert_eq!(parse(text).unwrap(), Config::default(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_list_can_be_written_once_and_used_twice() {
+    let config = parse(
+        "traffic: { include: { ports: &web [80, 443] } }\n\
+         rules: [ { match: { port: *web }, action: reject } ]",
+    )
+    .unwrap();
+    assert_eq!(
+        config.policy.rules[0].condition.port,
+        config.traffic.include.ports
+    );
+}
+
+#[test]
+fn the_intent_holds_what_was_written_and_the_name_given() {
+    let name = Instance::new("x").unwrap();
+    let config = parse(EXAMPLE).unwrap();
+    let intent = config.intent(name.clone());
+    assert_eq!((&intent.instance, &intent.scope), (&name, &config.scope));
+    assert_eq!(intent.failure(), OnFailure::Open);
+    assert!(intent.identify, "records are written");
+    let run = Config::default().with_command().intent(name);
+    assert_eq!(run.failure(), OnFailure::Closed);
+    assert!(run.scope.command && !run.identify);
+}
+
+#[test]
+fn the_command_line_lays_itself_over_the_file() {
+    let config = parse(EXAMPLE)
+        .unwrap()
+        .with_method(Method::Env)
+        .with_log(LogTarget::File("f".into()))
+        .with_upstream("http://me:hunter2@192.0.2.1:8080")
+        .unwrap();
+    assert_eq!(config.method.preferred(), Some(&[Method::Env][..]));
+    assert_eq!(config.log.connections, LogTarget::File("f".into()));
+    let last = config.policy.rules.last().unwrap();
+    assert_eq!(last.condition, Condition::default());
+    assert_eq!(last.action, Action::Upstream("cli".to_owned()));
+    assert_eq!(config.policy.upstreams.last().unwrap().name, "cli");
+    assert_eq!(config.policy.rules.len(), 3, "the file's rules come first");
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn an_upstream_of_the_command_line_is_checked_like_one_of_the_file() {
+    let config = parse("listen: { explicit: \"127.0.0.1:15080\" }").unwrap();
+    let ourselves = config
+        .clone()
+        .with_upstream("http://[::ffff:127.0.0.1]:15080");
+    assert_eq!(ourselves.unwrap_err(), UrlError::Ourselves);
+    let error = config.with_upstream("socks9://me:hunter2@h:1").unwrap_err();
+    assert!(!error.to_string().contains("hunter2"));
+    assert!(error.help().contains("socks5://HOST:PORT"));
+}
+
+#[test]
+fn an_error_names_the_file_the_line_and_the_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("steer.yaml");
+    fs::write(&path, "method: auto\nscope: { uid: [none-such] }\n").unwrap();
+    let error = Config::read(&path, &Host::example()).unwrap_err();
+    let place = format!("{}:2:16: ", path.display());
+    assert!(error.to_string().starts_with(&place), "{error}");
+    assert!(error.help().contains("steer check -c"));
+    assert_eq!(error.mistakes().len(), 1);
+    let absent = Config::read(&dir.path().join("absent"), &Host::example()).unwrap_err();
+    assert!(matches!(absent, ConfigError::Read { .. }));
+    assert!(absent.to_string().contains("absent"));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused_where_they_stand() {
+    let error = Config::from_bytes(b"name: a\nmethod: \xff\n", &Host::example()).unwrap_err();
+    assert_eq!(
+        (error.mistakes()[0].line(), error.mistakes()[0].column()),
+        (2, 9)
+    );
+}
+
+#[test]
+fn hostile_files_are_refused_in_bounded_time_and_memory() {
+    let bomb = (1..30).fold("x0: &a0 [1, 1, 1]\n".to_owned(), |text, n| {
+        let m = n - 1;
+        format!("{text}x{n}: &a{n} [*a{m}, *a{m}, *a{m}]\n")
+    });
+    let deep = format!("scope: {}", "[".repeat(100_000));
+    let long = format!("name: {}", "a".repeat(2 << 20));
+    for text in [bomb, deep, long] {
+        let error = parse(&text).unwrap_err();
+        assert!(error.to_string().contains("too large"), "{error}");
+    }
+    let keys: String = (0..40_000).map(|n| format!("k{n}: 1\n")).collect();
+    let error = parse(&keys).unwrap_err().to_string();
+    assert!(error.ends_with("and 39980 more"), "{error}");
+}
+
+/// Compares every case of `mistakes.txt` with its error; `STEER_BLESS=1` writes the errors.
+#[test]
+fn every_mistake_is_shown_with_a_caret_and_what_would_be_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/mistakes.txt");
+    let golden = fs::read_to_string(&path).unwrap();
+    let mut shown = String::new();
+    for case in golden.split("=== ").filter(|case| !case.is_empty()) {
+        let (title, rest) = case.split_once('\n').unwrap();
+        let input = rest.split("--- error\n").next().unwrap();
+        let error = match parse(input) {
+            Ok(config) => panic!("{title}: was accepted as {config:?}"),
+            Err(error) => error.to_string(),
+        };
+        for secret in ["hunter2", "hunter3"] {
+            assert!(!error.contains(secret), "{title}: {error}");
+        }
+        shown += &format!("=== {title}\n{input}--- error\n{error}\n");
+    }
+    if std::env::var_os("STEER_BLESS").is_some() {
+        fs::write(&path, &shown).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap();
+    for (shown, golden) in shown.split("=== ").zip(golden.split("=== ")) {
+        assert_eq!(shown, golden);
+    }
+    assert_eq!(shown.len(), golden.len());
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        if let Err(error) = Config::from_bytes(&bytes, &Host::example()) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn arbitrary_yaml_like_text_never_panics(text in "[a-z0-9:{}\\[\\],*&!|>'\"#?% \n\t\r\u{e9}\u{1f980}\u{feff}-]{0,200}") {
+        if let Err(error) = parse(&text) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_mutated_example_never_panics_nor_shows_a_secret(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), ".{0,3}", 0_usize..4), 1..4)
+    ) {
+        let secret = EXAMPLE.replace("{ file: /run/secrets/pw }", "Zq7Zq7Zq7");
+        let mut chars: Vec<char> = secret.chars().collect();
+        // The secret and the key that makes it one stay as they are.
+        let key = secret.find("password").unwrap();
+        let kept = key..key + "password: Zq7Zq7Zq7".len();
+        for (at, insert, remove) in edits {
+            let at = at.index(chars.len());
+            let end = (at + remove).min(chars.len());
+            if at >= kept.end {
+                chars.splice(at..end, insert.chars());
+            }
+        }
+        let text: String = chars.into_iter().collect();
+        if let Err(error) = parse(&text) {
+            prop_assert!(!error.to_string().contains("Zq7"), "{error}");
+        }
+    }
+}
