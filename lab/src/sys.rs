@@ -178,7 +178,12 @@ pub(crate) fn bpf_info(object: BorrowedFd<'_>) -> io::Result<[u8; 256]> {
     let mut attributes = [0; 32];
     attributes[0] = object.as_raw_fd() as u32;
     attributes[1] = info.len() as u32;
-    attributes[2..4].copy_from_slice(&[address as u32, (address >> 32) as u32]);
+    for (slot, half) in attributes[2..4]
+        .iter_mut()
+        .zip(address.to_ne_bytes().chunks_exact(4))
+    {
+        *slot = u32::from_ne_bytes(half.try_into().expect("four bytes"));
+    }
     // The kernel writes at most `info.len()` bytes to the exposed address, while `info` lives.
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
     Ok(info)
