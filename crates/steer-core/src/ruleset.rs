@@ -148,8 +148,10 @@ pub enum Verdict {
 }
 
 impl Ruleset {
-    /// The same hooks with nothing in them: flows that are already rewritten go on, no further
-    /// flow is taken.
+    /// The same hooks with nothing that takes flows: those that are already rewritten go on.
+    ///
+    /// The kernel tracks connections only while a rule asks it to; without one it would stop
+    /// translating the flows that are left. So a nat chain keeps a rule that asks and does nothing.
     #[must_use]
     pub fn retired(&self) -> Self {
         Self {
@@ -162,7 +164,7 @@ impl Ruleset {
                         Some(Base {
                             kind: ChainKind::Nat,
                             ..
-                        }) => Vec::new(),
+                        }) => vec![Rule::tracking()],
                         _ => chain.rules.clone(),
                     },
                     ..chain.clone()
@@ -213,6 +215,15 @@ impl Rule {
             verdict,
             why: why.into(),
         }
+    }
+
+    /// A rule that does nothing but keep connection tracking on.
+    fn tracking() -> Self {
+        Self::new(
+            [Test::Rewritten],
+            Verdict::Return,
+            "keeps connection tracking on for the flows that were rewritten",
+        )
     }
 
     /// The only family the rule can match, where a test binds it.
