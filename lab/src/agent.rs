@@ -39,7 +39,6 @@ use crate::watched::DEADLINE;
 /// ```
 #[derive(Debug)]
 pub struct Agent {
-    // Dropped first: the agent ends in order when its connection does.
     link: Mutex<Option<UnixStream>>,
     pid: i32,
     proc: Proc,
