@@ -1,10 +1,15 @@
 //! The shared engine of `steer`: what happens to a connection after a method has steered it.
 //!
 //! ```text
-//! client's first bytes ─> sniff ─> rules ─> upstream (direct, SOCKS5, CONNECT) ─> relay ─> record
+//! Intake ─> engine ─┬─ sniff:    the client's first bytes
+//!                   ├─ (rules):  where to
+//!                   ├─ upstream: direct, SOCKS5, CONNECT
+//!                   ├─ relay:    bytes, both ways
+//!                   └─ record:   what happened
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod error;
 pub mod record;
 pub mod relay;

@@ -1,6 +1,17 @@
 //! Ways from the engine to a destination.
+//!
+//! ```text
+//! destination ─> direct: resolve, dial ─┬─> bytes
+//!                                       └─> socks5 | connect: ask the proxy for it ─> bytes
+//! ```
 pub mod connect;
+pub(crate) mod direct;
+mod sockets;
 pub mod socks5;
+
+use std::fmt;
+
+pub use sockets::{MarkedSockets, PlainSockets, SocketFactory};
 
 /// A user name and password as they go to a proxy.
 #[derive(Clone, PartialEq, Eq)]
@@ -11,8 +22,8 @@ pub struct Login {
     pub password: String,
 }
 
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Login")
             .field("username", &self.username)
             .finish_non_exhaustive()

@@ -1,0 +1,147 @@
+//! The engine: what becomes of every connection, whichever method brought it.
+//!
+//! ```text
+//! Intake ─> serve ─┬─ live:       how many, and how to end them
+//!                  └─ connection: loops ─> rules (sniff) ─> dial ─> answer ─> relay ─> record
+//! ```
+mod build;
+mod connection;
+mod entry;
+mod limits;
+mod live;
+pub(crate) mod loops;
+mod rules;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use steer_core::intake::Intake;
+use steer_core::steered::Refusal;
+use tokio::sync::watch;
+
+use crate::record::Recorder;
+use crate::upstream::direct::Dialler;
+
+pub use build::{EngineBuilder, EngineError};
+pub use limits::Limits;
+
+use build::Proxy;
+use entry::Entry;
+use live::Live;
+use rules::Rules;
+
+/// A running engine, cheap to clone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), steer_proxy::engine::EngineError> {
+/// use std::time::Duration;
+/// use steer_core::policy::Policy;
+/// use steer_proxy::engine::Engine;
+///
+/// let engine = Engine::builder(Policy::default()).build()?;
+/// // for each intake of a method: tokio::spawn(engine.clone().serve(intake));
+/// engine.drain(Duration::from_secs(10)).await;
+/// assert_eq!(engine.live(), 0);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What the connections of an engine have in common.
+#[derive(Debug)]
+struct Shared {
+    rules: Rules,
+    proxies: Vec<Proxy>,
+    limits: Limits,
+    dialler: Dialler,
+    recorder: Recorder,
+    live: Live,
+    /// Connections that came in since the start.
+    accepted: AtomicU64,
+    /// Dials that failed for want of descriptors.
+    starved: AtomicU64,
+    stop: watch::Sender<bool>,
+}
+
+/// How draining ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that the deadline cut off with a reset.
+    pub aborted: usize,
+}
+
+impl Engine {
+    /// Takes connections from an intake until it has no more, or the engine drains.
+    ///
+    /// Connections go on after it returns; [`Engine::drain`] ends them.
+    pub async fn serve(self, mut intake: Box<dyn Intake>) {
+        let shared = &self.shared;
+        let mut stop = shared.stop.subscribe();
+        let mut starved = shared.starved.load(Relaxed);
+        loop {
+            let steered = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                steered = intake.next() => steered,
+            };
+            let Some(steered) = steered else { return };
+            shared.accepted.fetch_add(1, Relaxed);
+            match shared.live.enter(shared.limits.connections) {
+                Some(place) => place.spawn(connection::run(Arc::clone(shared), steered)),
+                None => {
+                    let entry = Entry::new(Arc::clone(shared), &steered);
+                    // Outside the limit, so it does no more than answer, within a deadline.
+                    tokio::spawn(connection::refuse(entry, steered, Refusal::Busy));
+                    tracing::debug!(
+                        limit = shared.limits.connections,
+                        "a connection was refused: the engine is full"
+                    );
+                }
+            }
+            let starvations = shared.starved.load(Relaxed);
+            if starvations != starved {
+                // Descriptors come back when connections end; accepting more would fail them too.
+                tracing::warn!(
+                    help = "raise the limit of open files (ulimit -n)",
+                    "out of descriptors: accepting pauses"
+                );
+                tokio::time::sleep(STARVED_PAUSE).await;
+                starved = shared.starved.load(Relaxed);
+            }
+        }
+    }
+
+    /// Stops taking connections, lets those that live end by themselves until `deadline` has
+    /// passed, and resets the rest. Their records are written when it returns.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        self.shared.stop.send_replace(true);
+        let live = &self.shared.live;
+        if tokio::time::timeout(deadline, live.empty()).await.is_ok() {
+            return Drained { aborted: 0 };
+        }
+        let aborted = live.abort();
+        live.empty().await;
+        Drained { aborted }
+    }
+
+    /// Connections that live.
+    pub fn live(&self) -> usize {
+        self.shared.live.count()
+    }
+
+    /// Connections that came in since the start.
+    pub fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Relaxed)
+    }
+
+    /// Records that could not be written.
+    pub fn lost_records(&self) -> u64 {
+        self.shared.recorder.lost()
+    }
+}
+
+/// How long accepting pauses when a dial found no descriptor.
+const STARVED_PAUSE: Duration = Duration::from_millis(50);

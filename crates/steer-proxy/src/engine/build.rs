@@ -1,0 +1,196 @@
+//! From policy and settings to a running engine.
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use steer_core::address::Destination;
+use steer_core::policy::{Credentials, Policy, SecretError, Upstream, UpstreamKind};
+use tokio::sync::watch;
+
+use super::live::Live;
+use super::loops::Loops;
+use super::rules::Rules;
+use super::{Engine, Limits, Shared};
+use crate::record::Recorder;
+use crate::upstream::direct::{Dialler, needs_tuning};
+use crate::upstream::{Login, PlainSockets, SocketFactory};
+
+/// Why an engine cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A rule names an upstream that is not defined.
+    #[error("the rule {rule:?} names the upstream {upstream:?}, which is not defined")]
+    UnknownUpstream {
+        /// The rule.
+        rule: String,
+        /// The name.
+        upstream: String,
+    },
+    /// An upstream is one of the engine's own listeners.
+    #[error("the upstream {upstream:?} at {address} is this engine itself")]
+    OwnUpstream {
+        /// The upstream.
+        upstream: String,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// A password could not be read.
+    #[error("the password of the upstream {upstream:?} could not be read")]
+    Secret {
+        /// The upstream.
+        upstream: String,
+        /// Why.
+        source: SecretError,
+    },
+}
+
+impl EngineError {
+    /// What to do next.
+    pub fn help(&self) -> String {
+        match self {
+            Self::UnknownUpstream { upstream, .. } => {
+                format!("define {upstream:?} under upstreams, or correct the rule")
+            }
+            Self::OwnUpstream { upstream, .. } => {
+                format!("give {upstream:?} the address of another proxy")
+            }
+            Self::Secret { source, .. } => source.help(),
+        }
+    }
+}
+
+/// A proxy that connections can be sent through, its secrets read.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    pub(super) name: String,
+    pub(super) kind: UpstreamKind,
+    pub(super) address: Destination,
+    pub(super) login: Option<Login>,
+}
+
+/// The settings of an engine.
+#[derive(Debug)]
+pub struct EngineBuilder {
+    policy: Policy,
+    limits: Limits,
+    listeners: Vec<SocketAddr>,
+    sockets: Box<dyn SocketFactory>,
+    recorder: Recorder,
+}
+
+impl Engine {
+    /// Settings for an engine with this policy.
+    pub fn builder(policy: Policy) -> EngineBuilder {
+        EngineBuilder {
+            policy,
+            limits: Limits::default(),
+            listeners: Vec::new(),
+            sockets: Box::new(PlainSockets),
+            recorder: Recorder::none(),
+        }
+    }
+}
+
+impl EngineBuilder {
+    /// Sets the limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Names an address at which an intake of this engine listens, so that it is never dialled.
+    pub fn listener(mut self, address: SocketAddr) -> Self {
+        self.listeners.push(address);
+        self
+    }
+
+    /// Sets what makes the sockets for dialling.
+    pub fn sockets(mut self, sockets: impl SocketFactory + 'static) -> Self {
+        self.sockets = Box::new(sockets);
+        self
+    }
+
+    /// Sets where the records go.
+    pub fn recorder(mut self, recorder: Recorder) -> Self {
+        self.recorder = recorder;
+        self
+    }
+
+    /// Makes the engine; reads the secrets of the upstreams.
+    pub fn build(self) -> Result<Engine, EngineError> {
+        let Self {
+            policy: Policy { upstreams, rules },
+            limits,
+            listeners,
+            sockets,
+            recorder,
+        } = self;
+        let rules = Rules(rules);
+        if let Some((rule, name)) = rules
+            .upstreams()
+            .find(|(_, name)| upstreams.iter().all(|up| up.name != *name))
+        {
+            return Err(EngineError::UnknownUpstream {
+                rule: rule.name.clone(),
+                upstream: name.to_owned(),
+            });
+        }
+        let loops = Arc::new(Loops::new(listeners));
+        let proxies = upstreams
+            .into_iter()
+            .map(|upstream| proxy(upstream, &loops))
+            .collect::<Result<_, _>>()?;
+        let shared = Shared {
+            rules,
+            proxies,
+            limits,
+            dialler: Dialler {
+                sockets,
+                loops,
+                retune: needs_tuning(),
+            },
+            recorder,
+            live: Live::default(),
+            accepted: AtomicU64::new(0),
+            starved: AtomicU64::new(0),
+            stop: watch::Sender::new(false),
+        };
+        Ok(Engine {
+            shared: Arc::new(shared),
+        })
+    }
+}
+
+fn proxy(upstream: Upstream, loops: &Loops) -> Result<Proxy, EngineError> {
+    let Upstream {
+        name,
+        kind,
+        address,
+        credentials,
+    } = upstream;
+    if let Destination::Addr(to) = &address
+        && loops.leads_back(to.addr())
+    {
+        return Err(EngineError::OwnUpstream {
+            upstream: name,
+            address: to.addr(),
+        });
+    }
+    let login = credentials
+        .map(|Credentials { username, password }| {
+            password
+                .reveal()
+                .map(|password| Login { username, password })
+        })
+        .transpose()
+        .map_err(|source| EngineError::Secret {
+            upstream: name.clone(),
+            source,
+        })?;
+    Ok(Proxy {
+        name,
+        kind,
+        address,
+        login,
+    })
+}

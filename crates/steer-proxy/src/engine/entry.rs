@@ -1,0 +1,138 @@
+//! One connection's line in the records.
+use std::sync::Arc;
+use std::time::Instant;
+
+use steer_core::address::{ClientAddr, Destination};
+use steer_core::method::Method;
+use steer_core::policy::App;
+use steer_core::steered::{Identity, Steered};
+use time::OffsetDateTime;
+
+use super::Shared;
+use crate::record::{DIRECT, HostFrom, NO_UPSTREAM, Outcome, Record};
+use crate::relay::{End, Expired, Side, Traffic};
+use crate::sniff::Sniffer;
+
+/// What is known of a connection so far. Dropping it writes the record, however the connection
+/// ended: also when its task is aborted or panics.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) shared: Arc<Shared>,
+    pub(super) destination: Destination,
+    pub(super) identity: Identity,
+    pub(super) traffic: Traffic,
+    pub(super) sniffer: Sniffer,
+    client: ClientAddr,
+    via: Method,
+    rule: Option<String>,
+    upstream: Route,
+    outcome: Outcome,
+    error: Option<String>,
+    started: Instant,
+}
+
+/// Where a connection was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    None,
+    Direct,
+    /// The proxy with this index.
+    Proxy(usize),
+}
+
+impl Entry {
+    pub(super) fn new(shared: Arc<Shared>, steered: &Steered) -> Self {
+        Self {
+            shared,
+            destination: steered.destination.clone(),
+            identity: steered.identity.clone(),
+            traffic: Traffic::default(),
+            sniffer: Sniffer::default(),
+            client: steered.client,
+            via: steered.via,
+            rule: None,
+            upstream: Route::None,
+            // Stands if nobody comes to say otherwise: the task was aborted.
+            outcome: Outcome::Reset,
+            error: Some("the engine stopped".to_owned()),
+            started: Instant::now(),
+        }
+    }
+
+    pub(super) fn decided_by(&mut self, rule: &str) {
+        self.rule = Some(rule.to_owned());
+    }
+
+    pub(super) fn sent_to(&mut self, upstream: Route) {
+        self.upstream = upstream;
+    }
+
+    pub(super) fn ended(&mut self, outcome: Outcome, error: Option<String>) {
+        self.outcome = outcome;
+        self.error = error;
+    }
+
+    pub(super) fn relayed(&mut self, end: &End) {
+        let (outcome, error) = match end {
+            End::Closed => (Outcome::Ok, None),
+            End::Reset { by } => (Outcome::Reset, Some(format!("reset by the {}", name(*by)))),
+            End::Timeout(Expired::Idle) => (
+                Outcome::Timeout,
+                Some("nothing moved for the idle time".to_owned()),
+            ),
+            End::Timeout(Expired::HalfClosed) => (
+                Outcome::Timeout,
+                Some("half-closed, and nothing more moved".to_owned()),
+            ),
+            End::Failed { side, error } => {
+                let late = error.kind() == std::io::ErrorKind::TimedOut;
+                let outcome = if late {
+                    Outcome::Timeout
+                } else {
+                    Outcome::Error
+                };
+                (outcome, Some(format!("the {}: {error}", name(*side))))
+            }
+        };
+        self.ended(outcome, error);
+    }
+}
+
+fn name(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Upstream => "upstream",
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.ended(Outcome::Error, Some("a fault in the engine".to_owned()));
+        }
+        let mut record = Record::new(self.via, self.client, &self.destination, &self.identity);
+        let sniffed = self.sniffer.conclude();
+        record.app = sniffed.app;
+        if record.host.is_none() && sniffed.host.is_some() {
+            record.host_from = Some(if sniffed.app == App::Tls {
+                HostFrom::Sni
+            } else {
+                HostFrom::Http
+            });
+            record.host = sniffed.host;
+        }
+        record.rule = self.rule.take();
+        record.upstream = match self.upstream {
+            Route::None => NO_UPSTREAM.to_owned(),
+            Route::Direct => DIRECT.to_owned(),
+            Route::Proxy(index) => self.shared.proxies[index].name.clone(),
+        };
+        record.sent = Some(self.traffic.sent());
+        record.received = Some(self.traffic.received());
+        record.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        record.outcome = self.outcome;
+        record.error = self.error.take();
+        record.end(OffsetDateTime::now_utc());
+        self.shared.recorder.write(&record);
+    }
+}

@@ -1,0 +1,180 @@
+//! Keeps the engine from talking to itself.
+//!
+//! Two guards, because two things can be misconfigured. A destination or an upstream may be one of
+//! the engine's own listeners, in any spelling; and the bypass may not work, so that the engine's
+//! own dials are steered back to it. The first is seen before the dial, the second when the dialled
+//! connection comes in: it has the address of a live dial and wants to go where that dial went.
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use steer_core::address::canonical;
+
+/// The engine's own addresses: where it listens, and what it has dialled.
+#[derive(Debug)]
+pub(crate) struct Loops {
+    listeners: Vec<SocketAddr>,
+    dials: [Mutex<HashSet<Dial>>; SHARDS],
+    hasher: RandomState,
+}
+
+/// Source and destination of a dial.
+type Dial = (SocketAddr, SocketAddr);
+
+/// Locks that the dials are spread over.
+const SHARDS: usize = 16;
+
+/// A live dial; dropping it forgets the dial.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    loops: Arc<Loops>,
+    dial: Option<Dial>,
+}
+
+impl Loops {
+    pub(crate) fn new(listeners: Vec<SocketAddr>) -> Self {
+        let listeners = listeners.into_iter().map(canonical).collect();
+        Self {
+            listeners,
+            dials: Default::default(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Whether dialling an address would reach one of our listeners.
+    pub(crate) fn leads_back(&self, to: SocketAddr) -> bool {
+        let to = canonical(to);
+        let same_port = || {
+            self.listeners
+                .iter()
+                .filter(|listener| listener.port() == to.port())
+        };
+        // The port decides nearly always; only then is the host asked about the address.
+        same_port().next().is_some() && {
+            let target = reached(to.ip());
+            same_port().any(|listener| match listener.ip() {
+                own if own.is_unspecified() => is_local(target),
+                own => own == target,
+            })
+        }
+    }
+
+    /// Notes a dial for as long as the claim lives.
+    pub(crate) fn claim(self: &Arc<Self>, from: Option<SocketAddr>, to: SocketAddr) -> Claim {
+        let dial = from.map(|from| (canonical(from), canonical(to)));
+        if let Some(dial) = dial {
+            self.shard(&dial).insert(dial);
+        }
+        Claim {
+            loops: Arc::clone(self),
+            dial,
+        }
+    }
+
+    /// Whether a connection that came in is one of our own dials.
+    pub(crate) fn is_ours(&self, client: SocketAddr, destination: SocketAddr) -> bool {
+        let dial = (canonical(client), canonical(destination));
+        self.shard(&dial).contains(&dial)
+    }
+
+    fn shard(&self, dial: &Dial) -> MutexGuard<'_, HashSet<Dial>> {
+        let hash = self.hasher.hash_one(dial.0);
+        let index = usize::try_from(hash % SHARDS as u64).expect("less than SHARDS");
+        // A set is valid after every statement, so a panic elsewhere leaves nothing half done.
+        self.dials[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(dial) = self.dial {
+            self.loops.shard(&dial).remove(&dial);
+        }
+    }
+}
+
+/// The address that a connect to `ip` goes to: the unspecified ones mean loopback.
+fn reached(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+/// Whether an address is this host's, as its routing sees it: to a local address the source is
+/// that address itself, or loopback. Connecting a UDP socket sends nothing.
+fn is_local(ip: IpAddr) -> bool {
+    if ip.is_loopback() {
+        return true;
+    }
+    let any: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let source = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    };
+    source().is_ok_and(|source| source.ip() == ip || source.ip().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loops(listener: &str) -> Arc<Loops> {
+        Arc::new(Loops::new(vec![listener.parse().unwrap()]))
+    }
+
+    fn leads_back(listener: &str, to: &str) -> bool {
+        loops(listener).leads_back(to.parse().unwrap())
+    }
+
+    #[test]
+    fn a_listener_is_known_in_every_spelling() {
+        for to in [
+            "127.0.0.1:15001",
+            "0.0.0.0:15001",
+            "[::ffff:127.0.0.1]:15001",
+            "[::ffff:0.0.0.0]:15001",
+        ] {
+            assert!(leads_back("127.0.0.1:15001", to), "{to}");
+            assert!(leads_back("0.0.0.0:15001", to), "{to}");
+            assert!(leads_back("[::ffff:127.0.0.1]:15001", to), "{to}");
+        }
+        for to in ["[::1]:15001", "[::]:15001"] {
+            assert!(leads_back("[::1]:15001", to), "{to}");
+            assert!(leads_back("[::]:15001", to), "{to}");
+        }
+        assert!(leads_back("0.0.0.0:15001", "127.9.9.9:15001"));
+        // A wildcard IPv6 listener may serve IPv4 too.
+        assert!(leads_back("[::]:15001", "127.0.0.1:15001"));
+    }
+
+    #[test]
+    fn other_ports_and_hosts_are_no_loop() {
+        assert!(!leads_back("127.0.0.1:15001", "127.0.0.1:15002"));
+        assert!(!leads_back("127.0.0.1:15001", "127.0.0.2:15001"));
+        assert!(!leads_back("127.0.0.1:15001", "192.0.2.1:15001"));
+        assert!(!leads_back("0.0.0.0:15001", "192.0.2.1:15001"));
+    }
+
+    #[test]
+    fn a_dial_that_comes_back_is_known_while_it_lives() {
+        let loops = loops("127.0.0.1:15001");
+        let (from, to) = (
+            "192.0.2.1:40000".parse().unwrap(),
+            "192.0.2.2:443".parse().unwrap(),
+        );
+        let claim = loops.claim(Some(from), to);
+        assert!(loops.is_ours("[::ffff:192.0.2.1]:40000".parse().unwrap(), to));
+        assert!(!loops.is_ours(from, "192.0.2.3:443".parse().unwrap()));
+        drop(claim);
+        assert!(!loops.is_ours(from, to));
+    }
+}

@@ -1,0 +1,302 @@
+//! The rules: the first one that matches decides.
+use std::net::IpAddr;
+
+use steer_core::address::{Destination, HostName, Protocol};
+use steer_core::policy::{Action, Condition, Rule};
+
+use crate::sniff::Sniffed;
+
+/// The rules of an engine, in order.
+#[derive(Debug)]
+pub(super) struct Rules(pub(super) Vec<Rule>);
+
+/// What is known of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) destination: &'a Destination,
+    pub(super) uid: Option<u32>,
+    /// What the client's first bytes say, once they were looked at.
+    pub(super) sniffed: Option<&'a Sniffed>,
+    /// The addresses of the destination's name, once it was looked up; none if it has none.
+    pub(super) addresses: Option<&'a [IpAddr]>,
+}
+
+/// What the rules say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision<'a> {
+    /// This rule decides, or none does.
+    Rule(Option<&'a Rule>),
+    /// It depends on the client's first bytes.
+    Sniff,
+    /// It depends on the addresses of the name that was asked for.
+    Resolve,
+}
+
+impl Rules {
+    pub(super) fn decide(&self, facts: Facts<'_>) -> Decision<'_> {
+        for rule in &self.0 {
+            match holds(&rule.condition, facts) {
+                Held::Yes => return Decision::Rule(Some(rule)),
+                Held::No => {}
+                Held::IfSniffed => return Decision::Sniff,
+                Held::IfResolved => return Decision::Resolve,
+            }
+        }
+        Decision::Rule(None)
+    }
+
+    /// The upstreams that rules name.
+    pub(super) fn upstreams(&self) -> impl Iterator<Item = (&Rule, &str)> {
+        self.0.iter().filter_map(|rule| match &rule.action {
+            Action::Upstream(name) => Some((rule, name.as_str())),
+            Action::Direct | Action::Reject => None,
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Yes,
+    No,
+    IfSniffed,
+    IfResolved,
+}
+
+fn holds(condition: &Condition, facts: Facts<'_>) -> Held {
+    let Condition {
+        host,
+        cidr,
+        port,
+        protocol,
+        uid,
+        app,
+    } = condition;
+    let Facts {
+        destination,
+        sniffed,
+        addresses,
+        ..
+    } = facts;
+    let keys = [
+        any(port, |range| range.contains(destination.port())),
+        any(protocol, |protocol| *protocol == Protocol::Tcp),
+        any(uid, |range| {
+            facts.uid.is_some_and(|uid| range.contains(uid))
+        }),
+        match (cidr.is_empty(), destination) {
+            (true, _) => Held::Yes,
+            (false, Destination::Addr(to)) => any(cidr, |net| net.contains(to.addr().ip())),
+            (false, Destination::Name { .. }) => match addresses {
+                None => Held::IfResolved,
+                Some(addresses) => any(cidr, |net| addresses.iter().any(|ip| net.contains(*ip))),
+            },
+        },
+        match (host.is_empty(), destination.name(), sniffed) {
+            (true, _, _) => Held::Yes,
+            (false, Some(name), _) => any(host, |pattern| pattern.matches(name)),
+            (false, None, None) => Held::IfSniffed,
+            (false, None, Some(sniffed)) => {
+                let name: Option<&HostName> = sniffed.host.as_ref();
+                any(host, |pattern| {
+                    name.is_some_and(|name| pattern.matches(name))
+                })
+            }
+        },
+        match (app.is_empty(), sniffed) {
+            (true, _) => Held::Yes,
+            (false, None) => Held::IfSniffed,
+            (false, Some(sniffed)) => any(app, |app| *app == sniffed.app),
+        },
+    ];
+    // A key that fails settles it, whatever the others depend on.
+    if keys.contains(&Held::No) {
+        return Held::No;
+    }
+    keys.into_iter()
+        .find(|held| *held != Held::Yes)
+        .unwrap_or(Held::Yes)
+}
+
+/// A key without values holds; otherwise one of its values must.
+fn any<T>(values: &[T], holds: impl FnMut(&T) -> bool) -> Held {
+    if values.is_empty() || values.iter().any(holds) {
+        Held::Yes
+    } else {
+        Held::No
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use steer_core::policy::App;
+
+    use super::*;
+
+    fn rule(name: &str, condition: Condition) -> Rule {
+        Rule {
+            name: name.to_owned(),
+            condition,
+            action: Action::Reject,
+        }
+    }
+
+    fn facts(destination: &Destination) -> Facts<'_> {
+        Facts {
+            destination,
+            uid: None,
+            sniffed: None,
+            addresses: None,
+        }
+    }
+
+    fn decided<'a>(rules: &'a Rules, facts: Facts<'_>) -> Option<&'a str> {
+        match rules.decide(facts) {
+            Decision::Rule(rule) => rule.map(|rule| rule.name.as_str()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn sniffed(host: &str, app: App) -> Sniffed {
+        Sniffed {
+            app,
+            host: HostName::new(host).ok(),
+            alpn: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let rules = Rules(vec![
+            rule(
+                "web",
+                Condition {
+                    port: vec!["80".parse().unwrap()],
+                    ..Condition::default()
+                },
+            ),
+            rule(
+                "net",
+                Condition {
+                    cidr: vec!["192.0.2.0/24".parse().unwrap()],
+                    ..Condition::default()
+                },
+            ),
+            rule(
+                "me",
+                Condition {
+                    uid: vec!["1000-1009".parse().unwrap()],
+                    ..Condition::default()
+                },
+            ),
+        ]);
+        let to = |text: &str| text.parse::<Destination>().unwrap();
+        assert_eq!(decided(&rules, facts(&to("192.0.2.1:80"))), Some("web"));
+        assert_eq!(decided(&rules, facts(&to("192.0.2.1:81"))), Some("net"));
+        assert_eq!(decided(&rules, facts(&to("198.51.100.1:81"))), None);
+        let destination = to("198.51.100.1:81");
+        assert_eq!(
+            decided(
+                &rules,
+                Facts {
+                    uid: Some(1009),
+                    ..facts(&destination)
+                }
+            ),
+            Some("me")
+        );
+    }
+
+    #[test]
+    fn the_first_bytes_are_asked_for_only_where_they_can_change_the_decision() {
+        let condition = Condition {
+            host: vec!["*.internal".parse().unwrap()],
+            port: vec!["443".parse().unwrap()],
+            ..Condition::default()
+        };
+        let rules = Rules(vec![rule("internal", condition)]);
+        let other = "192.0.2.1:80".parse().unwrap();
+        assert_eq!(decided(&rules, facts(&other)), None);
+        let named = "db.internal:443".parse().unwrap();
+        assert_eq!(decided(&rules, facts(&named)), Some("internal"));
+        let address = "192.0.2.1:443".parse().unwrap();
+        assert_eq!(rules.decide(facts(&address)), Decision::Sniff);
+        let told = sniffed("db.internal", App::Tls);
+        assert_eq!(
+            decided(
+                &rules,
+                Facts {
+                    sniffed: Some(&told),
+                    ..facts(&address)
+                }
+            ),
+            Some("internal")
+        );
+        let told = sniffed("db.example", App::Tls);
+        assert_eq!(
+            decided(
+                &rules,
+                Facts {
+                    sniffed: Some(&told),
+                    ..facts(&address)
+                }
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn a_network_rule_holds_for_a_name_that_resolves_into_it() {
+        let condition = Condition {
+            cidr: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Condition::default()
+        };
+        let rules = Rules(vec![rule("private", condition)]);
+        let named = "inside.example:80".parse().unwrap();
+        assert_eq!(rules.decide(facts(&named)), Decision::Resolve);
+        let addresses = ["192.0.2.1".parse().unwrap(), "10.1.2.3".parse().unwrap()];
+        assert_eq!(
+            decided(
+                &rules,
+                Facts {
+                    addresses: Some(&addresses),
+                    ..facts(&named)
+                }
+            ),
+            Some("private")
+        );
+        assert_eq!(
+            decided(
+                &rules,
+                Facts {
+                    addresses: Some(&[]),
+                    ..facts(&named)
+                }
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn the_application_is_matched_once_it_is_known() {
+        let rules = Rules(vec![rule(
+            "clear",
+            Condition {
+                app: vec![App::Http1],
+                ..Condition::default()
+            },
+        )]);
+        let to = "name.example:80".parse().unwrap();
+        assert_eq!(rules.decide(facts(&to)), Decision::Sniff);
+        let told = sniffed("name.example", App::Http1);
+        assert_eq!(
+            decided(
+                &rules,
+                Facts {
+                    sniffed: Some(&told),
+                    ..facts(&to)
+                }
+            ),
+            Some("clear")
+        );
+    }
+}

@@ -1,0 +1,171 @@
+//! Resolving and dialling.
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use socket2::SockRef;
+use steer_core::address::{Destination, Family, HostName};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::SocketFactory;
+use crate::engine::loops::{Claim, Loops};
+use crate::error::UpstreamError;
+
+/// A connected socket, and the claim by which the engine knows it as its own.
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    pub(crate) stream: TcpStream,
+    pub(crate) claim: Claim,
+}
+
+/// Dials, and never itself.
+#[derive(Debug)]
+pub(crate) struct Dialler {
+    pub(crate) sockets: Box<dyn SocketFactory>,
+    pub(crate) loops: Arc<Loops>,
+    /// Whether this host's congestion control is another one than reno.
+    pub(crate) retune: bool,
+}
+
+impl Dialler {
+    /// Connects to a destination before `deadline`.
+    pub(crate) async fn dial(
+        &self,
+        to: &Destination,
+        deadline: Instant,
+    ) -> Result<Dialled, UpstreamError> {
+        match to {
+            Destination::Addr(address) => self.dial_address(address.addr(), to, deadline).await,
+            Destination::Name { host, port } => {
+                let addresses = resolve(host, *port, deadline).await?;
+                self.dial_any(&addresses, to, deadline).await
+            }
+        }
+    }
+
+    /// Connects to the first of the addresses that accepts.
+    ///
+    /// The time is shared out, so that a silent first address leaves some for the next.
+    pub(crate) async fn dial_any(
+        &self,
+        addresses: &[SocketAddr],
+        to: &Destination,
+        deadline: Instant,
+    ) -> Result<Dialled, UpstreamError> {
+        let mut last = UpstreamError::Deadline(to.clone());
+        for (index, address) in addresses.iter().enumerate() {
+            let waiting = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            let now = Instant::now();
+            let share = now + deadline.saturating_duration_since(now) / waiting;
+            match self.dial_address(*address, to, share).await {
+                Ok(dialled) => return Ok(dialled),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn dial_address(
+        &self,
+        address: SocketAddr,
+        to: &Destination,
+        deadline: Instant,
+    ) -> Result<Dialled, UpstreamError> {
+        if self.loops.leads_back(address) {
+            return Err(UpstreamError::Loop(address));
+        }
+        let failed = |source| UpstreamError::Connect { address, source };
+        let socket = self.sockets.tcp(Family::of(address.ip())).map_err(failed)?;
+        // A killed engine must not pass for the end of the program's data.
+        socket.set_linger(Some(Duration::ZERO)).map_err(failed)?;
+        socket.set_tcp_nodelay(true).map_err(failed)?;
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+        // Before this thread yields: a dial that is steered back to the engine is accepted next.
+        let local = socket.local_addr().ok().and_then(|local| local.as_socket());
+        let claim = self.loops.claim(local, address);
+        if local == Some(address) {
+            // TCP's simultaneous open: the kernel chose the destination's port as the source port.
+            return Err(UpstreamError::Loop(address));
+        }
+        if self.retune {
+            tune(
+                &SockRef::from(&socket),
+                local.map(|local| local.ip()),
+                address.ip(),
+            );
+        }
+        let stream = TcpStream::from_std(socket.into()).map_err(failed)?;
+        match timeout_at(deadline, stream.writable()).await {
+            Err(_) => return Err(UpstreamError::Deadline(to.clone())),
+            Ok(writable) => writable.map_err(failed)?,
+        }
+        match stream.take_error() {
+            Ok(None) => Ok(Dialled { stream, claim }),
+            Ok(Some(error)) | Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// The addresses of a name, in the resolver's order.
+pub(crate) async fn resolve(
+    host: &HostName,
+    port: u16,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, UpstreamError> {
+    let lookup = tokio::net::lookup_host((host.as_str(), port));
+    let found = match timeout_at(deadline, lookup).await {
+        Err(_) => {
+            return Err(UpstreamError::Deadline(Destination::Name {
+                host: host.clone(),
+                port,
+            }));
+        }
+        Ok(found) => found.map_err(|source| UpstreamError::Resolve {
+            name: host.clone(),
+            source,
+        })?,
+    };
+    let addresses: Vec<_> = found.collect();
+    if addresses.is_empty() {
+        Err(UpstreamError::NoAddress(host.clone()))
+    } else {
+        Ok(addresses)
+    }
+}
+
+/// Chooses reno for a socket whose other end is on this host: nothing is lost between the two, and
+/// a paced control (BBR) is several times slower there. Others keep the host's default.
+pub(crate) fn tune(socket: &SockRef<'_>, local: Option<IpAddr>, peer: IpAddr) {
+    let here = |ip: IpAddr| ip.to_canonical().is_loopback();
+    if here(peer)
+        || local.is_some_and(|local| here(local) || local.to_canonical() == peer.to_canonical())
+    {
+        // A kernel without reno keeps its default, which works.
+        let _ = socket.set_tcp_congestion(b"reno");
+    }
+}
+
+/// Whether this host's default congestion control is another one than reno.
+pub(crate) fn needs_tuning() -> bool {
+    let default = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+    default.map_or(true, |name| name.trim() != "reno")
+}
+
+/// Whether an error says that this process or host is out of descriptors.
+pub(crate) fn is_out_of_descriptors(error: &UpstreamError) -> bool {
+    let full = |error: &io::Error| {
+        matches!(
+            error.raw_os_error().map(Errno::from_raw),
+            Some(Errno::EMFILE | Errno::ENFILE)
+        )
+    };
+    matches!(error, UpstreamError::Connect { source, .. } if full(source))
+}
