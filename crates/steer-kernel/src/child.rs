@@ -1,0 +1,16 @@
+//! The command of `steer run`: started as the plan says, otherwise as if it had been run directly.
+//!
+//! The command stays in the caller's process group, as under `env` or `nice`: a terminal's keys
+//! reach it directly, pipelines and `kill 0` work, and an interactive shell makes itself a group
+//! of its own. What only reaches the caller is passed on ([`Running::wait`]), and a stop of the
+//! command stops the caller too, so that the shell sees the job stop.
+
+mod exit;
+mod inherited;
+mod running;
+mod spawner;
+
+pub use exit::Exit;
+pub use inherited::Inherited;
+pub use running::Running;
+pub use spawner::{SpawnError, Spawner};

@@ -1,0 +1,20 @@
+//! Address families that are usable.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+
+use steer_core::address::Family;
+
+/// The families on whose loopback address a socket can be bound.
+pub(super) fn usable() -> Vec<Family> {
+    Family::ALL
+        .into_iter()
+        .filter(|family| TcpListener::bind((loopback(*family), 0)).is_ok())
+        .collect()
+}
+
+const fn loopback(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Family::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    }
+}

@@ -1,0 +1,204 @@
+//! Journals on disk: one file a steering, written before anything is changed.
+
+pub mod netns;
+pub mod process;
+
+use std::env;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use steer_core::instance::Instance;
+use steer_core::journal::Journal;
+use steer_core::keeper::KeeperError;
+
+/// The directory of the journals, mode 0700, removed when it is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir(PathBuf);
+
+/// Nobody else changes which journals there are while this lives.
+#[derive(Debug)]
+pub struct Locked<'a> {
+    dir: &'a RunDir,
+    _lock: Flock<File>,
+}
+
+/// A file of the run directory.
+#[derive(Debug)]
+pub struct Entry {
+    /// Whose journal it is.
+    pub instance: Instance,
+    /// The file.
+    pub path: PathBuf,
+    /// What it says, or why it cannot be read.
+    pub journal: io::Result<Journal>,
+}
+
+impl RunDir {
+    /// `$STEER_RUN_DIR`, else `/run/steer` for root, else `$XDG_RUNTIME_DIR/steer`.
+    pub fn find() -> Result<Self, KeeperError> {
+        let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(dir) = set("STEER_RUN_DIR") {
+            Ok(Self(dir.into()))
+        } else if nix::unistd::geteuid().is_root() {
+            Ok(Self("/run/steer".into()))
+        } else if let Some(dir) = set("XDG_RUNTIME_DIR") {
+            Ok(Self(Path::new(&dir).join("steer")))
+        } else {
+            Err(KeeperError::Journal {
+                path: "$XDG_RUNTIME_DIR/steer".to_owned(),
+                source: io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "neither STEER_RUN_DIR nor XDG_RUNTIME_DIR is set, and /run/steer is root's",
+                ),
+            })
+        }
+    }
+
+    /// A directory that the caller names; it is made when the first journal is written.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The file of an instance.
+    #[must_use]
+    pub fn file(&self, instance: &Instance) -> PathBuf {
+        self.0.join(format!("{instance}.json"))
+    }
+
+    /// Every journal, in the order of names; none where the directory does not exist.
+    pub fn read(&self) -> Result<Vec<Entry>, KeeperError> {
+        let files = match fs::read_dir(&self.0) {
+            Ok(files) => files,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(self.error(source)),
+        };
+        let mut found = Vec::new();
+        for file in files {
+            let path = file.map_err(|source| self.error(source))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(instance) = name
+                .and_then(|name| name.strip_suffix(".json"))
+                .and_then(|name| Instance::new(name).ok())
+            else {
+                continue;
+            };
+            let journal = fs::read(&path)
+                .and_then(|text| serde_json::from_slice(&text).map_err(io::Error::from));
+            // A keeper may be done between the listing and the reading.
+            if !matches!(&journal, Err(e) if e.kind() == io::ErrorKind::NotFound) {
+                found.push(Entry {
+                    instance,
+                    path,
+                    journal,
+                });
+            }
+        }
+        found.sort_by(|a, b| a.instance.cmp(&b.instance));
+        Ok(found)
+    }
+
+    /// Makes the directory where it is missing and waits until nobody else holds it.
+    pub fn lock(&self) -> Result<Locked<'_>, KeeperError> {
+        loop {
+            let lock = self.hold().map_err(|source| self.error(source))?;
+            // Whoever held it may have removed it as empty: then the lock is on a ghost.
+            let held = lock.metadata().map_err(|source| self.error(source))?;
+            if fs::metadata(&self.0).is_ok_and(|m| (m.dev(), m.ino()) == (held.dev(), held.ino())) {
+                return Ok(Locked {
+                    dir: self,
+                    _lock: lock,
+                });
+            }
+        }
+    }
+
+    fn hold(&self) -> io::Result<Flock<File>> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.0)?;
+        let mut dir = File::open(&self.0)?;
+        loop {
+            match Flock::lock(dir, FlockArg::LockExclusive) {
+                Ok(lock) => return Ok(lock),
+                Err((file, nix::errno::Errno::EINTR)) => dir = file,
+                Err((_, errno)) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Writes a journal: the whole of it is on disk when this returns, or the last one still is.
+    pub fn write(&self, journal: &Journal) -> Result<(), KeeperError> {
+        let path = self.file(journal.job.instance());
+        self.replace(&path, journal)
+            .map_err(|source| KeeperError::Journal {
+                path: path.display().to_string(),
+                source,
+            })
+    }
+
+    fn replace(&self, path: &Path, journal: &Journal) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(journal)?;
+        let draft = path.with_extension("json.draft");
+        let written = File::create(&draft)
+            .and_then(|mut file| {
+                file.write_all(&text)?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&draft, path));
+        if written.is_err() {
+            let _ = fs::remove_file(&draft);
+        }
+        written?;
+        File::open(&self.0)?.sync_all()
+    }
+
+    /// Removes an instance's journal, and the directory when it is empty; gone already is fine.
+    pub fn remove(&self, instance: &Instance) -> Result<(), KeeperError> {
+        if !self.0.exists() {
+            return Ok(());
+        }
+        self.lock()?.remove(instance)
+    }
+
+    fn error(&self, source: io::Error) -> KeeperError {
+        KeeperError::Journal {
+            path: self.0.display().to_string(),
+            source,
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// As [`RunDir::remove`].
+    pub fn remove(&self, instance: &Instance) -> Result<(), KeeperError> {
+        let path = self.dir.file(instance);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(KeeperError::Journal {
+                path: path.display().to_string(),
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // Fails while a journal is in it, which is what keeps it.
+        let _ = fs::remove_dir(&self.dir.0);
+    }
+}
+
+#[cfg(test)]
+mod tests;

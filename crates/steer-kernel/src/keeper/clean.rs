@@ -1,0 +1,244 @@
+//! Removing what crashes left, with no config and no state.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use steer_core::driver::Found;
+use steer_core::instance::Instance;
+use steer_core::journal::{Journal, ProcessId};
+use steer_core::keeper::KeeperError;
+use steer_core::plan::Netns;
+
+use crate::drivers::Drivers;
+use crate::journal::{Entry, RunDir, netns, process};
+use crate::{netns as here, sys};
+
+/// Whose objects are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Those of which neither engine nor keeper lives.
+    Dead,
+    /// All; what lives is ended first.
+    All,
+}
+
+/// What a cleaning did.
+#[derive(Debug, Default)]
+pub struct Cleaned {
+    /// Objects that were removed.
+    pub removed: Vec<Found>,
+    /// Instances whose journals were removed.
+    pub journals: Vec<Instance>,
+    /// Steerings in force, which were left alone, or ended where that was asked for.
+    pub live: Vec<Live>,
+    /// What could not be done; the rest was.
+    pub failures: Vec<KeeperError>,
+}
+
+/// A steering in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// Its name.
+    pub instance: Instance,
+    /// The engine, while it lives.
+    pub engine: Option<u32>,
+    /// The keeper, while it lives.
+    pub keeper: Option<u32>,
+    /// Whether it was ended.
+    pub ended: bool,
+}
+
+/// Removes everything that carries our tags in this network namespace and in those that journals
+/// name, and the journals of what is gone.
+///
+/// # Errors
+/// Only where the run directory cannot be read. All else is in [`Cleaned::failures`], and the
+/// cleaning goes on past it.
+pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleaned, KeeperError> {
+    let mut done = Cleaned::default();
+    let entries = dir.read()?;
+    let mut spared = BTreeSet::new();
+    for entry in &entries {
+        let Ok(journal) = &entry.journal else {
+            continue;
+        };
+        let Some(mut live) = living(journal) else {
+            continue;
+        };
+        match reach {
+            Reach::All => match end(journal) {
+                Ok(()) => live.ended = true,
+                Err(source) => {
+                    done.failures.push(KeeperError::Lost {
+                        what: format!("end the processes of {}", entry.instance),
+                        source,
+                    });
+                    spared.insert(entry.instance.clone());
+                }
+            },
+            Reach::Dead => {
+                spared.insert(entry.instance.clone());
+            }
+        }
+        done.live.push(live);
+    }
+    let mut stuck = BTreeSet::new();
+    for netns in namespaces(&entries) {
+        let (found, errors) = drivers.observe(&netns);
+        done.failures.extend(errors.into_iter().map(KeeperError::Driver));
+        for found in found {
+            if spared.contains(&found.instance) {
+                continue;
+            }
+            match drivers.remove(&found) {
+                Ok(()) => done.removed.push(found),
+                Err(error) => {
+                    stuck.insert(found.instance);
+                    done.failures.push(error.into());
+                }
+            }
+        }
+    }
+    for Entry { instance, path, .. } in entries {
+        // A keeper that was ended in order has removed its journal itself.
+        if spared.contains(&instance) || stuck.contains(&instance) || !path.exists() {
+            continue;
+        }
+        match dir.remove(&instance) {
+            Ok(()) => done.journals.push(instance),
+            Err(error) => done.failures.push(error),
+        }
+    }
+    Ok(done)
+}
+
+fn living(journal: &Journal) -> Option<Live> {
+    let pid = |id: ProcessId| process::is_alive(id).then_some(id.pid);
+    let (engine, keeper) = (pid(journal.engine), pid(journal.keeper));
+    (engine.is_some() || keeper.is_some()).then(|| Live {
+        instance: journal.job.instance().clone(),
+        engine,
+        keeper,
+        ended: false,
+    })
+}
+
+/// Ends the engine, in order where it lets us, and then a keeper that still waits for something.
+fn end(journal: &Journal) -> std::io::Result<()> {
+    stop(journal.engine, &[Signal::SIGTERM, Signal::SIGKILL])?;
+    if wait(journal.keeper, PATIENCE)? {
+        return Ok(());
+    }
+    // It waits for the command's processes, and would be right to; the user wants it all gone.
+    stop(journal.keeper, &[Signal::SIGKILL])
+}
+
+fn stop(id: ProcessId, signals: &[Signal]) -> std::io::Result<()> {
+    if id == process::this() {
+        return Ok(());
+    }
+    for signal in signals {
+        if !process::is_alive(id) {
+            return Ok(());
+        }
+        let pid = i32::try_from(id.pid).map_err(|_| Errno::ESRCH)?;
+        match kill(Pid::from_raw(pid), *signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        if wait(id, PATIENCE)? {
+            return Ok(());
+        }
+    }
+    Err(Errno::ETIMEDOUT.into())
+}
+
+/// Whether the process is gone within the time.
+fn wait(id: ProcessId, time: Duration) -> std::io::Result<bool> {
+    let fd = match sys::process::pidfd_open(id.pid) {
+        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => return Ok(true),
+        other => other?,
+    };
+    if !process::is_alive(id) {
+        return Ok(true);
+    }
+    let millis = u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
+    let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(&fd), PollFlags::POLLIN)];
+    Ok(poll(&mut fds, millis)? > 0)
+}
+
+/// This namespace and those that journals name, each once.
+fn namespaces(entries: &[Entry]) -> Vec<Netns> {
+    let mut seen: BTreeSet<String> = here::current().into_iter().collect();
+    let mut all = vec![Netns::Here];
+    let journals = entries.iter().filter_map(|e| e.journal.as_ref().ok());
+    for journal in journals {
+        let planned = journal.job.objects.iter().filter_map(|p| match &p.netns {
+            Netns::Path(path) => Some(path.clone()),
+            _ => None,
+        });
+        let own = netns::find(&journal.netns).map(|path| path.display().to_string());
+        for path in planned.chain(own) {
+            // One that is gone took its objects along.
+            if netns::of(Path::new(&path)).is_ok_and(|id| seen.insert(id)) {
+                all.push(Netns::Path(path));
+            }
+        }
+    }
+    all
+}
+
+impl fmt::Display for Cleaned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            removed,
+            journals,
+            live,
+            failures,
+        } = self;
+        for live in live {
+            writeln!(f, "{live}")?;
+        }
+        for found in removed {
+            write!(f, "removed {}", found.what)?;
+            match &found.netns {
+                Netns::Path(path) => writeln!(f, " in {path}")?,
+                _ => writeln!(f)?,
+            }
+        }
+        for instance in journals {
+            writeln!(f, "removed the journal of {instance}")?;
+        }
+        for failure in failures {
+            writeln!(f, "failed: {failure}; {}", failure.help())?;
+        }
+        if live.is_empty() && removed.is_empty() && journals.is_empty() && failures.is_empty() {
+            writeln!(f, "nothing of steer is left here")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.ended { "ended" } else { "left alone" };
+        write!(f, "{verb} {}, in force by", self.instance)?;
+        match (self.engine, self.keeper) {
+            (Some(engine), _) => write!(f, " process {engine}"),
+            (None, Some(keeper)) => write!(
+                f,
+                " keeper {keeper}, which waits for the end of the command's processes"
+            ),
+            (None, None) => write!(f, " nobody"),
+        }
+    }
+}
+
+/// How long an engine may drain before it is killed.
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,277 @@
+//! The engine's side of the keeper process.
+
+use std::fs::File;
+use std::io::{self, PipeReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::unistd::dup3;
+use steer_core::driver::Lifeline;
+use steer_core::journal::ProcessId;
+use steer_core::keeper::{Job, Keeper, KeeperError, Released};
+
+use super::process::{START, again, is_misplaced};
+use super::wire::{Reply, Request, Wire, lifelines, tags};
+use crate::journal::process;
+
+/// Starts a keeper process: this program again, which calls [`entry`](super::entry) first.
+///
+/// # Errors
+/// [`KeeperError::Lost`] when the process cannot be started or does not become a keeper.
+pub fn spawn() -> Result<Box<dyn Keeper>, KeeperError> {
+    Ok(Box::new(Client::start()?))
+}
+
+/// A keeper in a process of its own, which outlives the caller's death and undoes its job.
+///
+/// The caller holds the lifelines beside the keeper. When the keeper dies first, nothing changes,
+/// and [`Keeper::restore`] hands them to a successor.
+#[derive(Debug)]
+pub struct Client {
+    link: Link,
+    engine: ProcessId,
+    held: Option<Held>,
+    /// Declared after the link: the keeper shall see the end before the last lifeline closes.
+    parked: Parking,
+}
+
+/// The connection to one keeper process.
+#[derive(Debug)]
+struct Link {
+    wire: Wire,
+    /// Ends with the keeper.
+    life: PipeReader,
+}
+
+/// The job in force, for a successor.
+#[derive(Debug)]
+struct Held {
+    job: Job,
+    retired: bool,
+}
+
+impl Client {
+    /// As [`spawn`], with the type.
+    pub fn start() -> Result<Self, KeeperError> {
+        let parked = Parking::reserve().map_err(|e| lost("reserve descriptors", e))?;
+        let engine = process::this();
+        Ok(Self {
+            link: Link::start(engine)?,
+            engine,
+            held: None,
+            parked,
+        })
+    }
+
+    fn ask(&mut self, request: &Request, what: &str) -> Result<Option<Released>, KeeperError> {
+        let Self { link, parked, .. } = self;
+        link.ask(request, &[], what)
+            .and_then(|answer| match answer {
+                Answer::Done(lines) => {
+                    parked.put(lines).map_err(|e| lost("hold a lifeline", e))?;
+                    Ok(None)
+                }
+                Answer::Released(released) => Ok(Some(released)),
+            })
+    }
+
+    /// Asks, and asks a successor where the keeper is gone.
+    fn ask_someone(
+        &mut self,
+        request: &Request,
+        what: &str,
+    ) -> Result<Option<Released>, KeeperError> {
+        match self.ask(request, what) {
+            Err(KeeperError::Lost { .. }) => {
+                self.restore()?;
+                self.ask(request, what)
+            }
+            other => other,
+        }
+    }
+}
+
+impl Keeper for Client {
+    fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
+        let request = Request::Commit {
+            job: Box::new(job.clone()),
+        };
+        self.ask_someone(&request, "put the job in force")?;
+        self.held = Some(Held {
+            job: job.clone(),
+            retired: false,
+        });
+        Ok(())
+    }
+
+    fn retire(&mut self) -> Result<(), KeeperError> {
+        self.ask_someone(&Request::Retire, "take no further flow")?;
+        if let Some(held) = &mut self.held {
+            held.retired = true;
+        }
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<Released, KeeperError> {
+        if self.held.is_none() {
+            return Ok(Released::Clean);
+        }
+        let released = self.ask_someone(&Request::Release, "undo the job")?;
+        self.held = None;
+        self.parked.clear();
+        Ok(released.unwrap_or(Released::Clean))
+    }
+
+    fn lost(&self) -> io::Result<Option<PipeReader>> {
+        self.link.life.try_clone().map(Some)
+    }
+
+    fn restore(&mut self) -> Result<(), KeeperError> {
+        let mut link = Link::start(self.engine)?;
+        if let Some(Held { job, retired }) = &self.held {
+            let (lifelines, fds) = tags(&self.parked.lines);
+            let request = Request::Adopt {
+                job: Box::new(job.clone()),
+                retired: *retired,
+                lifelines,
+            };
+            let answer = link.ask(&request, &fds, "take over the job")?;
+            if let Answer::Done(lines) = answer {
+                self.parked
+                    .put(lines)
+                    .map_err(|e| lost("hold a lifeline", e))?;
+            }
+        }
+        self.link = link;
+        Ok(())
+    }
+}
+
+enum Answer {
+    Done(Vec<Lifeline>),
+    Released(Released),
+}
+
+impl Link {
+    fn start(engine: ProcessId) -> Result<Self, KeeperError> {
+        const WHAT: &str = "start it";
+        if is_misplaced() {
+            // Going on would start this program again and again.
+            return Err(lost(
+                "the program must call keeper::entry() first in main",
+                io::ErrorKind::InvalidInput.into(),
+            ));
+        }
+        let (ours, theirs) = UnixStream::pair().map_err(|e| lost(WHAT, e))?;
+        let (life, their_life) = io::pipe().map_err(|e| lost(WHAT, e))?;
+        let mut first = again(START)
+            .stdin(OwnedFd::from(theirs))
+            .stdout(OwnedFd::from(their_life))
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| lost(WHAT, e))?;
+        let wire = Wire::new(ours);
+        wire.patience(START_PATIENCE).map_err(|e| lost(WHAT, e))?;
+        let mut link = Self { wire, life };
+        let greeted = link.ask(&Request::Hello { engine }, &[], WHAT);
+        if greeted.is_err() {
+            // A program that does not become a keeper would go on as itself.
+            let _ = first.kill();
+        }
+        // It ends as soon as it has started the keeper; gone already is fine.
+        let _ = first.wait();
+        greeted?;
+        link.wire
+            .patience(WORK_PATIENCE)
+            .map_err(|e| lost(WHAT, e))?;
+        Ok(link)
+    }
+
+    fn ask(
+        &mut self,
+        request: &Request,
+        fds: &[std::os::fd::RawFd],
+        what: &str,
+    ) -> Result<Answer, KeeperError> {
+        let answer = self
+            .wire
+            .send(request, fds)
+            .and_then(|()| self.wire.receive::<Reply>());
+        match answer {
+            Ok(Some((Reply::Done { lifelines: tags }, fds))) => {
+                Ok(Answer::Done(lifelines(tags, fds)))
+            }
+            Ok(Some((Reply::Released(released), _))) => Ok(Answer::Released(released)),
+            Ok(Some((Reply::Failed(fault), _))) => Err(fault.into()),
+            Ok(None) => Err(lost(what, io::ErrorKind::UnexpectedEof.into())),
+            Err(source) => Err(lost(what, source)),
+        }
+    }
+}
+
+/// Lifelines on low descriptor numbers.
+///
+/// The kernel closes a dead process's files from the highest number down (they are queued in
+/// ascending order and worked off last in, first out). When engine and keeper die together, the
+/// connections are so reset while the rules still stand. Numbers are reserved early, below those
+/// that connections get.
+#[derive(Debug)]
+struct Parking {
+    lines: Vec<Lifeline>,
+    seats: Vec<OwnedFd>,
+}
+
+impl Parking {
+    fn reserve() -> io::Result<Self> {
+        let seats = (0..SEATS)
+            .map(|_| File::open("/dev/null").map(OwnedFd::from))
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            lines: Vec::new(),
+            seats,
+        })
+    }
+
+    /// Replaces the lifelines.
+    fn put(&mut self, lines: Vec<Lifeline>) -> io::Result<()> {
+        self.clear();
+        for mut line in lines {
+            if let Some(mut seat) = self.seats.pop() {
+                dup3(&line.fd, &mut seat, OFlag::O_CLOEXEC)?;
+                line.fd = seat;
+            }
+            self.lines.push(line);
+        }
+        Ok(())
+    }
+
+    /// Lets the lifelines go; their numbers stay reserved for a next job where they were seats.
+    fn clear(&mut self) {
+        for Lifeline { mut fd, .. } in self.lines.drain(..) {
+            let null = File::open("/dev/null").map(OwnedFd::from);
+            if let Ok(null) = null
+                && self.seats.len() < SEATS
+                && dup3(&null, &mut fd, OFlag::O_CLOEXEC).is_ok()
+            {
+                self.seats.push(fd);
+            }
+        }
+    }
+}
+
+fn lost(what: &str, source: io::Error) -> KeeperError {
+    KeeperError::Lost {
+        what: what.to_owned(),
+        source,
+    }
+}
+
+/// Lifelines a job has at most in practice: one of nf_tables in each of two namespaces, and room.
+const SEATS: usize = 4;
+/// How long a keeper may take to appear on a busy machine.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a change may take: iptables waits for its lock for some seconds, once a program.
+const WORK_PATIENCE: Duration = Duration::from_secs(60);

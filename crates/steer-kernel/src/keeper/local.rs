@@ -1,0 +1,353 @@
+//! The keeper that does the work, in whichever process it lives.
+
+use steer_core::driver::{DriverError, Lifeline};
+use steer_core::intent::OnFailure;
+use steer_core::journal::{Journal, ProcessId, State, overlap};
+use steer_core::keeper::{Job, Keeper, KeeperError, Released};
+use steer_core::object::Domain;
+use steer_core::plan::Planned;
+
+use super::fault::{Fault, joined};
+use crate::cgroup::CgroupTree;
+use crate::drivers::Drivers;
+use crate::journal::{Entry, RunDir, process};
+use crate::netns;
+
+/// Puts jobs in force in the calling process; what they need goes when they are released.
+///
+/// It does not outlive its process: after a crash the next start of the same instance adopts what
+/// stands, or `clean` removes it. [`spawn`](super::spawn) gives the one that does.
+#[derive(Debug)]
+pub struct LocalKeeper {
+    drivers: Drivers,
+    dir: RunDir,
+    engine: ProcessId,
+    held: Option<Held>,
+}
+
+/// A job in force.
+#[derive(Debug)]
+struct Held {
+    journal: Journal,
+    /// What stands on the host.
+    standing: Vec<Planned>,
+}
+
+impl LocalKeeper {
+    /// A keeper for an engine in this process.
+    #[must_use]
+    pub fn new(drivers: Drivers, dir: RunDir) -> Self {
+        Self::of(drivers, dir, process::this())
+    }
+
+    /// A keeper for an engine in another process.
+    pub(super) const fn of(drivers: Drivers, dir: RunDir, engine: ProcessId) -> Self {
+        Self {
+            drivers,
+            dir,
+            engine,
+            held: None,
+        }
+    }
+
+    /// The descriptors that the engine shall hold as well.
+    pub(super) fn lifelines(&self) -> std::io::Result<Vec<Lifeline>> {
+        self.drivers.lifelines()
+    }
+
+    /// Takes over the job of a keeper that is gone, whose engine lives.
+    pub(super) fn adopt(
+        &mut self,
+        job: Job,
+        retired: bool,
+        lifelines: Vec<Lifeline>,
+    ) -> Result<(), KeeperError> {
+        for line in lifelines {
+            self.drivers.adopt(line);
+        }
+        let standing = match retired {
+            true => job.retired(),
+            false => job.objects.clone(),
+        };
+        let journal = self.journal(job)?;
+        {
+            let _held = self.dir.lock()?;
+            self.dir.write(&journal)?;
+        }
+        let instance = journal.job.instance().clone();
+        let done = self.drivers.set_all(&instance, &standing, &standing);
+        // Whatever the kernel says, the job is ours to undo.
+        self.held = Some(Held { journal, standing });
+        done?;
+        Ok(())
+    }
+
+    /// Leaves what the job says for the case that its engine is gone.
+    pub(super) fn engine_gone(&mut self) -> Result<(), KeeperError> {
+        match &self.held {
+            None => Ok(()),
+            // It ended in order; its processes are waited for.
+            Some(held) if held.journal.state == State::Lingering => Ok(()),
+            Some(held) => match held.journal.job.on_failure {
+                OnFailure::Open => self.undo(),
+                OnFailure::Closed => self.leave(State::Crashed),
+            },
+        }
+    }
+
+    /// Waits until the command's processes are gone, then removes what refused them.
+    ///
+    /// Nothing is waited for where there is no command: what `closed` leaves then stays until the
+    /// next start or `clean`.
+    pub(super) fn outlast(&mut self) -> Result<(), KeeperError> {
+        let Some(path) = self.command_cgroup() else {
+            return Ok(());
+        };
+        let waited = CgroupTree::open()
+            .and_then(|tree| tree.cgroup(&path))
+            .and_then(|cgroup| cgroup.wait_empty(None));
+        match waited {
+            Err(error) if !error.is_gone() => {
+                let help = error.help();
+                let error =
+                    DriverError::new(Domain::Cgroup, error.to_string(), help).because(error);
+                Err(error.into())
+            }
+            _ => self.undo(),
+        }
+    }
+
+    /// Writes what went wrong where `status` and `clean` find it.
+    pub(super) fn record(&mut self, error: &KeeperError) {
+        if let Some(held) = &mut self.held {
+            held.journal.failures.push(Fault::of(error).what);
+            // There is no other place to say it.
+            let _ = self.dir.write(&held.journal);
+        }
+    }
+
+    fn journal(&self, job: Job) -> Result<Journal, KeeperError> {
+        let netns = netns::current().map_err(|source| KeeperError::Journal {
+            path: self.dir.file(job.instance()).display().to_string(),
+            source,
+        })?;
+        Ok(Journal {
+            job,
+            engine: self.engine,
+            keeper: process::this(),
+            netns,
+            state: State::Engaged,
+            failures: Vec::new(),
+        })
+    }
+
+    /// What a crashed predecessor of the same name left, once nobody else is in the way.
+    fn claim(&self, journal: &Journal) -> Result<Option<Journal>, KeeperError> {
+        let lock = self.dir.lock()?;
+        let mut predecessor = None;
+        for Entry {
+            instance, journal: other, ..
+        } in self.dir.read()?
+        {
+            let same = instance == *journal.job.instance();
+            let Ok(other) = other else {
+                // One that cannot be read tells nothing of who lives; only its own name replaces it.
+                continue;
+            };
+            match holder(&other, self.engine) {
+                Some(pid) if same => return Err(KeeperError::Taken { instance, pid }),
+                Some(pid) if other.netns == journal.netns => {
+                    if let Some(scope) = overlap(&journal.job.scope, &other.job.scope) {
+                        return Err(KeeperError::Overlap {
+                            instance,
+                            pid,
+                            scope,
+                        });
+                    }
+                }
+                None if same => predecessor = Some(other),
+                Some(_) | None => {}
+            }
+        }
+        self.dir.write(journal)?;
+        drop(lock);
+        Ok(predecessor)
+    }
+
+    /// Changes from what stands to `to`: together, and where that fails each domain by itself.
+    fn reduce(&mut self, to: &[Planned]) -> Vec<DriverError> {
+        let Self { drivers, held, .. } = self;
+        let Some(held) = held else {
+            return Vec::new();
+        };
+        let instance = held.journal.job.instance();
+        if drivers.set_all(instance, &held.standing, to).is_ok() {
+            held.standing = to.to_vec();
+            return Vec::new();
+        }
+        let mut errors = Vec::new();
+        let mut stays = Vec::new();
+        for (from, to) in apart(&held.standing, to) {
+            match drivers.set_all(instance, &from, &to) {
+                Ok(()) => stays.extend(to),
+                Err(error) => {
+                    errors.push(error);
+                    stays.extend(from);
+                }
+            }
+        }
+        held.standing = stays;
+        errors
+    }
+
+    /// Removes everything; the journal goes last, and stays while anything else does.
+    fn undo(&mut self) -> Result<(), KeeperError> {
+        let done = joined(self.reduce(&[]));
+        if let Err(error) = &done {
+            self.record(error);
+            return done;
+        }
+        match self.held.take() {
+            Some(held) => self.dir.remove(held.journal.job.instance()),
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves only what refuses.
+    fn leave(&mut self, state: State) -> Result<(), KeeperError> {
+        let Some(held) = &mut self.held else {
+            return Ok(());
+        };
+        held.journal.state = state;
+        let remains = held.journal.job.remains();
+        let done = joined(self.reduce(&remains));
+        match (&done, &self.held) {
+            (Err(error), _) => self.record(error),
+            (Ok(()), Some(held)) => self.dir.write(&held.journal)?,
+            (Ok(()), None) => {}
+        }
+        done
+    }
+
+    fn command_cgroup(&self) -> Option<String> {
+        let held = self.held.as_ref()?;
+        held.journal.job.bindings.command_cgroup.clone()
+    }
+
+    /// Processes of the command that are still there.
+    fn inhabitants(&self) -> Vec<u32> {
+        // What cannot be asked is treated as empty: removing the cgroup moves whoever is in it.
+        self.command_cgroup()
+            .and_then(|path| CgroupTree::open().ok()?.cgroup(&path).ok())
+            .filter(|cgroup| cgroup.populated().unwrap_or(false))
+            .and_then(|cgroup| cgroup.processes().ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Keeper for LocalKeeper {
+    fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
+        let instance = job.instance().clone();
+        let mut journal = self.journal(job.clone())?;
+        journal.state = State::Committing;
+        let predecessor = self.claim(&journal)?;
+        let from = predecessor
+            .as_ref()
+            .map(|last| left_by(last, &journal.netns))
+            .unwrap_or_default();
+        if let Err(error) = self.drivers.set_all(&instance, &from, &job.objects) {
+            // Nothing was changed, so the files say what they said.
+            match &predecessor {
+                Some(last) => self.dir.write(last)?,
+                None => self.dir.remove(&instance)?,
+            }
+            return Err(error.into());
+        }
+        journal.state = State::Engaged;
+        let written = self.dir.write(&journal);
+        self.held = Some(Held {
+            journal,
+            standing: job.objects.clone(),
+        });
+        if let Err(error) = written {
+            self.undo()?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self) -> Result<(), KeeperError> {
+        if let Some(held) = &mut self.held {
+            let retired = held.journal.job.retired();
+            let instance = held.journal.job.instance();
+            self.drivers.set_all(instance, &held.standing, &retired)?;
+            held.standing = retired;
+        }
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<Released, KeeperError> {
+        let Some(held) = &self.held else {
+            return Ok(Released::Clean);
+        };
+        let on_failure = held.journal.job.on_failure;
+        let processes = self.inhabitants();
+        match (processes.is_empty(), on_failure) {
+            (false, OnFailure::Closed) => self.leave(State::Lingering)?,
+            (true, _) | (false, OnFailure::Open) => self.undo()?,
+        }
+        Ok(match processes.is_empty() {
+            true => Released::Clean,
+            false => Released::Lingers {
+                processes,
+                on_failure,
+            },
+        })
+    }
+}
+
+/// The process that holds a steering in force; an engine's own keeper that is gone holds nothing.
+fn holder(journal: &Journal, engine: ProcessId) -> Option<u32> {
+    let Journal {
+        engine: theirs,
+        keeper,
+        ..
+    } = journal;
+    if process::is_alive(*keeper) && *keeper != *theirs {
+        let engine_lives = process::is_alive(*theirs);
+        Some(if engine_lives { theirs.pid } else { keeper.pid })
+    } else if process::is_alive(*theirs) && (*theirs != engine || *keeper == *theirs) {
+        Some(theirs.pid)
+    } else {
+        None
+    }
+}
+
+/// What a predecessor left that can be changed from here: its cgroups are everywhere the same,
+/// all else is in its own namespace.
+fn left_by(last: &Journal, here: &str) -> Vec<Planned> {
+    last.job
+        .objects
+        .iter()
+        .filter(|p| last.netns == here || p.object.domain() == Domain::Cgroup)
+        .cloned()
+        .collect()
+}
+
+/// A change as one change a domain and namespace, the last made first.
+fn apart(from: &[Planned], to: &[Planned]) -> Vec<(Vec<Planned>, Vec<Planned>)> {
+    let key = |p: &Planned| (p.netns.clone(), p.object.domain());
+    let mut keys = Vec::new();
+    for planned in from.iter().rev().chain(to) {
+        if !keys.contains(&key(planned)) {
+            keys.push(key(planned));
+        }
+    }
+    let only = |list: &[Planned], wanted: &(_, _)| {
+        list.iter()
+            .filter(|p| key(p) == *wanted)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    keys.iter().map(|k| (only(from, k), only(to, k))).collect()
+}

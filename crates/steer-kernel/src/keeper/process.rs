@@ -1,0 +1,218 @@
+//! The keeper's own process.
+
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio, exit};
+
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::signal::{SigHandler, Signal};
+use nix::unistd::{chdir, close, dup2_stdin, dup2_stdout, setsid};
+use steer_core::driver::Lifeline;
+use steer_core::keeper::Keeper;
+
+use super::fault::Fault;
+use super::local::LocalKeeper;
+use super::wire::{Reply, Request, Wire, lifelines, tags};
+use crate::drivers::Drivers;
+use crate::journal::RunDir;
+use crate::sys;
+
+/// Becomes the keeper, where this process was started to be one; otherwise returns at once.
+///
+/// A program that uses [`spawn`](super::spawn) calls this first in `main`, before any thread and
+/// any argument parsing: the keeper is the program itself, executed again.
+pub fn entry() {
+    entry_with(Drivers::default);
+}
+
+/// As [`entry`], with drivers of the program's choice.
+pub fn entry_with(drivers: impl FnOnce() -> Drivers) {
+    let Some(stage) = env::var_os(STAGE) else {
+        return;
+    };
+    let done = match stage.to_str() {
+        Some(START) => detach(),
+        Some(SERVE) => serve(drivers()),
+        _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+    };
+    exit(i32::from(done.is_err()));
+}
+
+/// Starts the keeper in a session of its own and ends, so that it is nobody's child: no signal of
+/// a terminal reaches it, and nobody has to wait for it.
+fn detach() -> io::Result<()> {
+    setsid()?;
+    again(SERVE)
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::inherit())
+        .stderr(Stdio::null())
+        .spawn()
+        .map(drop)
+}
+
+/// This program, to be run as a keeper, with no more of the environment than it needs.
+pub(super) fn again(stage: &str) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(NAME.to_str().expect("the name is ASCII"));
+    command.env_clear();
+    for name in KEPT {
+        if let Some(value) = env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.env(STAGE, stage);
+    command
+}
+
+/// Whether this process was started as a keeper and did not become one.
+pub(super) fn is_misplaced() -> bool {
+    env::var_os(STAGE).is_some()
+}
+
+/// The keeper's life: it answers the engine until that is gone, and then clears up.
+fn serve(drivers: Drivers) -> io::Result<()> {
+    let (mut wire, _life) = settle()?;
+    let Some((Request::Hello { engine }, _)) = wire.receive()? else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    // Held before anything is in force, so that its number cannot come to mean another process.
+    let engine_fd = sys::process::pidfd_open(engine.pid)?;
+    let dir = match RunDir::find() {
+        Ok(dir) => dir,
+        Err(error) => {
+            wire.send(&Reply::Failed(Fault::of(&error)), &[])?;
+            return Err(io::ErrorKind::NotFound.into());
+        }
+    };
+    let mut keeper = LocalKeeper::of(drivers, dir, engine);
+    wire.send(
+        &Reply::Done {
+            lifelines: Vec::new(),
+        },
+        &[],
+    )?;
+    while let Ok(Some((request, fds))) = wire.receive() {
+        if answer(&mut wire, &mut keeper, request, fds).is_err() {
+            break;
+        }
+    }
+    drop(wire);
+    wait_gone(&engine_fd);
+    let done = keeper.engine_gone().and_then(|()| keeper.outlast());
+    if let Err(error) = &done {
+        keeper.record(error);
+    }
+    done.map_err(io::Error::other)
+}
+
+fn answer(
+    wire: &mut Wire,
+    keeper: &mut LocalKeeper,
+    request: Request,
+    fds: Vec<OwnedFd>,
+) -> io::Result<()> {
+    let done = match request {
+        Request::Hello { .. } => Ok(None),
+        Request::Commit { job } => keeper.commit(&job).map(|()| None),
+        Request::Adopt {
+            job,
+            retired,
+            lifelines: tags,
+        } => keeper
+            .adopt(*job, retired, lifelines(tags, fds))
+            .map(|()| None),
+        Request::Retire => keeper.retire().map(|()| None),
+        Request::Release => keeper.release().map(Some),
+    };
+    match done {
+        Ok(Some(released)) => wire.send(&Reply::Released(released), &[]),
+        Ok(None) => {
+            let lines: Vec<Lifeline> = keeper.lifelines()?;
+            let (lifelines, fds) = tags(&lines);
+            wire.send(&Reply::Done { lifelines }, &fds)
+        }
+        Err(error) => wire.send(&Reply::Failed(Fault::of(&error)), &[]),
+    }
+}
+
+
+/// Waits until the engine has closed all its sockets: while the rules stand, its connections are
+/// reset as steered ones; without them the next bytes of its clients would go in clear.
+fn wait_gone(engine: &OwnedFd) {
+    // Readable when the last thread is gone, and with it the files; a zombie's leader is not
+    // enough. An engine that lives on without its keeper's socket has dropped the job.
+    let mut fds = [PollFd::new(engine.as_fd(), PollFlags::POLLIN)];
+    while poll(&mut fds, LINGER_MS) == Err(nix::errno::Errno::EINTR) {}
+}
+
+/// Leaves everything of the engine's surroundings but the socket and the pipe.
+fn settle() -> io::Result<(Wire, OwnedFd)> {
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // Whoever set the variable by hand has no such socket.
+    socket.peer_addr()?;
+    let life = io::stdout().as_fd().try_clone_to_owned()?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    drop(null);
+    close_all_but(&[socket.as_raw_fd(), life.as_raw_fd()])?;
+    for signal in DEAF_TO {
+        sys::process::dispose(signal, SigHandler::SigIgn)?;
+    }
+    chdir("/")?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    nix::sys::prctl::set_name(NAME)?;
+    // Lowering it takes a privilege; without it the keeper is small anyway.
+    let _ = fs::write("/proc/self/oom_score_adj", "-900");
+    Ok((Wire::new(socket), life))
+}
+
+/// Closes what the engine inherited and passed on without knowing.
+fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open {
+        if fd > 2 && !kept.contains(&fd) {
+            // The listing's own descriptor is closed already.
+            let _ = close(fd);
+        }
+    }
+    Ok(())
+}
+
+/// The variable by which a process knows that it is to be a keeper.
+const STAGE: &str = "STEER_KEEPER_STAGE";
+/// The first stage leaves the engine's session.
+pub(super) const START: &str = "start";
+/// The second is the keeper.
+const SERVE: &str = "serve";
+/// The process's name, for `ps`; the kernel keeps 15 bytes.
+const NAME: &std::ffi::CStr = c"steer-keeper";
+/// Where programs and journals are.
+const KEPT: [&str; 4] = [
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "STEER_RUN_DIR",
+    "XDG_RUNTIME_DIR",
+];
+/// Only the engine's end, and SIGKILL, end a keeper.
+const DEAF_TO: [Signal; 11] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGPIPE,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGTSTP,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+];
+/// How long an engine that has closed its socket may take to die.
+const LINGER_MS: u16 = 1000;

@@ -1,0 +1,129 @@
+//! System calls of the keeper and of whoever starts the command.
+
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
+
+/// A descriptor of a process that cannot come to mean another one.
+pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| Errno::ESRCH)?;
+    // SAFETY: pidfd_open takes two integers and touches no memory of ours.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = RawFd::try_from(Errno::result(fd)?).expect("the kernel numbers descriptors in an int");
+    // SAFETY: the kernel just made the descriptor for us; nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes over the descriptors that a message brought.
+pub(crate) fn received(fds: Vec<RawFd>) -> Vec<OwnedFd> {
+    fds.into_iter()
+        // SAFETY: recvmsg installed them for this message, and the caller passes each list once.
+        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+        .collect()
+}
+
+/// Sets a signal's disposition to default or ignored, and tells the last one.
+///
+/// # Panics
+/// A handler cannot be set with this.
+pub(crate) fn dispose(signal: Signal, handler: SigHandler) -> io::Result<()> {
+    assert!(
+        matches!(handler, SigHandler::SigDfl | SigHandler::SigIgn),
+        "a disposition without code"
+    );
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no code of ours runs on the signal.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
+}
+
+/// Writes each of the signals that arrives into the pipe: its number, and 1 where the kernel
+/// itself sent it (a terminal's key, a hang-up) or 0 where a process did.
+///
+/// The pipe stays open for the life of the process; a second call replaces it.
+pub(crate) fn report(signals: &[Signal], pipe: OwnedFd) -> io::Result<()> {
+    let last = REPORTS.swap(pipe.into_raw_fd(), Ordering::SeqCst);
+    if last >= 0 {
+        // SAFETY: the number came from `into_raw_fd` of an earlier call, and the swap took it out.
+        drop(unsafe { OwnedFd::from_raw_fd(last) });
+    }
+    for signal in signals {
+        listen_again(*signal)?;
+    }
+    Ok(())
+}
+
+/// Has a signal reported (again), as [`report`] does.
+pub(crate) fn listen_again(signal: Signal) -> io::Result<()> {
+    let action = SigAction::new(
+        SigHandler::SigAction(on_signal),
+        SaFlags::SA_RESTART | SaFlags::SA_ONSTACK,
+        SigSet::empty(),
+    );
+    // SAFETY: `on_signal` does only what is safe in a handler.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
+}
+
+extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let errno = Errno::last_raw();
+    // SAFETY: with SA_SIGINFO the kernel passes a valid structure.
+    let code = unsafe { (*info).si_code };
+    let byte = u8::try_from(number).unwrap_or(0);
+    let message = [byte, u8::from(code == libc::SI_KERNEL)];
+    // SAFETY: write is safe in a handler; the buffer is on this stack, and a full or missing pipe
+    // is an error without effect.
+    unsafe {
+        libc::write(
+            REPORTS.load(Ordering::SeqCst),
+            message.as_ptr().cast(),
+            message.len(),
+        )
+    };
+    Errno::set_raw(errno);
+}
+
+/// Where [`on_signal`] writes.
+static REPORTS: AtomicI32 = AtomicI32::new(-1);
+
+/// What a child does between fork and exec: join a cgroup, then put the signals back.
+///
+/// When the cgroup cannot be joined, a byte goes into `refused`, so that the caller can tell this
+/// from a failing exec.
+pub(crate) fn prepare(
+    command: &mut Command,
+    cgroup: Option<OwnedFd>,
+    refused: OwnedFd,
+    mask: SigSet,
+    ignored: Vec<Signal>,
+) {
+    let step = move || {
+        if let Some(procs) = &cgroup {
+            // "0" is whoever writes.
+            if let Err(errno) = nix::unistd::write(procs, b"0") {
+                let _ = nix::unistd::write(&refused, b"!");
+                return Err(errno.into());
+            }
+        }
+        for signal in Signal::iterator() {
+            let handler = match ignored.contains(&signal) {
+                true => SigHandler::SigIgn,
+                false => SigHandler::SigDfl,
+            };
+            let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+            // SAFETY: no code of ours runs on the signal; KILL and STOP are refused without effect.
+            let _ = unsafe { sigaction(signal, &action) };
+        }
+        nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+        Ok(())
+    };
+    // SAFETY: the step makes system calls and allocates nothing: `Signal::iterator` walks a
+    // static table and the lists were made before the fork.
+    unsafe { command.pre_exec(step) };
+}
