@@ -203,23 +203,21 @@ impl Config {
     }
 
     /// The same, with every connection that no rule decides going through one more upstream,
-    /// called `cli`.
+    /// called `cli`; of several calls the last one counts.
     ///
     /// # Errors
     /// The text is no URL of a proxy, or names one of our own listeners.
     pub fn with_upstream(mut self, url: &str) -> Result<Self, UrlError> {
         let parsed = url::parse(url)?;
-        let listeners = self
-            .forward
-            .iter()
-            .map(|f| f.listen)
-            .chain(self.listen.explicit);
-        if listeners
-            .into_iter()
-            .any(|listen| listen::reaches(&parsed.address, listen))
-        {
+        let mut bound = listen::bound(&self.listen, &self.forward);
+        if bound.any(|listen| listen::reaches(&parsed.address, listen)) {
             return Err(UrlError::Ourselves);
         }
+        drop(bound);
+        self.policy
+            .upstreams
+            .retain(|upstream| upstream.name != CLI);
+        self.policy.rules.retain(|rule| rule.name != CLI);
         self.policy.upstreams.push(Upstream {
             name: CLI.to_owned(),
             kind: parsed.kind,

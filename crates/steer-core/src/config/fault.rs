@@ -47,6 +47,9 @@ pub enum Fault {
         /// The keys that are known here.
         known: &'static [&'static str],
     },
+    /// A key and its value without `: ` between them.
+    #[error("no colon and space end the key `{0}`")]
+    NoColon(String),
     /// A key of the format that this build does not implement.
     #[error("`{0}` is not supported by this build of steer")]
     Unsupported(String),
@@ -69,14 +72,14 @@ pub enum Fault {
         example: &'static str,
     },
     /// A value of the wrong kind.
-    #[error("`{key}` is {found}, but must be {expected}")]
+    #[error("{} cannot be {found}", quoted(.key))]
     Kind {
         /// The key.
         key: String,
         /// What stands there.
         found: &'static str,
         /// What must stand there.
-        expected: &'static str,
+        expected: String,
     },
     /// A list or section in which nothing stands.
     #[error("`{0}` is empty")]
@@ -241,6 +244,7 @@ impl Fault {
             Self::Tag(_) => "remove the tag".to_owned(),
             Self::KeyText => "write `key: value`".to_owned(),
             Self::UnknownKey { near, known, .. } => guess(*near, "the keys here are", known),
+            Self::NoColon(key) => format!("write `{key}: VALUE`"),
             Self::Unsupported(_) => "remove it: it has no effect here".to_owned(),
             Self::DuplicateKey { .. } => "join the two, or remove one".to_owned(),
             Self::MissingKey { example, .. } => format!("write `{example}`"),
@@ -249,9 +253,18 @@ impl Fault {
                 "write a value, or remove the key: an empty one would say nothing".to_owned()
             }
             Self::Word { near, known, .. } => guess(*near, "the values are", known),
-            Self::Range(_) | Self::Cidr(_) => {
-                "the message says what is accepted; single values and lists both are".to_owned()
+            Self::Range(RangeError::Port(_)) => {
+                "write a port, a range like 3000-5000, or a list of them".to_owned()
             }
+            Self::Range(RangeError::Id(_)) => {
+                "write an id, a range like 2000-2999, a name, or a list of them".to_owned()
+            }
+            Self::Range(RangeError::Order(_)) => "swap the two numbers".to_owned(),
+            Self::Cidr(CidrError::Address(_) | CidrError::Prefix { .. }) => {
+                "write a network in quotes, \"2001:db8::/32\"; one address is a network too"
+                    .to_owned()
+            }
+            Self::Cidr(CidrError::HostBits { meant, .. }) => format!("write {meant}"),
             Self::Host(_) => {
                 "write a name, or \"*.name\" for every name below it; addresses go into cidrs"
                     .to_owned()
@@ -301,14 +314,17 @@ impl Fault {
                         "define it: `upstreams: {{ {name}: {{ url: \"socks5://HOST:PORT\" }} }}`"
                     )
                 }
-                (_, None) => format!("the upstreams are {}", listed(known)),
+                (_, None) => format!("the upstreams are {}", listed(known, "and")),
             },
             Self::Url(error) => error.help(),
             Self::CredentialsTwice => {
                 "keep `username` and `password`, and take them out of the URL".to_owned()
             }
             Self::HalfCredentials { absent, .. } => format!("add `{absent}`"),
-            Self::Unsendable { .. } => "choose other credentials at the proxy".to_owned(),
+            Self::Unsendable { .. } => {
+                "write it on one line, in quotes, or choose other credentials at the proxy"
+                    .to_owned()
+            }
             Self::Ourselves { .. } => {
                 "write the address of another proxy, or move the listener".to_owned()
             }
@@ -328,15 +344,25 @@ fn in_section(section: &str) -> String {
 fn guess(near: Option<&str>, lead: &str, known: &[&str]) -> String {
     match near {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("{lead} {}", listed(known)),
+        None => format!("{lead} {}", listed(known, "and")),
     }
 }
 
-fn listed<T: AsRef<str>>(words: &[T]) -> String {
+/// A key in quotes; a description, which has spaces, as it stands.
+fn quoted(key: &str) -> String {
+    if key.contains(' ') {
+        key.to_owned()
+    } else {
+        format!("`{key}`")
+    }
+}
+
+/// Words in quotes, joined as in a sentence.
+pub(super) fn listed<T: AsRef<str>>(words: &[T], last_joint: &str) -> String {
     let quoted: Vec<_> = words.iter().map(|w| format!("`{}`", w.as_ref())).collect();
     match quoted.split_last() {
         None => String::new(),
         Some((only, [])) => only.clone(),
-        Some((last, head)) => format!("{} and {last}", head.join(", ")),
+        Some((last, head)) => format!("{} {last_joint} {last}", head.join(", ")),
     }
 }

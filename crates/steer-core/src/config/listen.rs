@@ -71,7 +71,7 @@ impl Listeners {
                 let fault = Fault::Kind {
                     key: "forward".to_owned(),
                     found: node.value.kind(),
-                    expected: FORWARD_FORM,
+                    expected: FORWARD_FORM.to_owned(),
                 };
                 return report.fault(&node.span, fault);
             }
@@ -97,7 +97,10 @@ impl Listeners {
             let key = section.path_of("to");
             let to: Destination =
                 value::parsed(node, &key, "HOST:PORT", Fault::Destination, report)?;
-            self.destinations.push((to.clone(), node.span.clone()));
+            // Behind an upstream, a loopback address is the upstream's own.
+            if section.at("upstream").is_none() {
+                self.destinations.push((to.clone(), node.span.clone()));
+            }
             Some(to)
         });
         let upstream = match section.at("upstream") {
@@ -165,6 +168,19 @@ impl Listeners {
             .map(|(listen, ..)| *listen)
             .find(|listen| reaches(to, *listen))
     }
+}
+
+/// Every address that a configuration binds.
+pub(super) fn bound<'c>(
+    listen: &'c Listen,
+    forward: &'c [Forward],
+) -> impl Iterator<Item = SocketAddr> + 'c {
+    let outbound = listen
+        .outbound
+        .into_iter()
+        .flat_map(|port| Family::ALL.map(|family| SocketAddr::new(family.loopback(), port)));
+    let forward = forward.iter().map(|forward| forward.listen);
+    listen.explicit.into_iter().chain(outbound).chain(forward)
 }
 
 /// Whether dialling a destination arrives at a listener, as far as that can be told without

@@ -26,7 +26,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Rules {
             let fault = Fault::Kind {
                 key: "rules".to_owned(),
                 found: node.value.kind(),
-                expected: "a list, `[ { match: { … }, action: reject } ]`",
+                expected: "a list, `[ { match: { … }, action: reject } ]`".to_owned(),
             };
             report.fault(&node.span, fault);
             return Rules::default();
@@ -77,7 +77,6 @@ fn action(
     references: &mut Vec<(String, Span)>,
     report: &mut Report<'_>,
 ) -> Option<Action> {
-    let unsupported = KEYS.unsupported.iter().any(|key| section.at(key).is_some());
     match (section.at("action"), section.at("upstream")) {
         (Some(_), Some(_)) => {
             let span = section.key_span("upstream").unwrap_or(section.span);
@@ -93,7 +92,7 @@ fn action(
                     key: path,
                     word: given.to_owned(),
                     near: super::nearest::nearest(given, ["direct", "reject"]),
-                    known: &["direct", "reject", "upstream: NAME"],
+                    known: &ACTIONS,
                 };
                 report.none(&node.span, fault)
             })
@@ -104,8 +103,8 @@ fn action(
             references.push((name.to_owned(), node.span.clone()));
             Some(Action::Upstream(name.to_owned()))
         }
-        // The missing action is the unsupported one, which has been noted.
-        (None, None) if unsupported => None,
+        // The action may be the key that has been noted.
+        (None, None) if !section.known => None,
         (None, None) if section.at("match").is_none() => {
             report.none(section.span, Fault::RuleEmpty)
         }
@@ -146,6 +145,8 @@ const KEYS: Keys = Keys {
     known: &["name", "match", "action", "upstream"],
     unsupported: &["http", "tls"],
 };
+/// What a rule can do, for messages.
+const ACTIONS: [&str; 3] = ["direct", "reject", "upstream: NAME"];
 /// The keys of a rule's `match`.
 const MATCH_KEYS: [&str; 6] = ["host", "cidr", "port", "protocol", "uid", "app"];
 /// `cli` is the rule of the command line.

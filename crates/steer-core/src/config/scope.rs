@@ -25,12 +25,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Scope> {
             selector(&except, report)
         })
         .unwrap_or_default();
-    let said = |key: &&str| {
-        section
-            .at(key)
-            .is_some_and(|node| node.text() != Some("false"))
-    };
-    if !KEYS.iter().any(said) {
+    if section.known && !KEYS.iter().any(|key| section.at(key).is_some_and(says)) {
         report.fault(section.span, Fault::Empty("scope".to_owned()));
     }
     Some(Scope {
@@ -58,6 +53,11 @@ fn selector(section: &Section<'_>, report: &mut Report<'_>) -> Selector {
             .and_then(|node| netns(node, &section.path_of("netns"), report)),
         inbound: truth("inbound", report),
     }
+}
+
+/// Whether a key chooses anybody.
+fn says(node: &Node) -> bool {
+    node.text() != Some("false")
 }
 
 /// A path below the root of the unified hierarchy, without slashes at its ends.

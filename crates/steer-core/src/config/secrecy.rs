@@ -10,6 +10,13 @@ pub(super) fn held(text: &str, root: &Node) -> Vec<Span> {
     found
 }
 
+/// The word that a key begins with: where its colon was forgotten, as in `{ password x }`, YAML
+/// takes the value for a part of the key.
+pub(super) fn word(key: &str) -> &str {
+    let end = key.find(|c: char| !(c.is_alphanumeric() || "_-.<".contains(c)));
+    &key[..end.filter(|end| *end > 0).unwrap_or(key.len())]
+}
+
 /// What a value stands under.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Context {
@@ -29,7 +36,10 @@ fn search(text: &str, node: &Node, context: Context, found: &mut Vec<Span>) {
         Value::List(items) => items.iter().for_each(|i| search(text, i, context, found)),
         Value::Map(entries) => {
             for (name, value) in entries {
-                let key = name.text.as_str();
+                let key = word(&name.text);
+                if key.len() < name.text.len() && secret_word(key).is_some() {
+                    found.push(name.span.clone());
+                }
                 let below = if secret_word(key).is_some() || nearest(key, ["password"]).is_some() {
                     Context::Secret
                 } else if PUBLIC.contains(&key) {
@@ -94,10 +104,12 @@ fn continues_secret(before: &str, mut depth: usize) -> bool {
 /// Behind the first word of a line that names a secret.
 fn secret_word(line: &str) -> Option<usize> {
     let lower = line.to_ascii_lowercase();
-    SECRET_WORDS
+    let word = SECRET_WORDS
         .iter()
         .filter_map(|word| lower.find(word).map(|at| at + word.len()))
-        .min()
+        .min()?;
+    let rest = lower[word..].bytes().take_while(u8::is_ascii_alphabetic);
+    Some(word + rest.count())
 }
 
 fn indent(line: &str) -> usize {

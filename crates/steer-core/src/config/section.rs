@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use super::document::{Name, Node, Span, Value};
-use super::fault::Fault;
+use super::fault::{Fault, listed};
 use super::nearest::nearest;
 use super::report::Report;
+use super::secrecy;
 
 /// A mapping whose keys have been checked.
 pub(super) struct Section<'n> {
@@ -13,6 +14,8 @@ pub(super) struct Section<'n> {
     pub(super) path: String,
     pub(super) span: &'n Span,
     entries: &'n [(Name, Node)],
+    /// Whether every key is known; a missing one may otherwise be a misspelt one.
+    pub(super) known: bool,
 }
 
 /// The keys of a section.
@@ -41,19 +44,25 @@ impl<'n> Section<'n> {
         report: &mut Report<'_>,
     ) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
+            let key = if path.is_empty() {
+                "the configuration"
+            } else {
+                path
+            };
             let fault = Fault::Kind {
-                key: path.to_owned(),
+                key: key.to_owned(),
                 found: node.value.kind(),
-                expected: "a mapping, `{ key: value }`",
+                expected: format!("a mapping of {}", listed(keys.known, "and")),
             };
             return report.none(&node.span, fault);
         };
-        let section = Self {
+        let mut section = Self {
             path: path.to_owned(),
             span: &node.span,
             entries,
+            known: true,
         };
-        section.check(keys, report);
+        section.known = section.check(keys, report);
         Some(section)
     }
 
@@ -95,6 +104,9 @@ impl<'n> Section<'n> {
         report: &mut Report<'_>,
     ) -> Option<&'n Node> {
         self.at(key).or_else(|| {
+            if !self.known {
+                return None;
+            }
             let fault = Fault::MissingKey {
                 section: format!("`{}`", self.path),
                 key,
@@ -104,17 +116,26 @@ impl<'n> Section<'n> {
         })
     }
 
-    fn check(&self, keys: Keys, report: &mut Report<'_>) {
+    /// Whether every key is known; notes those that are not.
+    fn check(&self, keys: Keys, report: &mut Report<'_>) -> bool {
         duplicates(self.entries, report);
+        let mut known = true;
         for (name, _) in self.entries {
             let key = name.text.as_str();
             if keys.known.contains(&key) {
                 continue;
             }
+            known = false;
             if keys.unsupported.contains(&key) {
                 report.fault(&name.span, Fault::Unsupported(self.path_of(key)));
                 continue;
             }
+            let word = secrecy::word(key);
+            if word != key && keys.known.contains(&word) {
+                report.fault(&name.span, Fault::NoColon(word.to_owned()));
+                continue;
+            }
+            let key = word;
             let near = nearest(key, keys.known.iter().copied());
             let fault = Fault::UnknownKey {
                 key: key.to_owned(),
@@ -124,6 +145,7 @@ impl<'n> Section<'n> {
             };
             report.fault(&name.span, fault);
         }
+        known
     }
 }
 
@@ -134,7 +156,7 @@ pub(super) fn duplicates(entries: &[(Name, Node)], report: &mut Report<'_>) {
         match seen.get(text.as_str()) {
             Some(first) => {
                 let first = report.line(first);
-                let key = text.clone();
+                let key = secrecy::word(text).to_owned();
                 report.fault(span, Fault::DuplicateKey { key, first });
             }
             None => {

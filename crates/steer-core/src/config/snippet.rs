@@ -138,8 +138,9 @@ mod tests {
     fn the_caret_stands_under_what_is_meant_also_behind_a_masked_secret() {
         let text = "a: 1\nb: { p: hunter22, port: 70000 }\n";
         let secret = text.find("hunter22").unwrap();
+        let masked = secret..secret + 8;
         let port = text.find("70000").unwrap();
-        let snippet = Snippet::new(text, &(port..port + 5), &[secret..secret + 8]);
+        let snippet = Snippet::new(text, &(port..port + 5), &[masked]);
         assert_eq!(
             snippet.to_string(),
             "  |\n2 | b: { p: …, port: 70000 }\n  |                  ^^^^^"

@@ -24,7 +24,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Upstreams {
         let fault = Fault::Kind {
             key: "upstreams".to_owned(),
             found: node.value.kind(),
-            expected: "a mapping, `{ NAME: { url: \"socks5://HOST:PORT\" } }`",
+            expected: "a mapping, `{ NAME: { url: \"socks5://HOST:PORT\" } }`".to_owned(),
         };
         report.fault(&node.span, fault);
         return Upstreams::default();
@@ -54,7 +54,9 @@ pub(super) fn credentials(
         .at("password")
         .and_then(|node| Some((secret(node, &section.path_of("password"), report)?, node)));
     for (present, absent) in [("username", "password"), ("password", "username")] {
-        if let (Some(span), None) = (section.key_span(present), section.at(absent)) {
+        if let (Some(span), None) = (section.key_span(present), section.at(absent))
+            && section.known
+        {
             let fault = Fault::HalfCredentials {
                 section: format!("`{}`", section.path),
                 present,
@@ -125,7 +127,7 @@ fn secret(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Secret> {
             let fault = Fault::Kind {
                 key: key.to_owned(),
                 found: node.value.kind(),
-                expected: SECRET_FORMS,
+                expected: SECRET_FORMS.to_owned(),
             };
             report.none(&node.span, fault)
         }
@@ -134,7 +136,7 @@ fn secret(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Secret> {
             let fault = Fault::Kind {
                 key: key.to_owned(),
                 found: "another mapping",
-                expected: SECRET_FORMS,
+                expected: SECRET_FORMS.to_owned(),
             };
             if entries.len() != 1 {
                 return report.none(&node.span, fault);

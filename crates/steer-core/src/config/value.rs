@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use super::document::{Node, Span, Value};
-use super::fault::Fault;
+use super::fault::{Fault, listed};
 use super::nearest::nearest;
 use super::report::Report;
 use super::section::Section;
@@ -15,14 +15,14 @@ use crate::address::{Cidr, HostPattern, IdRange, PortRange, canonical};
 pub(super) fn text<'n>(
     node: &'n Node,
     key: &str,
-    expected: &'static str,
+    expected: &str,
     report: &mut Report<'_>,
 ) -> Option<&'n str> {
     node.text().or_else(|| {
         let fault = Fault::Kind {
             key: key.to_owned(),
             found: node.value.kind(),
-            expected,
+            expected: expected.to_owned(),
         };
         report.none(&node.span, fault)
     })
@@ -47,7 +47,7 @@ pub(super) fn word<T: Copy>(
     known: &'static [&'static str],
     report: &mut Report<'_>,
 ) -> Option<T> {
-    let given = text(node, key, "a word", report)?;
+    let given = text(node, key, &listed(known, "or"), report)?;
     let found = words.iter().find(|(word, _)| *word == given);
     found.map(|(_, value)| *value).or_else(|| {
         let fault = Fault::Word {
@@ -64,7 +64,7 @@ pub(super) fn word<T: Copy>(
 pub(super) fn parsed<T, E>(
     node: &Node,
     key: &str,
-    expected: &'static str,
+    expected: &str,
     fault: impl FnOnce(E) -> Fault,
     report: &mut Report<'_>,
 ) -> Option<T>
