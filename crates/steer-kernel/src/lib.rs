@@ -1,5 +1,11 @@
 //! steer-kernel
 pub mod cgroup;
+pub mod child;
 pub mod drivers;
+pub mod host;
+pub mod iptables;
+pub mod journal;
+pub mod netns;
 pub mod nft;
+pub mod sock_diag;
 mod sys;

@@ -26,8 +26,9 @@ pub(crate) struct SeenChain {
     pub(crate) name: String,
     /// Its hook, where it has one that ours can have too.
     pub(crate) base: Option<Base>,
-    pub(crate) hooked: bool,
+    /// Whether its policy is to drop.
     pub(crate) drops: bool,
+    pub(crate) comment: Option<String>,
 }
 
 impl SeenTable {
@@ -76,8 +77,8 @@ pub(crate) fn chains(netlink: &mut Netlink, family: u8) -> Result<Vec<SeenChain>
             table: String::new(),
             name: String::new(),
             base: None,
-            hooked: false,
             drops: false,
+            comment: None,
         };
         for (kind, value) in reply.attrs() {
             match kind {
@@ -86,22 +87,36 @@ pub(crate) fn chains(netlink: &mut Netlink, family: u8) -> Result<Vec<SeenChain>
                 CHAIN_HOOK => hook = Some(read_hook(value)),
                 CHAIN_TYPE => kind_of = c_text(value),
                 CHAIN_POLICY => chain.drops = number(value) == 0,
+                CHAIN_USERDATA => chain.comment = udata_comment(value),
                 _ => {}
             }
         }
-        chain.hooked = hook.is_some();
         chain.base = hook.and_then(|(number, priority)| base(&kind_of, number, priority));
         found.push(chain);
     })?;
     Ok(found)
 }
 
-/// The number of rules in a table.
-pub(crate) fn rules(netlink: &mut Netlink, family: u8, table: &str) -> Result<usize, Refused> {
+/// The number of rules in a chain.
+pub(crate) fn rules(
+    netlink: &mut Netlink,
+    family: u8,
+    table: &str,
+    chain: &str,
+) -> Result<usize, Refused> {
     let mut count = 0;
     let mut only = Attrs::new();
-    only.text(RULE_TABLE, table);
+    only.text(RULE_TABLE, table).text(RULE_CHAIN, chain);
     netlink.dump(GETRULE, family, only, "list the rules", |_| count += 1)?;
+    Ok(count)
+}
+
+/// The number of sets in a table.
+pub(crate) fn sets(netlink: &mut Netlink, family: u8, table: &str) -> Result<usize, Refused> {
+    let mut count = 0;
+    let mut only = Attrs::new();
+    only.text(SET_TABLE, table);
+    netlink.dump(GETSET, family, only, "list the sets", |_| count += 1)?;
     Ok(count)
 }
 
@@ -144,6 +159,7 @@ fn udata_comment(mut value: &[u8]) -> Option<String> {
 const GETTABLE: u16 = 1;
 const GETCHAIN: u16 = 4;
 const GETRULE: u16 = 7;
+const GETSET: u16 = 10;
 const TABLE_NAME: u16 = 1;
 const TABLE_FLAGS: u16 = 2;
 const TABLE_USERDATA: u16 = 6;
@@ -155,4 +171,7 @@ const CHAIN_POLICY: u16 = 5;
 const CHAIN_TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
+const CHAIN_USERDATA: u16 = 12;
 const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
+const SET_TABLE: u16 = 1;

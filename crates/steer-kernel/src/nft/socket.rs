@@ -54,10 +54,6 @@ impl Batch {
     pub(crate) fn push(&mut self, request: Request, name: impl Into<String>) {
         self.0.push((request, name.into()));
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl Netlink {

@@ -107,14 +107,7 @@ impl Table<'_> {
                 .any(|(_, chain)| seen.name == chain.name && seen.base == chain.base)
         });
         for chain in gone {
-            let mut attrs = Attrs::new();
-            attrs
-                .text(CHAIN_TABLE, &table)
-                .text(CHAIN_NAME, &chain.name);
-            batch.push(
-                Request::nft(DELCHAIN, 0, NFPROTO_INET, attrs),
-                format!("delete chain {table} {}", chain.name),
-            );
+            push_delete_chain(batch, NFPROTO_INET, &table, &chain.name);
         }
         self.push_chains(batch, &kept, cgroups)
     }
@@ -158,24 +151,57 @@ impl Table<'_> {
 fn push_chain(batch: &mut Batch, table: &str, chain: &Chain) {
     let mut attrs = Attrs::new();
     attrs.text(CHAIN_TABLE, table).text(CHAIN_NAME, &chain.name);
-    if let Some(Base {
-        kind,
-        hook,
-        priority,
-    }) = chain.base
-    {
-        attrs
-            .text(CHAIN_TYPE, kind_name(kind))
-            .u32(CHAIN_POLICY, POLICY_ACCEPT)
-            .nest(CHAIN_HOOK, |nest| {
-                nest.u32(HOOK_NUMBER, hook_number(hook))
-                    .u32(HOOK_PRIORITY, priority.cast_unsigned());
-            });
+    if let Some(base) = chain.base {
+        hook(&mut attrs, base);
     }
     batch.push(
         Request::nft(NEWCHAIN, NLM_F_CREATE, NFPROTO_INET, attrs),
         format!("make chain {table} {}", chain.name),
     );
+}
+
+/// Adds a base chain with a comment to a table of any family.
+pub(crate) fn push_base_chain(
+    batch: &mut Batch,
+    family: u8,
+    table: &str,
+    name: &str,
+    base: Base,
+    comment: &str,
+) {
+    let mut attrs = Attrs::new();
+    attrs.text(CHAIN_TABLE, table).text(CHAIN_NAME, name);
+    hook(&mut attrs, base);
+    attrs.bytes(CHAIN_USERDATA, &udata_text(UDATA_CHAIN_COMMENT, comment));
+    batch.push(
+        Request::nft(NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL, family, attrs),
+        format!("make chain {table} {name}"),
+    );
+}
+
+/// Adds the deletion of an empty chain.
+pub(crate) fn push_delete_chain(batch: &mut Batch, family: u8, table: &str, name: &str) {
+    let mut attrs = Attrs::new();
+    attrs.text(CHAIN_TABLE, table).text(CHAIN_NAME, name);
+    batch.push(
+        Request::nft(DELCHAIN, 0, family, attrs),
+        format!("delete chain {table} {name}"),
+    );
+}
+
+fn hook(attrs: &mut Attrs, base: Base) {
+    let Base {
+        kind,
+        hook,
+        priority,
+    } = base;
+    attrs
+        .text(CHAIN_TYPE, kind_name(kind))
+        .u32(CHAIN_POLICY, POLICY_ACCEPT)
+        .nest(CHAIN_HOOK, |nest| {
+            nest.u32(HOOK_NUMBER, hook_number(hook))
+                .u32(HOOK_PRIORITY, priority.cast_unsigned());
+        });
 }
 
 pub(crate) const fn kind_name(kind: ChainKind) -> &'static str {
@@ -215,6 +241,7 @@ pub(crate) fn udata_text(kind: u8, text: &str) -> Vec<u8> {
 
 const COMMENT_MAX: usize = 127;
 const UDATA_TABLE_COMMENT: u8 = 0;
+const UDATA_CHAIN_COMMENT: u8 = 0;
 /// `NFT_TABLE_F_OWNER`: the table goes with the socket that made it, and only it may change it.
 pub(crate) const TABLE_OWNER: u32 = 2;
 const NEWTABLE: u16 = 0;
@@ -230,6 +257,7 @@ const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
 const CHAIN_POLICY: u16 = 5;
 const CHAIN_TYPE: u16 = 7;
+const CHAIN_USERDATA: u16 = 12;
 const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
 const POLICY_ACCEPT: u32 = 1;

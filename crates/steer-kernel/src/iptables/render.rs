@@ -1,0 +1,307 @@
+//! Rules as iptables arguments: each alternative that iptables cannot list becomes a rule.
+
+use steer_core::address::{Family, IdRange, PortRange, Protocol};
+use steer_core::ruleset::{Rule, Test, Verdict};
+use steer_core::symbol::{CgroupRef, PortRef};
+
+/// Why a rule has no form in iptables.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum Unrenderable {
+    #[error("{what} needs a test of the protocol before it: {rule}")]
+    NoProtocol { what: &'static str, rule: String },
+    #[error("{symbol} has no value: {rule}")]
+    Unbound { symbol: String, rule: String },
+}
+
+/// The arguments of a rule behind `-A CHAIN`, a line for each alternative; none where the rule
+/// cannot match in the family.
+pub(crate) fn lines(
+    rule: &Rule,
+    family: Family,
+    chain_name: &dyn Fn(&str) -> String,
+) -> Result<Vec<String>, Unrenderable> {
+    let mut protocol = None;
+    // Each test is a list of alternatives; a rule is one choice of each.
+    let mut choices: Vec<Vec<String>> = Vec::new();
+    for test in &rule.tests {
+        let alternatives = match test {
+            Test::Family(only) if *only != family => return Ok(Vec::new()),
+            Test::Family(_) => continue,
+            Test::Protocol(one) => {
+                match protocol {
+                    Some(other) if other != *one => return Ok(Vec::new()),
+                    Some(_) => continue,
+                    None => protocol = Some(*one),
+                }
+                vec![format!("-p {one} -m {one}")]
+            }
+            Test::Opening => {
+                let flags = "--tcp-flags FIN,SYN,RST,ACK SYN";
+                match protocol {
+                    Some(Protocol::Udp) => return Ok(Vec::new()),
+                    Some(Protocol::Tcp) => vec![flags.to_owned()],
+                    None => {
+                        protocol = Some(Protocol::Tcp);
+                        vec![format!("-p tcp -m tcp {flags}")]
+                    }
+                }
+            }
+            Test::To(nets) => {
+                let nets: Vec<_> = nets.iter().filter(|net| net.family() == family).collect();
+                if nets.iter().any(|net| net.prefix() == 0) {
+                    continue;
+                }
+                // A comma list makes iptables expand the rule itself; one line each keeps
+                // what is written and what is listed the same.
+                nets.iter().map(|net| format!("-d {net}")).collect()
+            }
+            Test::ToPort(ports) => {
+                needs(protocol.is_some(), "a port", rule)?;
+                port_lists(ports)
+            }
+            Test::ToListener(port) => {
+                needs(protocol.is_some(), "a port", rule)?;
+                vec![format!("--dport {}", number(port, rule)?)]
+            }
+            Test::Cgroup(CgroupRef::Path(path)) => {
+                vec![format!("-m cgroup --path {}", quoted(path))]
+            }
+            Test::Cgroup(cgroup @ CgroupRef::Command) => {
+                return Err(Unrenderable::Unbound {
+                    symbol: cgroup.to_string(),
+                    rule: rule.to_string(),
+                });
+            }
+            Test::Uid(list) => ids("-m owner --uid-owner", list),
+            Test::Gid(list) => ids("-m owner --gid-owner", list),
+            Test::Marked(mark) => vec![format!("-m mark --mark {mark}")],
+            Test::Rewritten => vec!["-m conntrack --ctstate DNAT".to_owned()],
+        };
+        choices.push(alternatives);
+    }
+    if let (Verdict::Reset, None) = (&rule.verdict, protocol) {
+        choices.push(vec!["-p tcp -m tcp".to_owned()]);
+    }
+    if let (Verdict::Redirect(_), None) = (&rule.verdict, protocol) {
+        needs(false, "redirect", rule)?;
+    }
+    let verdict = match &rule.verdict {
+        Verdict::Return => "-j RETURN".to_owned(),
+        Verdict::Jump(chain) => format!("-j {}", chain_name(chain)),
+        Verdict::Redirect(port) => format!("-j REDIRECT --to-ports {}", number(port, rule)?),
+        Verdict::Reset => "-j REJECT --reject-with tcp-reset".to_owned(),
+        Verdict::Prohibit => match family {
+            Family::V4 => "-j REJECT --reject-with icmp-admin-prohibited".to_owned(),
+            Family::V6 => "-j REJECT --reject-with icmp6-adm-prohibited".to_owned(),
+        },
+    };
+    let end = format!("{}{verdict}", comment(&rule.why));
+    let mut lines = vec![String::new()];
+    for alternatives in &choices {
+        lines = lines
+            .iter()
+            .flat_map(|line| alternatives.iter().map(move |one| format!("{line}{one} ")))
+            .collect();
+    }
+    Ok(lines.into_iter().map(|line| line + &end).collect())
+}
+
+/// A comment as a match, with a space behind it; nothing for no text.
+pub(crate) fn comment(text: &str) -> String {
+    let mut end = text.len().min(COMMENT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    match &text[..end] {
+        "" => String::new(),
+        text => format!("-m comment --comment {} ", quoted(text)),
+    }
+}
+
+/// A word that `iptables-restore` reads as one.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            // Apostrophes and line ends are read by no version alike.
+            '\'' => out.push('`'),
+            '\n' | '\r' => out.push(' '),
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            _ => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Port tests, each within what `multiport` holds: 15 numbers, of which a range takes two.
+fn port_lists(ports: &[PortRange]) -> Vec<String> {
+    let mut lists: Vec<(usize, Vec<String>)> = Vec::new();
+    for range in ports {
+        let (weight, text) = if range.first() == range.last() {
+            (1, range.first().to_string())
+        } else {
+            (2, format!("{}:{}", range.first(), range.last()))
+        };
+        match lists.last_mut() {
+            Some((used, list)) if *used + weight <= MULTIPORT_MAX => {
+                *used += weight;
+                list.push(text);
+            }
+            _ => lists.push((weight, vec![text])),
+        }
+    }
+    lists
+        .into_iter()
+        .map(|(_, list)| match list.as_slice() {
+            [one] => format!("--dport {one}"),
+            many => format!("-m multiport --dports {}", many.join(",")),
+        })
+        .collect()
+}
+
+fn ids(option: &str, list: &[IdRange]) -> Vec<String> {
+    list.iter()
+        .map(|range| {
+            if range.first() == range.last() {
+                format!("{option} {}", range.first())
+            } else {
+                format!("{option} {}-{}", range.first(), range.last())
+            }
+        })
+        .collect()
+}
+
+fn number(port: &PortRef, rule: &Rule) -> Result<u16, Unrenderable> {
+    port.number().ok_or_else(|| Unrenderable::Unbound {
+        symbol: port.to_string(),
+        rule: rule.to_string(),
+    })
+}
+
+fn needs(holds: bool, what: &'static str, rule: &Rule) -> Result<(), Unrenderable> {
+    match holds {
+        true => Ok(()),
+        false => Err(Unrenderable::NoProtocol {
+            what,
+            rule: rule.to_string(),
+        }),
+    }
+}
+
+const MULTIPORT_MAX: usize = 15;
+const COMMENT_MAX: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(tests: Vec<Test>, verdict: Verdict, family: Family) -> Vec<String> {
+        lines(&Rule::new(tests, verdict, ""), family, &|c| {
+            c.to_uppercase()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn each_test_and_verdict_has_its_arguments() {
+        let cases: [(Vec<Test>, Verdict, &[&str]); 9] = [
+            (
+                vec![Test::Family(Family::V4)],
+                Verdict::Return,
+                &["-j RETURN"],
+            ),
+            (vec![Test::Family(Family::V6)], Verdict::Return, &[]),
+            (
+                vec![Test::Protocol(Protocol::Tcp), Test::Opening],
+                Verdict::Redirect(PortRef::Fixed(15001)),
+                &["-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j REDIRECT --to-ports 15001"],
+            ),
+            (
+                vec![Test::To(vec![
+                    "10.0.0.0/8".parse().unwrap(),
+                    "192.0.2.1/32".parse().unwrap(),
+                ])],
+                Verdict::Jump("sub".to_owned()),
+                &["-d 10.0.0.0/8 -j SUB", "-d 192.0.2.1/32 -j SUB"],
+            ),
+            (
+                vec![Test::To(vec!["::1/128".parse().unwrap()])],
+                Verdict::Return,
+                &[],
+            ),
+            (
+                vec![],
+                Verdict::Reset,
+                &["-p tcp -m tcp -j REJECT --reject-with tcp-reset"],
+            ),
+            (
+                vec![],
+                Verdict::Prohibit,
+                &["-j REJECT --reject-with icmp-admin-prohibited"],
+            ),
+            (
+                vec![
+                    Test::Marked(steer_core::mark::Mark::BYPASS),
+                    Test::Rewritten,
+                ],
+                Verdict::Return,
+                &["-m mark --mark 0x10000000/0x90000000 -m conntrack --ctstate DNAT -j RETURN"],
+            ),
+            (
+                vec![
+                    Test::Uid(vec!["5".parse().unwrap(), "7-9".parse().unwrap()]),
+                    Test::Cgroup(CgroupRef::Path("a b/c".to_owned())),
+                ],
+                Verdict::Return,
+                &[
+                    "-m owner --uid-owner 5 -m cgroup --path \"a b/c\" -j RETURN",
+                    "-m owner --uid-owner 7-9 -m cgroup --path \"a b/c\" -j RETURN",
+                ],
+            ),
+        ];
+        for (tests, verdict, expected) in cases {
+            assert_eq!(rendered(tests, verdict, Family::V4), expected);
+        }
+        let v6 = rendered(vec![], Verdict::Prohibit, Family::V6);
+        assert_eq!(v6, ["-j REJECT --reject-with icmp6-adm-prohibited"]);
+    }
+
+    #[test]
+    fn ports_are_split_where_multiport_ends_and_a_range_counts_twice() {
+        let ports = |texts: &[&str]| texts.iter().map(|p| p.parse().unwrap()).collect::<Vec<_>>();
+        assert_eq!(port_lists(&ports(&["443"])), ["--dport 443"]);
+        assert_eq!(port_lists(&ports(&["1-9"])), ["--dport 1:9"]);
+        let many: Vec<String> = (1..=8)
+            .map(|n| format!("{}-{}", n * 10, n * 10 + 1))
+            .collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(
+            port_lists(&ports(&many)),
+            [
+                "-m multiport --dports 10:11,20:21,30:31,40:41,50:51,60:61,70:71",
+                "--dport 80:81"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_comment_cannot_leave_its_quotes() {
+        assert_eq!(comment(""), "");
+        assert_eq!(
+            comment("it's \"so\" \\ \n-j ACCEPT"),
+            "-m comment --comment \"it`s \\\"so\\\" \\\\  -j ACCEPT\" "
+        );
+    }
+
+    #[test]
+    fn a_port_without_a_protocol_is_an_error_that_shows_the_rule() {
+        let rule = Rule::new([], Verdict::Redirect(PortRef::Fixed(1)), "why");
+        let error = lines(&rule, Family::V4, &str::to_owned).unwrap_err();
+        assert!(error.to_string().contains("redirect to :1"), "{error}");
+    }
+}
