@@ -1,1 +1,100 @@
-fn main() {}
+//! The `steer` command.
+//!
+//! ```text
+//! args ─> steering (config, host, method, plan) ─┬─> plan: print it
+//!                                                └─> session (keeper, engine) ─> run | up
+//! ```
+//!
+//! Results go to stdout. What `steer` itself has to say goes to stderr, so that a command's own
+//! streams stay its own.
+#![forbid(unsafe_code)]
+
+mod args;
+mod check;
+mod clean;
+mod failure;
+mod plan;
+mod run;
+mod session;
+mod steering;
+mod up;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use steer::kernel::child::Inherited;
+use steer::kernel::keeper;
+use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    keeper::entry();
+    let inherited = Inherited::capture();
+    let Cli { verbose, command } = Cli::parse();
+    log(verbose);
+    let inherited = match inherited {
+        Ok(inherited) => inherited,
+        Err(error) => {
+            say(&Failure::new(&error, "mount /proc"));
+            return ExitCode::from(STATUS_OURS);
+        }
+    };
+    let done = match command {
+        Command::Run(args) => return run::run(&args, inherited),
+        Command::Up(args) => up::up(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Clean(args) => clean::clean(&args),
+    };
+    done.unwrap_or_else(|failure| {
+        say(&failure);
+        ExitCode::FAILURE
+    })
+}
+
+/// Events go to stderr: warnings, more with `-v`, or what STEER_LOG asks for.
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("STEER_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .init();
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(&error, "check `ulimit -u` and `ulimit -n`"))
+}
+
+/// Prints a result.
+fn print(text: &dyn Display) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(&error, "check where stdout goes"))
+        }
+        // Whoever closed the pipe has read enough.
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Says something on stderr; where that is closed there is nobody to tell.
+fn say(text: &dyn Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// The exit status of `run` for failures of its own, as `env` and `timeout` have it.
+const STATUS_OURS: u8 = 125;

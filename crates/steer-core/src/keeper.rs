@@ -54,6 +54,28 @@ pub enum Released {
     },
 }
 
+/// The keeper of plans that change nothing on the host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoKeeper;
+
+impl Keeper for NoKeeper {
+    fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
+        assert!(
+            job.objects.is_empty(),
+            "a plan with host objects needs a keeper"
+        );
+        Ok(())
+    }
+
+    fn retire(&mut self) -> Result<(), KeeperError> {
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<Released, KeeperError> {
+        Ok(Released::Clean)
+    }
+}
+
 /// What a keeper is asked to put in force; it crosses a process boundary as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {

@@ -4,6 +4,9 @@ use std::fmt;
 
 use steer_core::host::Host;
 use steer_core::intent::Intent;
+#[cfg(feature = "explicit")]
+use steer_core::intent::{Scope, Traffic};
+use steer_core::key::Key;
 use steer_core::method::Method;
 use steer_core::plan::Plan;
 use steer_core::steerer::{PlanError, Steerer};
@@ -11,7 +14,7 @@ use steer_core::steerer::{PlanError, Steerer};
 use crate::registry;
 
 /// What `method: auto` tries, in this order.
-pub const ORDER: [Method; 2] = [Method::Redirect, Method::Env];
+pub const ORDER: [Method; 3] = [Method::Redirect, Method::Env, Method::Explicit];
 
 /// A method that can honour an intent on a host.
 #[derive(Debug)]
@@ -57,7 +60,7 @@ pub fn choose(order: &[Method], intent: &Intent, host: &Host) -> Result<Choice, 
     for method in order {
         let why = match registry::find(*method) {
             None => Why::Absent(*method),
-            Some(steerer) => match steerer.plan(intent, host) {
+            Some(steerer) => match whole_plan(steerer, intent, host) {
                 Ok(plan) => {
                     return Ok(Choice {
                         steerer,
@@ -74,6 +77,49 @@ pub fn choose(order: &[Method], intent: &Intent, host: &Host) -> Result<Choice, 
         });
     }
     Err(NoMethod { refused })
+}
+
+/// The method's plan, with the ports that the intent asks for beside it.
+///
+/// `forward` and `listen.explicit` are served by another method where this one does not: their
+/// plans are joined.
+fn whole_plan(
+    steerer: &dyn Steerer,
+    intent: &Intent,
+    host: &Host,
+) -> Result<Plan, PlanError> {
+    let serves_ports = steerer.profile().keys.contains(&Key::Forward);
+    if serves_ports || (intent.forward.is_empty() && intent.listen.explicit.is_none()) {
+        return steerer.plan(intent, host);
+    }
+    let without_ports = Intent {
+        forward: Vec::new(),
+        ..intent.clone()
+    };
+    Ok(steerer.plan(&without_ports, host)?.join(ports(intent, host)?))
+}
+
+#[cfg(feature = "explicit")]
+fn ports(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
+    if intent.listen.explicit.is_none() {
+        return Ok(steer_env::forward_plan(intent, Method::Explicit));
+    }
+    let ports_alone = Intent {
+        scope: Scope::default(),
+        traffic: Traffic::default(),
+        on_failure: None,
+        backend: None,
+        ..intent.clone()
+    };
+    steer_env::Explicit.plan(&ports_alone, host)
+}
+
+#[cfg(not(feature = "explicit"))]
+fn ports(_intent: &Intent, _host: &Host) -> Result<Plan, PlanError> {
+    Err(PlanError::Keys {
+        method: Method::Explicit,
+        keys: vec![Key::Forward],
+    })
 }
 
 impl Refused {

@@ -1,8 +1,8 @@
 use std::io;
 
 use async_trait::async_trait;
-use steer_core::accept::Acceptor;
-use steer_core::address::{ClientAddr, Destination};
+use steer_core::accept::{Accepted, Acceptor};
+use steer_core::address::{ClientAddr, Destination, OrigDst};
 use steer_core::intake::{Bound, Intake};
 use steer_core::intent::Intent;
 use steer_core::method::Method;
@@ -29,9 +29,9 @@ impl RedirectIntake {
         })
     }
 
-    fn identity(&self, client: std::net::SocketAddr, to: std::net::SocketAddr) -> Identity {
+    fn identity(&self, client: ClientAddr, to: OrigDst) -> Identity {
         let uid = self.owners.as_ref().and_then(|diag| {
-            diag.tcp_owner(client, to)
+            diag.tcp_owner(client.0, to.addr())
                 .inspect_err(|error| tracing::debug!(%error, "the owner could not be asked"))
                 .ok()
                 .flatten()
@@ -47,14 +47,17 @@ impl RedirectIntake {
 impl Intake for RedirectIntake {
     async fn next(&mut self) -> Option<Steered> {
         loop {
-            let accepted = self.acceptor.accept().await;
-            let (stream, client, local) = (accepted.stream, accepted.client, accepted.local);
+            let Accepted {
+                stream,
+                client,
+                local,
+            } = self.acceptor.accept().await;
             match origin::of(&stream, local) {
                 Ok(Origin::Steered(to)) => {
                     return Some(Steered {
-                        identity: self.identity(client, to.addr()),
+                        identity: self.identity(client, to),
                         flow: Flow::Tcp(stream),
-                        client: ClientAddr(client),
+                        client,
                         destination: Destination::Addr(to),
                         via: Method::Redirect,
                         upstream: None,

@@ -1,0 +1,179 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use steer::core::config::MethodChoice;
+use steer::core::instance::Instance;
+use steer::core::intent::{Backend, Loopback, OnFailure};
+
+/// Force a program's network traffic through a proxy, by whichever method fits this host.
+#[derive(Debug, Parser)]
+#[command(name = "steer", version, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Say more on stderr; twice for every connection. STEER_LOG takes tracing filters.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Steer one program and its children; its exit status is passed on.
+    Run(Run),
+    /// Steer what the config says, in the foreground, until a signal comes.
+    Up(Up),
+    /// Print what would be installed; changes nothing and needs no privilege.
+    Plan(Plan),
+    /// Say whether a config is right.
+    Check(Check),
+    /// Remove what a crash left behind; needs no config.
+    Clean(Clean),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) steering: Steering,
+
+    /// The program and its arguments.
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) steering: Steering,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) steering: Steering,
+
+    /// Plan for the host described in FILE instead of this one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) host: Option<PathBuf>,
+
+    /// Write the description of this host to FILE, for `--host` elsewhere; `-` is stdout.
+    #[arg(long, value_name = "FILE", conflicts_with = "host")]
+    pub(crate) save_host: Option<PathBuf>,
+
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Plan for `steer run` although the config names a scope; the default without a config.
+    #[arg(long)]
+    pub(crate) run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The config.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Clean {
+    /// Stop instances that are in force, too.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// What can be said on the command line instead of in the config.
+#[derive(Debug, Args)]
+pub(crate) struct Steering {
+    /// The method, or several in order of preference, separated by commas; `auto` by default.
+    #[arg(short, long, value_name = "METHOD")]
+    pub(crate) method: Option<MethodChoice>,
+
+    /// The config.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Send everything through this proxy (socks5://, http://) unless a rule says otherwise.
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Option<String>,
+
+    /// Append a JSON line for each connection to FILE; `-` is stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+
+    /// The name of this steering.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<Instance>,
+
+    /// The packet filter to write rules for.
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<BackendArg>,
+
+    /// What in-scope traffic does after a crash: go direct, or be refused.
+    #[arg(long, value_enum)]
+    pub(crate) on_failure: Option<OnFailureArg>,
+
+    /// What to do with traffic to 127.0.0.0/8 and ::1.
+    #[arg(long, value_enum)]
+    pub(crate) loopback: Option<LoopbackArg>,
+
+    /// The address of the explicit proxy port.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BackendArg {
+    /// nf_tables, spoken by steer itself.
+    Nft,
+    /// The iptables programs.
+    Iptables,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum OnFailureArg {
+    /// Direct connections work again.
+    Open,
+    /// Refused at once.
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LoopbackArg {
+    /// Leave it alone.
+    Skip,
+    /// Steer it like all else.
+    Steer,
+}
+
+impl From<BackendArg> for Backend {
+    fn from(arg: BackendArg) -> Self {
+        match arg {
+            BackendArg::Nft => Self::Nft,
+            BackendArg::Iptables => Self::Iptables,
+        }
+    }
+}
+
+impl From<OnFailureArg> for OnFailure {
+    fn from(arg: OnFailureArg) -> Self {
+        match arg {
+            OnFailureArg::Open => Self::Open,
+            OnFailureArg::Closed => Self::Closed,
+        }
+    }
+}
+
+impl From<LoopbackArg> for Loopback {
+    fn from(arg: LoopbackArg) -> Self {
+        match arg {
+            LoopbackArg::Skip => Self::Skip,
+            LoopbackArg::Steer => Self::Steer,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `steer check`: is the config right?
+
+use std::process::ExitCode;
+
+use steer::core::config::Config;
+use steer::kernel::host;
+
+use crate::args::Check;
+use crate::failure::Failure;
+use crate::print;
+
+/// Reads the config and says whether it is right; does not ask whether this host can do it.
+pub(crate) fn check(args: &Check) -> Result<ExitCode, Failure> {
+    let config = Config::read(&args.config, &host::observe())
+        .map_err(|error| Failure::new(&error, error.help()))?;
+    print(&format_args!(
+        "{}: right; method {}, {} rules, {} upstreams\n",
+        args.config.display(),
+        config.method,
+        config.policy.rules.len(),
+        config.policy.upstreams.len(),
+    ))
+}

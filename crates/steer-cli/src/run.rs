@@ -1,0 +1,92 @@
+//! `steer run`: one program and its children.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use steer::core::intent::OnFailure;
+use steer::core::keeper::Released;
+use steer::kernel::child::{Exit, Inherited, Spawner};
+
+use crate::args::Run;
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::steering::{Decided, Purpose};
+use crate::{STATUS_OURS, say};
+
+/// Runs the command and ends as it ended.
+pub(crate) fn run(args: &Run, inherited: Inherited) -> ExitCode {
+    match attempt(args, inherited) {
+        Ok(Ended::Command(exit)) => exit.pass_on(),
+        Ok(Ended::NotStarted(status)) => ExitCode::from(status),
+        Err(failure) => {
+            say(&failure);
+            ExitCode::from(STATUS_OURS)
+        }
+    }
+}
+
+enum Ended {
+    Command(Exit),
+    NotStarted(u8),
+}
+
+fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
+    let host = steer::kernel::host::observe();
+    let decided = Decided::new(&args.steering, Purpose::Command, host)?;
+    if let Some(text) = decided.announcement() {
+        say(&format_args!("steer: {text}"));
+    }
+    let runtime = crate::runtime()?;
+    runtime.block_on(async {
+        let mut session = Session::start(&decided)?;
+        let (program, rest) = args
+            .command
+            .split_first()
+            .expect("clap requires a command");
+        let running = match Spawner::new(inherited).spawn(program, rest, session.child()) {
+            Ok(running) => running,
+            Err(error) => {
+                say(&Failure::new(&error, error.help()));
+                session.stop(Duration::ZERO).await?;
+                let status = u8::try_from(error.status()).unwrap_or(STATUS_OURS);
+                return Ok(Ended::NotStarted(status));
+            }
+        };
+        let mut waiting = tokio::task::spawn_blocking(|| running.wait());
+        let exit = tokio::select! {
+            exit = &mut waiting => exit,
+            () = session.guard() => unreachable!("guarding never ends"),
+        };
+        let released = session.stop(PATIENCE).await?;
+        report(&released);
+        let exit = exit
+            .map_err(|error| Failure::new(&error, ""))?
+            .map_err(|error| Failure::new(&error, "the command could not be waited for"))?;
+        Ok(Ended::Command(exit))
+    })
+}
+
+/// Says what becomes of processes that outlive the command.
+fn report(released: &Released) {
+    if let Released::Lingers {
+        processes,
+        on_failure,
+    } = released
+    {
+        let list = processes
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let fate = match on_failure {
+            OnFailure::Open => "go direct from here on",
+            OnFailure::Closed => "are refused the network until they end",
+        };
+        say(&format_args!(
+            "steer: processes outlive the command ({list}); their connections {fate}"
+        ));
+    }
+}
+
+/// How long connections of a command that has ended may take to deliver what is on its way.
+const PATIENCE: Duration = Duration::from_secs(5);

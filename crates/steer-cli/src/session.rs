@@ -1,0 +1,164 @@
+//! A steering in force with its engine, from start to an orderly end.
+
+use std::time::Duration;
+
+use steer::core::config::LogTarget;
+use steer::core::engaged::Engaged;
+use steer::core::keeper::{Keeper, NoKeeper, Released};
+use steer::core::object::{ChildSetting, Domain};
+use steer::core::plan::Plan;
+use steer::core::policy::Policy;
+use steer::kernel::keeper;
+use steer::proxy::engine::{Engine, EngineBuilder};
+use steer::proxy::record::Recorder;
+use steer::proxy::upstream::MarkedSockets;
+use steer::registry;
+use tokio::task::JoinSet;
+
+use crate::failure::Failure;
+use crate::steering::Decided;
+
+/// A steering in force with its engine.
+#[derive(Debug)]
+pub(crate) struct Session {
+    engine: Engine,
+    engaged: Engaged,
+    serving: JoinSet<()>,
+}
+
+impl Session {
+    /// Puts the plan in force and starts to serve. Call within a runtime.
+    pub(crate) fn start(decided: &Decided) -> Result<Self, Failure> {
+        let Decided {
+            config,
+            intent,
+            host,
+            choice,
+        } = decided;
+        let recorder = recorder(&config.log.connections)?;
+        // Made once for nothing, so that what is wrong with it is said before anything changes.
+        engine(Engine::builder(config.policy.clone()))?;
+        let mut engaged = Engaged::engage(
+            keeper_for(&choice.plan)?,
+            intent,
+            &choice.plan,
+            host.own_cgroup.as_deref(),
+        )
+        .map_err(|error| Failure::new(&error, error.help()))?;
+        let bound = engaged.take_bound();
+        let mut builder = Engine::builder(Policy::clone(&config.policy)).recorder(recorder);
+        if has_host_objects(&choice.plan) {
+            let sockets = MarkedSockets::new(intent.bypass).map_err(|error| {
+                Failure::new(&error, "the engine's sockets need a mark: run as root")
+            })?;
+            builder = builder.sockets(sockets);
+        }
+        for socket in bound.iter().flat_map(|bound| &bound.sockets) {
+            let address = socket.local_addr().map_err(|error| {
+                Failure::new(&error, "a listener was lost; start again")
+            })?;
+            builder = builder.listener(address);
+        }
+        let engine = engine(builder)?;
+        let mut serving = JoinSet::new();
+        for bound in bound {
+            let method = bound.listener.method;
+            let steerer = registry::find(method).ok_or_else(|| {
+                Failure::plain(
+                    format!("the method {method} is not built in"),
+                    format!("build with `--features {method}`"),
+                )
+            })?;
+            let intake = steerer.intake(intent, bound).map_err(|error| {
+                Failure::new(&error, "check `ulimit -n` and start again")
+            })?;
+            serving.spawn(engine.clone().serve(intake));
+        }
+        Ok(Self {
+            engine,
+            engaged,
+            serving,
+        })
+    }
+
+    /// How a command has to be started to be steered.
+    pub(crate) fn child(&self) -> &[ChildSetting] {
+        self.engaged.child()
+    }
+
+    /// Replaces a keeper that is gone, each time one is; never returns.
+    pub(crate) async fn guard(&mut self) {
+        loop {
+            match self.engaged.lost() {
+                Ok(lost) => lost.await,
+                Err(error) => {
+                    tracing::warn!(%error, "the keeper cannot be watched");
+                    std::future::pending::<()>().await;
+                }
+            }
+            match self.engaged.restore() {
+                Ok(()) => tracing::warn!("the keeper was gone; another one has taken over"),
+                Err(error) => {
+                    tracing::error!(%error, help = error.help(), "the keeper is gone");
+                    tokio::time::sleep(RESTORE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Takes no further connection, waits for those that live, and undoes the plan.
+    pub(crate) async fn stop(mut self, patience: Duration) -> Result<Released, Failure> {
+        if let Err(error) = self.engaged.retire() {
+            tracing::warn!(%error, help = error.help(), "new connections are still steered");
+        }
+        let drained = self.engine.drain(patience).await;
+        if drained.aborted > 0 {
+            tracing::warn!(
+                connections = drained.aborted,
+                "connections did not end in time and were reset"
+            );
+        }
+        self.serving.shutdown().await;
+        let lost = self.engine.lost_records();
+        if lost > 0 {
+            tracing::warn!(records = lost, "records could not be written");
+        }
+        self.engaged
+            .release()
+            .map_err(|error| Failure::new(&error, error.help()))
+    }
+}
+
+fn engine(builder: EngineBuilder) -> Result<Engine, Failure> {
+    builder
+        .build()
+        .map_err(|error| Failure::new(&error, error.help()))
+}
+
+fn recorder(target: &LogTarget) -> Result<Recorder, Failure> {
+    match target {
+        LogTarget::None => Ok(Recorder::none()),
+        LogTarget::Stdout => Recorder::stdout(),
+        LogTarget::Stderr => Recorder::to(std::io::stderr()),
+        LogTarget::File(path) => Recorder::file(path),
+    }
+    .map_err(|error| Failure::new(&error, error.help()))
+}
+
+/// A process of its own where something has to be undone, nobody otherwise.
+fn keeper_for(plan: &Plan) -> Result<Box<dyn Keeper>, Failure> {
+    if has_host_objects(plan) {
+        keeper::spawn().map_err(|error| Failure::new(&error, error.help()))
+    } else {
+        Ok(Box::new(NoKeeper))
+    }
+}
+
+fn has_host_objects(plan: &Plan) -> bool {
+    plan.objects
+        .iter()
+        .any(|p| !matches!(p.object.domain(), Domain::Listener | Domain::Child))
+}
+
+/// How long after a failed attempt the keeper is replaced again.
+const RESTORE_PAUSE: Duration = Duration::from_secs(1);
