@@ -10,6 +10,7 @@ mod entry;
 mod limits;
 mod live;
 pub(crate) mod loops;
+mod opening;
 mod rules;
 
 use std::sync::Arc;
