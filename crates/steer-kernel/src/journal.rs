@@ -109,9 +109,23 @@ impl RunDir {
 
     /// Makes the directory where it is missing and waits until nobody else holds it.
     pub fn lock(&self) -> Result<Locked<'_>, KeeperError> {
-        loop {
-            let lock = self.hold().map_err(|source| self.error(source))?;
-            // Whoever held it may have removed it as empty: then the lock is on a ghost.
+        let mut vanished = None;
+        for _ in 0..TRIES {
+            // Whoever held the lock may have removed the directory as empty: before it could be
+            // opened, or after, and then the lock is on a ghost.
+            let lock = match self.hold() {
+                Ok(lock) => lock,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists
+                    ) =>
+                {
+                    vanished = Some(error);
+                    continue;
+                }
+                Err(source) => return Err(self.error(source)),
+            };
             let held = lock.metadata().map_err(|source| self.error(source))?;
             if fs::metadata(&self.0).is_ok_and(|m| (m.dev(), m.ino()) == (held.dev(), held.ino())) {
                 return Ok(Locked {
@@ -120,6 +134,7 @@ impl RunDir {
                 });
             }
         }
+        Err(self.error(vanished.unwrap_or_else(|| io::ErrorKind::ResourceBusy.into())))
     }
 
     fn hold(&self) -> io::Result<Flock<File>> {
@@ -199,6 +214,9 @@ impl Drop for Locked<'_> {
         let _ = fs::remove_dir(&self.dir.0);
     }
 }
+
+/// Each try lost is somebody else's turn with the lock.
+const TRIES: u32 = 1000;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! The system calls that have no safe wrapper, one operation a block.
 #![allow(unsafe_code)]
 
+pub(crate) mod process;
+
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;

@@ -196,9 +196,10 @@ mod tests {
             netns: Netns::Here,
             fd: writer.as_fd().try_clone_to_owned().unwrap(),
         };
-        let (tags, fds) = tags(&[line]);
+        let lines = [line];
+        let (tags, fds) = tags(&lines);
         a.send(&Reply::Done { lifelines: tags }, &fds).unwrap();
-        drop(writer);
+        drop((writer, lines));
         let (reply, fds) = b.receive::<Reply>().unwrap().unwrap();
         let Reply::Done { lifelines: tags } = reply else {
             panic!("{reply:?}");
