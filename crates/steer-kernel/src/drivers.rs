@@ -1,3 +1,168 @@
-//! The drivers as a set.
+//! The drivers as a set: one change over all domains and namespaces, all of it or nothing.
 
 pub(crate) mod netns;
+mod step;
+
+use std::io;
+
+use steer_core::driver::{Change, Driver, DriverError, Found, Lifeline};
+use steer_core::instance::Instance;
+use steer_core::object::Domain;
+use steer_core::plan::{Netns, Planned};
+
+use self::step::{Step, steps};
+use crate::cgroup::CgroupDriver;
+use crate::iptables::IptablesDriver;
+use crate::nft::NftDriver;
+
+/// Drivers, one a domain.
+///
+/// ```
+/// use steer_core::address::Family;
+/// use steer_core::instance::Instance;
+/// use steer_core::object::Object;
+/// use steer_core::plan::{Life, Netns, Planned};
+/// use steer_core::ruleset::{Role, Ruleset};
+/// use steer_kernel::fake::FakeHost;
+///
+/// let host = FakeHost::new();
+/// let mut drivers = host.drivers();
+/// let main = Instance::new("main").unwrap();
+/// let rules = Ruleset { role: Role::Steer, families: Family::ALL.to_vec(), chains: vec![] };
+/// let plan = [Planned { netns: Netns::Here, life: Life::Steer, object: Object::Nft(rules) }];
+/// drivers.set_all(&main, &[], &plan).unwrap();
+/// assert_eq!(drivers.observe(&Netns::Here).0.len(), 1);
+/// drivers.set_all(&main, &plan, &[]).unwrap();
+/// assert_eq!(host.state(), FakeHost::new().state());
+/// ```
+#[derive(Debug)]
+pub struct Drivers(Vec<Box<dyn Driver>>);
+
+impl Drivers {
+    /// A set of drivers; of several for one domain the first counts.
+    #[must_use]
+    pub fn new(drivers: Vec<Box<dyn Driver>>) -> Self {
+        Self(drivers)
+    }
+
+    /// Changes an instance's objects from what stands to what shall stand.
+    ///
+    /// What carries others is made first, then what refuses, then what steers, and removed in the
+    /// reverse order; what stays within a domain is changed in one transaction there.
+    ///
+    /// # Errors
+    /// What was done is undone. Where undoing fails as well, the error tells of that too.
+    pub fn set_all(
+        &mut self,
+        instance: &Instance,
+        from: &[Planned],
+        to: &[Planned],
+    ) -> Result<(), DriverError> {
+        let steps = steps(from, to);
+        for (index, step) in steps.iter().enumerate() {
+            if let Err(error) = self.set(instance, step) {
+                let undone = steps[..index].iter().rev().map(Step::inverse);
+                let failures: Vec<DriverError> = undone
+                    .filter_map(|step| self.set(instance, &step).err())
+                    .collect();
+                return Err(joined(error, &failures));
+            }
+        }
+        Ok(())
+    }
+
+    /// What of ours a namespace holds, and which drivers could not look.
+    pub fn observe(&mut self, netns: &Netns) -> (Vec<Found>, Vec<DriverError>) {
+        let (mut found, mut errors) = (Vec::new(), Vec::new());
+        for driver in &mut self.0 {
+            match driver.observe(netns) {
+                Ok(more) => found.extend(more),
+                Err(error) => errors.push(error),
+            }
+        }
+        (found, errors)
+    }
+
+    /// Removes what [`Drivers::observe`] found.
+    pub fn remove(&mut self, found: &Found) -> Result<(), DriverError> {
+        self.driver(found.domain)?.remove(found)
+    }
+
+    /// Duplicates of every driver's lifelines.
+    pub fn lifelines(&self) -> io::Result<Vec<Lifeline>> {
+        let mut lifelines = Vec::new();
+        for driver in &self.0 {
+            lifelines.extend(driver.lifelines()?);
+        }
+        Ok(lifelines)
+    }
+
+    /// Hands a lifeline to its driver; one that no driver knows is closed.
+    pub fn adopt(&mut self, lifeline: Lifeline) {
+        if let Ok(driver) = self.driver(lifeline.domain) {
+            driver.adopt(lifeline);
+        }
+    }
+
+    fn set(&mut self, instance: &Instance, step: &Step) -> Result<(), DriverError> {
+        let Step {
+            netns,
+            domain,
+            from,
+            to,
+        } = step;
+        self.driver(*domain)?.set(&Change {
+            instance,
+            netns,
+            from,
+            to,
+        })
+    }
+
+    fn driver(&mut self, domain: Domain) -> Result<&mut Box<dyn Driver>, DriverError> {
+        self.0
+            .iter_mut()
+            .find(|driver| driver.domain() == domain)
+            .ok_or_else(|| {
+                DriverError::new(
+                    domain,
+                    format!("this build of steer has no driver for {domain}"),
+                    "use a build with every method: cargo install steer-cli --all-features",
+                )
+            })
+    }
+}
+
+impl Default for Drivers {
+    /// The real drivers of this crate: cgroups, nf_tables, iptables.
+    fn default() -> Self {
+        Self(vec![
+            Box::new(CgroupDriver::new()),
+            Box::new(NftDriver::new()),
+            Box::new(IptablesDriver::new()),
+        ])
+    }
+}
+
+/// A failure with those of undoing what was done before it.
+fn joined(error: DriverError, undoing: &[DriverError]) -> DriverError {
+    if undoing.is_empty() {
+        return error;
+    }
+    let DriverError {
+        domain,
+        what,
+        help,
+        source,
+    } = error;
+    let stays: Vec<String> = undoing.iter().map(ToString::to_string).collect();
+    DriverError {
+        domain,
+        what: format!(
+            "{what}; and what was done before it stays: {}",
+            stays.join("; ")
+        ),
+        help: format!("{help}; then run steer clean"),
+        source,
+    }
+}

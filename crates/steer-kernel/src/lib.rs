@@ -2,6 +2,7 @@
 pub mod cgroup;
 pub mod child;
 pub mod drivers;
+pub mod fake;
 pub mod host;
 pub mod iptables;
 pub mod journal;

@@ -136,7 +136,7 @@ impl Program {
     }
 
     /// Turns a 32-bit value of the host into network order, in which ranges compare.
-    pub(crate) fn to_network_order(&mut self) {
+    pub(crate) fn network_order(&mut self) {
         self.push("byteorder", |data| {
             data.u32(BYTEORDER_SREG, REGISTER)
                 .u32(BYTEORDER_DREG, REGISTER)

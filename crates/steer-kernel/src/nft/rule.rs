@@ -152,7 +152,7 @@ impl<'a> Compiler<'a> {
             let prefix = bits - u8::try_from((last - first + 1).ilog2()).unwrap_or(bits);
             let is_network = (last - first + 1).is_power_of_two() && first & (last - first) == 0;
             let value = nets.key.bytes(first);
-            if is_network && prefix % 8 == 0 {
+            if is_network && prefix.is_multiple_of(8) {
                 // As short a load as the prefix: the rest of the address does not matter.
                 let length = usize::from(prefix / 8);
                 self.program
@@ -195,12 +195,12 @@ impl<'a> Compiler<'a> {
                 self.program.equals(&id.to_ne_bytes());
             }
             [(first, last)] => {
-                self.program.to_network_order();
+                self.program.network_order();
                 self.program
                     .within(&ids.key.bytes(first), &ids.key.bytes(last));
             }
             _ => {
-                self.program.to_network_order();
+                self.program.network_order();
                 self.in_set(ids);
             }
         }

@@ -1,0 +1,214 @@
+//! The set of drivers over a host in memory: any change can be undone, and a failure changes
+//! nothing.
+
+use proptest::prelude::*;
+use steer_core::address::Family;
+use steer_core::instance::Instance;
+use steer_core::object::{Domain, IptablesVariant, Object};
+use steer_core::plan::{Life, Netns, Planned};
+use steer_core::ruleset::{Chain, Role, Ruleset};
+use steer_core::symbol::CgroupRef;
+use steer_kernel::fake::FakeHost;
+
+fn main() -> Instance {
+    Instance::new("main").expect("a valid name")
+}
+
+fn rules(role: Role, chain: &str) -> Ruleset {
+    Ruleset {
+        role,
+        families: Family::ALL.to_vec(),
+        chains: vec![Chain {
+            name: chain.to_owned(),
+            base: None,
+            rules: Vec::new(),
+        }],
+    }
+}
+
+fn object() -> impl Strategy<Value = (Life, Object)> {
+    let role = prop_oneof![
+        Just((Life::Guard, Role::Guard)),
+        Just((Life::Steer, Role::Steer))
+    ];
+    let variant = prop_oneof![Just(IptablesVariant::Nft), Just(IptablesVariant::Legacy)];
+    prop_oneof![
+        "[ab]{1,2}".prop_map(|path| (Life::Support, Object::Cgroup(CgroupRef::Path(path)))),
+        (role.clone(), "[a-c]").prop_map(|((life, role), c)| (life, Object::Nft(rules(role, &c)))),
+        (role, "[a-c]", variant)
+            .prop_map(|((life, role), c, v)| (life, Object::Iptables(rules(role, &c), v))),
+    ]
+}
+
+/// A plan: distinct objects in up to two namespaces, in the order of lives.
+fn plan() -> impl Strategy<Value = Vec<Planned>> {
+    let netns = prop_oneof![
+        Just(Netns::Here),
+        Just(Netns::Path("/run/netns/x".to_owned()))
+    ];
+    let planned = (netns, object()).prop_map(|(netns, (life, object))| Planned {
+        netns,
+        life,
+        object,
+    });
+    prop::collection::vec(planned, 0..8).prop_map(|list| {
+        let mut plan: Vec<Planned> = Vec::new();
+        for planned in list {
+            if !plan.contains(&planned) {
+                plan.push(planned);
+            }
+        }
+        plan.sort_by_key(|planned| planned.life);
+        plan
+    })
+}
+
+/// A host with a neighbour and an instance of ours that the test does not touch.
+fn host() -> FakeHost {
+    let host = FakeHost::new();
+    host.add_foreign(Netns::Here, Domain::Nft, "fw4");
+    let other = Instance::new("other").expect("a valid name");
+    let mut drivers = host.drivers();
+    let standing = [Planned {
+        netns: Netns::Here,
+        life: Life::Guard,
+        object: Object::Nft(rules(Role::Guard, "other")),
+    }];
+    drivers
+        .set_all(&other, &[], &standing)
+        .expect("nothing is in the way");
+    host
+}
+
+proptest! {
+    #[test]
+    fn a_change_and_its_inverse_are_the_identity(one in plan(), two in plan()) {
+        let host = host();
+        let nothing = host.state();
+        let mut drivers = host.drivers();
+        drivers.set_all(&main(), &[], &one).unwrap();
+        let first = host.state();
+        drivers.set_all(&main(), &one, &two).unwrap();
+        drivers.set_all(&main(), &two, &one).unwrap();
+        prop_assert_eq!(sorted(&host), sorted_state(first));
+        drivers.set_all(&main(), &one, &[]).unwrap();
+        prop_assert_eq!(host.state(), nothing);
+    }
+
+    #[test]
+    fn a_change_twice_is_the_change_once(one in plan(), two in plan()) {
+        let host = host();
+        let mut drivers = host.drivers();
+        drivers.set_all(&main(), &[], &one).unwrap();
+        drivers.set_all(&main(), &one, &two).unwrap();
+        let once = host.state();
+        drivers.set_all(&main(), &one, &two).unwrap();
+        prop_assert_eq!(host.state(), once);
+    }
+
+    #[test]
+    fn a_failure_at_any_step_changes_nothing(one in plan(), two in plan()) {
+        let host = host();
+        let mut drivers = host.drivers();
+        drivers.set_all(&main(), &[], &one).unwrap();
+        let before = sorted(&host);
+        for step in 0.. {
+            host.fail_at([step]);
+            match drivers.set_all(&main(), &one, &two) {
+                Ok(()) => break,
+                Err(error) => {
+                    prop_assert!(error.to_string().contains("was told to fail"));
+                    prop_assert_eq!(sorted(&host), before.clone());
+                }
+            }
+        }
+    }
+}
+
+/// What stands, in an order that does not tell which was made first.
+fn sorted(host: &FakeHost) -> Vec<String> {
+    sorted_state(host.state())
+}
+
+fn sorted_state(state: steer_kernel::fake::FakeState) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (place, objects) in state.ours {
+        lines.extend(objects.iter().map(|object| format!("{place:?} {object:?}")));
+    }
+    lines.sort();
+    lines
+}
+
+fn steering() -> Vec<Planned> {
+    let planned = |life, object| Planned {
+        netns: Netns::Here,
+        life,
+        object,
+    };
+    vec![
+        planned(
+            Life::Support,
+            Object::Cgroup(CgroupRef::Path("steer-main".to_owned())),
+        ),
+        planned(Life::Guard, Object::Nft(rules(Role::Guard, "guard"))),
+        planned(Life::Steer, Object::Nft(rules(Role::Steer, "out"))),
+    ]
+}
+
+#[test]
+fn a_name_that_another_program_uses_is_refused_and_nothing_changes() {
+    let host = FakeHost::new();
+    host.add_foreign(Netns::Here, Domain::Nft, "steer_main");
+    let before = host.state();
+    let error = host
+        .drivers()
+        .set_all(&main(), &[], &steering())
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("steer_main belongs to another program"),
+        "{error}"
+    );
+    assert_eq!(host.state(), before);
+}
+
+#[test]
+fn an_undoing_that_fails_too_is_told_with_the_failure() {
+    let host = FakeHost::new();
+    let mut drivers = host.drivers();
+    // The nft step fails, then taking the cgroup back.
+    host.fail_at([1, 2]);
+    let error = drivers.set_all(&main(), &[], &steering()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("set nft main 0->2; and what was done before it stays"),
+        "{text}"
+    );
+    assert!(error.help().contains("steer clean"), "{}", error.help());
+    assert_eq!(
+        host.operations(),
+        [
+            "set cgroup main 0->1",
+            "set nft main 0->2",
+            "set cgroup main 1->0"
+        ]
+    );
+}
+
+#[test]
+fn a_crash_leaves_the_guard_which_is_found_and_removed() {
+    let host = FakeHost::new();
+    let mut crashed = host.drivers();
+    crashed.set_all(&main(), &[], &steering()).unwrap();
+    drop(crashed);
+    let mut drivers = host.drivers();
+    let (found, errors) = drivers.observe(&Netns::Here);
+    assert!(errors.is_empty());
+    let what: Vec<&str> = found.iter().map(|found| found.what.as_str()).collect();
+    assert_eq!(what, ["cgroup steer-main", "nft steer_main_guard"]);
+    for found in &found {
+        drivers.remove(found).unwrap();
+    }
+    assert_eq!(host.state(), FakeHost::new().state());
+}
