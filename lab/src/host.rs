@@ -13,6 +13,7 @@ use crate::family::Family;
 use crate::namespace::{Namespace, ip};
 use crate::program::Program;
 use crate::server::{Server, Service, UdpServer};
+use crate::watched::eventually;
 
 /// A network namespace of its own, made by [`Lab::host`](crate::Lab::host).
 ///
@@ -119,6 +120,10 @@ impl Host {
             "lo",
             "nodad",
         ]);
+        if address.is_ipv6() {
+            let text = address.to_string();
+            self.wait_local_routes(&[&text], &[format!("local {text}")]);
+        }
     }
 
     /// Makes connects to the destination (an address, or one with `/prefix`) fail at once as unreachable.
@@ -233,6 +238,19 @@ impl Host {
     /// Echoes UDP datagrams to a port on every address of both families, from the address dialled.
     pub fn serve_udp(&self, port: u16) -> UdpServer {
         UdpServer::start(self, port)
+    }
+
+    /// Waits until the IPv6 local table has an entry that starts with each of these.
+    ///
+    /// The kernel answers the request for an address before it has made the address's route;
+    /// until then it rejects what comes for it.
+    pub(crate) fn wait_local_routes(&self, which: &[&str], wanted: &[String]) {
+        eventually("the local routes of an IPv6 address", || {
+            let words = [&["-6", "route", "show", "table", "local"], which].concat();
+            let routes = self.ip(&words);
+            let is_there = |start: &String| routes.lines().any(|line| line.starts_with(start));
+            wanted.iter().all(is_there).then_some(())
+        });
     }
 
     pub(crate) fn next_interface(&self) -> String {

@@ -7,12 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use nix::ifaddrs::getifaddrs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::SockaddrIn6;
 
 use crate::host::{Forwarding, Host, Interface};
-use crate::watched::eventually;
 
 /// A set of hosts and links that vanishes with its last handle.
 ///
@@ -76,9 +73,14 @@ impl Lab {
             );
         }
         for (host, own) in [(left, &here), (right, &there)] {
-            eventually("a link-local address", || {
-                host.enter(|| has_link_local(&own.name)).then_some(())
-            });
+            // Last of all, and some time after the link is up, the kernel adds its own
+            // addresses and routes, which a snapshot would see as a change.
+            let wanted = [
+                format!("local {}", own.v6),
+                "local fe80".into(),
+                "multicast".into(),
+            ];
+            host.wait_local_routes(&["dev", &own.name], &wanted);
         }
         left.attach(
             here.clone(),
@@ -94,20 +96,6 @@ impl Lab {
     fn label(&self, host: &str) -> String {
         format!("{}-{host}", self.name)
     }
-}
-
-/// Whether the kernel has given the interface its link-local address: the last thing that it
-/// does on its own after a link is up, and a change that a snapshot would see.
-fn has_link_local(interface: &str) -> bool {
-    let addresses = getifaddrs().expect("addresses can be listed");
-    addresses
-        .filter(|it| it.interface_name == interface)
-        .any(|it| {
-            let address = it
-                .address
-                .and_then(|address| address.as_sockaddr_in6().map(SockaddrIn6::ip));
-            address.is_some_and(|ip| ip.is_unicast_link_local())
-        })
 }
 
 /// The `ip` batch that brings up one end of a link.

@@ -288,7 +288,7 @@ fn a_dropped_lab_removes_its_namespaces_and_kills_what_runs_inside() {
 fn namespaces_of_dead_labs_are_swept() {
     lab::require!(Root, Program("ip"));
     // A process id beyond the kernel's largest: certainly dead.
-    let name = "lab-orphan-4999999-0";
+    let name = &format!("lab-orphan-of-{}-4999999-0", std::process::id());
     let made = lab::Program::new("ip").args(["netns", "add", name]).run();
     made.expect_success();
     let exe = std::env::current_exe().expect("a test knows itself");
@@ -363,11 +363,16 @@ fn an_agent_connects_as_the_child_that_it_is() {
     assert_eq!(agent.finish(), lab::Status::Exited(0));
 }
 
-/// A directory with a link-free copy of this test that any user can execute.
+/// A directory with a copy of this test that any user can execute.
 fn copy_for_anyone(exe: &Path) -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().expect("a temporary directory");
-    std::fs::copy(exe, directory.path().join("agent")).expect("a test can be read");
+    // Copied by another process: a child forked meanwhile by a neighbouring test would hold the
+    // copy open for writing, and nobody could execute it.
+    let copy = lab::Program::new("cp")
+        .arg(exe)
+        .arg(directory.path().join("agent"));
+    copy.run().expect_success();
     let anyone = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(directory.path(), anyone).expect("our own directory");
     directory

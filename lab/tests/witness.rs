@@ -279,7 +279,7 @@ fn what_is_left_behind_is_a_panic_that_names_it() {
     Snapshot::take(&host).of_host_only().assert_same_as(&before);
 }
 
-/// Loads a program and attaches it to the cgroup in the first argument by a link; ends with its input.
+/// Loads a program of the name in the second argument and links it to the cgroup in the first; ends with its input.
 const ATTACH: &str = r#"
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -292,7 +292,7 @@ def bpf(command, attributes):
 code = ctypes.create_string_buffer(struct.pack("<QQ", 0x1000000b7, 0x95))
 license = ctypes.create_string_buffer(b"GPL")
 cgroup_skb, egress = 8, 1
-load = struct.pack("<IIQQIIQII16s", cgroup_skb, 2, ctypes.addressof(code), ctypes.addressof(license), 0, 0, 0, 0, 0, b"lab_witness")
+load = struct.pack("<IIQQIIQII16s", cgroup_skb, 2, ctypes.addressof(code), ctypes.addressof(license), 0, 0, 0, 0, 0, sys.argv[2].encode())
 program = bpf(5, load)
 cgroup = os.open(sys.argv[1], os.O_RDONLY)
 link = bpf(28, struct.pack("<IIII", program, cgroup, egress, 0))
@@ -305,12 +305,14 @@ fn a_bpf_program_and_its_link_are_seen_and_their_end_too() {
     lab::require!(Root, Cgroup2, Program("ip"), Program("python3"));
     let host = Lab::new("bpf").host("app");
     let cgroup = Cgroup::new("bpf");
-    let wanted = |_, line: &str| line.contains("lab_witness") || line.contains(cgroup.name());
+    let name = format!("lab_{}", std::process::id());
+    let wanted = |_, line: &str| line.contains(&name) || line.contains(cgroup.name());
     let before = Snapshot::take(&host).keep(wanted);
     let holder = host
         .program("python3")
         .args(["-c", ATTACH])
         .arg(cgroup.path())
+        .arg(&name)
         .spawn();
     holder.wait_line(|line| line == "attached");
     let after = Snapshot::take(&host).keep(wanted);
@@ -318,7 +320,7 @@ fn a_bpf_program_and_its_link_are_seen_and_their_end_too() {
     let link = format!("+link type 3 cgroup {} attach 1\n", cgroup.name());
     assert!(changes.contains(&link), "{changes}");
     assert!(
-        changes.contains("+program lab_witness type 8 "),
+        changes.contains(&format!("+program {name} type 8 ")),
         "{changes}"
     );
     holder.kill();
