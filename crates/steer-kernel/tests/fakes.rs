@@ -1,5 +1,6 @@
 //! The set of drivers over a host in memory: any change can be undone, and a failure changes
 //! nothing.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use proptest::prelude::*;
 use steer_core::address::Family;

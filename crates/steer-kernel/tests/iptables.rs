@@ -1,4 +1,5 @@
 //! What the iptables driver leaves in the kernel, for both variants of the programs.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use lab::{Cgroup, Client, Failure, Host, Lab, Service, Snapshot, require};
 use steer_core::address::{Family, Protocol};

@@ -1,4 +1,5 @@
 //! What the nf_tables driver's rules do to packets, and how long its tables live.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Every test and verdict, as the nft program reads it back from the kernel.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use lab::{Cgroup, Lab, require};
 use steer_core::address::{Cidr, Family, IdRange, PortRange, Protocol};

@@ -1,0 +1,44 @@
+//! Runs tests in a program that can also be started as something else.
+//!
+//! The standard harness owns `main`, and a keeper has to be told apart there.
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+/// A test: its name and what it does.
+pub type Test = (&'static str, fn());
+
+/// Runs the tests whose names hold the words of the command line, one after the other.
+pub fn run(tests: &[Test]) -> ExitCode {
+    let mut listing = false;
+    let mut words = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--list" => listing = true,
+            "--test-threads" | "--format" | "--skip" | "--color" => drop(arguments.next()),
+            flag if flag.starts_with('-') => {}
+            _ => words.push(argument),
+        }
+    }
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|w| name.contains(w.as_str()));
+    let mut failed = Vec::new();
+    for (name, test) in tests.iter().filter(|(name, _)| wanted(name)) {
+        if listing {
+            println!("{name}: test");
+            continue;
+        }
+        print!("test {name} ... ");
+        if catch_unwind(test).is_ok() {
+            println!("ok");
+        } else {
+            println!("FAILED");
+            failed.push(*name);
+        }
+    }
+    if listing {
+        return ExitCode::SUCCESS;
+    }
+    println!("\ntest result: {} failed {failed:?}", failed.len());
+    ExitCode::from(u8::from(!failed.is_empty()))
+}
