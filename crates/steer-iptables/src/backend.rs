@@ -6,6 +6,9 @@ use steer_core::intent::{Backend, Intent};
 use steer_core::object::{IptablesVariant, Object};
 use steer_core::requirement::Requirement;
 use steer_core::ruleset::Ruleset;
+use steer_kernel::cgroup::CgroupDriver;
+use steer_kernel::iptables::IptablesDriver;
+use steer_kernel::nft::NftDriver;
 
 /// The backend for an intent on a host: as written, else nf_tables where it is known to be there,
 /// because its rules vanish with their owner.
@@ -49,5 +52,9 @@ pub(crate) fn requirement(intent: &Intent, host: &Host) -> Requirement {
 
 /// The drivers that rules of either backend need.
 pub(crate) fn drivers() -> Vec<Box<dyn Driver>> {
-    steer_kernel::drivers::netfilter()
+    vec![
+        Box::new(CgroupDriver::new()),
+        Box::new(NftDriver::new()),
+        Box::new(IptablesDriver::new()),
+    ]
 }
