@@ -6,6 +6,7 @@ pub mod fake;
 pub mod host;
 pub mod iptables;
 pub mod journal;
+pub mod keeper;
 pub mod netns;
 pub mod nft;
 pub mod sock_diag;
