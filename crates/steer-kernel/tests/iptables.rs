@@ -377,77 +377,25 @@ fn every_test_and_verdict_is_accepted_and_listed() {
 }
 
 #[test]
-fn a_failure_of_the_second_family_takes_the_first_one_back() {
-    require!(Root, Program("iptables-nft"));
-    let (app, srv, _here, _there) = pair();
-    let before = snapshot(&app, IptablesVariant::Nft);
-    let text = run_with_programs(
-        &app,
-        &["iptables-nft", "iptables-nft-restore", "ip6tables-nft"],
-    );
-    assert!(
-        text.contains("ip6tables-nft-restore refused: no more room"),
-        "{text}"
-    );
-    assert_eq!(
-        greeting(app.connect(srv.at(lab::Family::V4, 80))).unwrap(),
-        "there"
-    );
-    snapshot(&app, IptablesVariant::Nft).assert_same_as(&before);
-}
-
-#[test]
-fn without_the_program_the_error_says_how_to_get_it() {
-    require!(Root, Program("iptables-nft"));
-    let (app, _srv, _here, _there) = pair();
-    let before = snapshot(&app, IptablesVariant::Nft);
-    let text = run_with_programs(&app, &[]);
-    assert!(
-        text.contains("iptables-nft-restore cannot be run"),
-        "{text}"
-    );
-    assert!(text.contains("apt-get install iptables"), "{text}");
-    snapshot(&app, IptablesVariant::Nft).assert_same_as(&before);
-}
-
-/// The error of a redirect where `PATH` has these programs, and a restorer for IPv6 that accepts
-/// every check and applies nothing, unless there are no programs at all.
-fn run_with_programs(host: &Host, programs: &[&str]) -> String {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-    let folder = tempfile::tempdir().unwrap();
-    for program in programs {
-        let which = std::process::Command::new("which")
-            .arg(program)
-            .output()
-            .unwrap();
-        let real = String::from_utf8(which.stdout).unwrap();
-        symlink(real.trim(), folder.path().join(program)).unwrap();
+fn no_connection_goes_direct_while_rules_are_swapped() {
+    require!(Root, Program("iptables-nft"), Program("iptables-legacy"));
+    for variant in VARIANTS {
+        let (app, srv, _here, there) = pair();
+        let mut steering = Steering::on(&app, variant);
+        steering.set(&[redirect(15001)]).unwrap();
+        let other = app.serve(15002, Service::Banner(b"other".to_vec()));
+        std::thread::scope(|scope| {
+            let swapping = scope.spawn(|| {
+                for turn in 0..20 {
+                    steering.set(&[redirect(15001 + turn % 2)]).unwrap();
+                }
+            });
+            while !swapping.is_finished() {
+                let text = greeting(app.connect(srv.at(lab::Family::V4, 80))).unwrap();
+                assert_ne!(text, "there", "{variant}");
+            }
+        });
+        assert!(there.seen().is_empty());
+        assert!(!other.seen().is_empty(), "nothing was swapped");
     }
-    if !programs.is_empty() {
-        let fails = folder.path().join("ip6tables-nft-restore");
-        let script =
-            "#!/bin/sh\ncase \"$*\" in *--test*) exit 0;; esac\necho 'no more room' >&2\nexit 1\n";
-        std::fs::write(&fails, script).unwrap();
-        std::fs::set_permissions(&fails, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let output = host
-        .program(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "with_other_programs", "--nocapture"])
-        .env("PATH", folder.path())
-        .run();
-    output.expect_success()
-}
-
-#[test]
-#[ignore = "is run with another PATH by the tests above"]
-fn with_other_programs() {
-    let error = IptablesDriver::new().set(&Change {
-        instance: &main(),
-        netns: &Netns::Here,
-        from: &[],
-        to: &[Object::Iptables(redirect(15001), IptablesVariant::Nft)],
-    });
-    let error = error.unwrap_err();
-    let cause = std::error::Error::source(&error).expect("a program's failure has a cause");
-    println!("{error}: {cause}\nhelp: {}", error.help());
 }
