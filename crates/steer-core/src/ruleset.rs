@@ -154,24 +154,13 @@ impl Ruleset {
     /// translating the flows that are left. So a nat chain keeps a rule that asks and does nothing.
     #[must_use]
     pub fn retired(&self) -> Self {
-        Self {
-            chains: self
-                .chains
-                .iter()
-                .filter(|chain| chain.base.is_some())
-                .map(|chain| Chain {
-                    rules: match chain.base {
-                        Some(Base {
-                            kind: ChainKind::Nat,
-                            ..
-                        }) => vec![Rule::tracking()],
-                        _ => chain.rules.clone(),
-                    },
-                    ..chain.clone()
-                })
-                .collect(),
-            ..self.clone()
+        let mut retired = self.clone();
+        for chain in &mut retired.chains {
+            if chain.base.is_some_and(|base| base.kind == ChainKind::Nat) {
+                chain.rules = vec![Rule::tracking()];
+            }
         }
+        retired
     }
 
     /// The ruleset with every symbol replaced by its value.
