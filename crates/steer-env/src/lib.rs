@@ -1,1 +1,47 @@
-//! steer-env
+//! The methods `env` and `explicit`: programs that know of the proxy.
+//!
+//! ```text
+//! env:      Intent ─> plan ─> listener + variables of the command ──┐
+//! explicit: Intent ─> plan ─> listener + forward listeners ─────────┤
+//!                                                                   v
+//!   accepted ─> handshake ─> detect ─┬─> socks5 ────────────────────┬─> Steered
+//!   (a task each)                    ├─> head ─> request ─> connect ┤
+//!                                    │                └> absolute ──┤
+//!                                    └─> refused                    │
+//!   accepted at a forward listener ────────────────────────────────┘
+//! ```
+//!
+//! A tunnel (SOCKS5, CONNECT) is read byte for byte up to the end of its handshake, so that it
+//! stays a socket of the kernel that a relay may splice. A request in absolute form passes
+//! through an exchange, which ends it where its framing says.
+
+#![forbid(unsafe_code)]
+
+mod env;
+mod explicit;
+mod forward;
+mod variables;
+
+mod intake;
+
+mod handshake;
+
+mod detect;
+mod socks5;
+
+mod absolute;
+mod connect;
+mod framing;
+mod head;
+mod request;
+
+mod exchange;
+
+mod farewell;
+mod login;
+mod probe;
+mod reply;
+
+pub use env::Env;
+pub use explicit::{DEFAULT_PORT, Explicit};
+pub use forward::forward_plan;

@@ -1,0 +1,206 @@
+//! `explicit`: a proxy port that clients are configured with.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use async_trait::async_trait;
+use steer_core::address::Protocol;
+use steer_core::driver::Driver;
+use steer_core::host::Host;
+use steer_core::intake::{Bound, Intake};
+use steer_core::intent::Intent;
+use steer_core::key::Key;
+use steer_core::method::Method;
+use steer_core::object::{Listener, Object};
+use steer_core::plan::{Life, Plan};
+use steer_core::profile::Profile;
+use steer_core::requirement::Requirement;
+use steer_core::steerer::{Evidence, PlanError, Steerer};
+use steer_core::symbol::ListenerId;
+
+use crate::{forward, intake, probe};
+
+/// The method `explicit`.
+///
+/// Its scope is whoever connects; keys that choose senders or traffic are the client's business
+/// and refused.
+///
+/// ```
+/// use steer_core::{host::Host, instance::Instance, intent::{Intent, Scope}, steerer::Steerer};
+/// let intent = Intent::new(Instance::new("main").unwrap(), Scope::default());
+/// let plan = steer_env::Explicit.plan(&intent, &Host::example()).unwrap();
+/// assert!(plan.to_string().contains("listener explicit tcp 127.0.0.1:15080"));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Explicit;
+
+#[async_trait]
+impl Steerer for Explicit {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    fn requirements(&self, _intent: &Intent, _host: &Host) -> Vec<Requirement> {
+        Vec::new()
+    }
+
+    fn plan(&self, intent: &Intent, _host: &Host) -> Result<Plan, PlanError> {
+        // Not `admit`: this method needs no scope.
+        let keys = PROFILE.refused(intent);
+        if !keys.is_empty() {
+            return Err(PlanError::Keys {
+                method: Method::Explicit,
+                keys,
+            });
+        }
+        tcp_is_left(intent)?;
+        let address = intent.listen.explicit.unwrap_or(DEFAULT_ADDRESS);
+        let mut plan = Plan::new(Method::Explicit);
+        let listener = proxy_listener(Method::Explicit, address);
+        plan.push(Life::Steer, Object::Listener(listener));
+        let mut plan = plan.join(forward::forward_plan(intent, Method::Explicit));
+        note_access(&mut plan, intent);
+        plan.note(
+            "only clients that are configured with the port are steered; when the engine is gone, \
+             they are refused until another program takes the port",
+        );
+        Ok(plan)
+    }
+
+    fn drivers(&self) -> Vec<Box<dyn Driver>> {
+        Vec::new()
+    }
+
+    fn intake(&self, intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
+        intake::open(intent, bound)
+    }
+
+    async fn probe(&self, intent: &Intent) -> Evidence {
+        probe::probe(intent).await
+    }
+}
+
+/// The listener that speaks SOCKS5, CONNECT and absolute-form HTTP.
+pub(crate) fn proxy_listener(method: Method, address: SocketAddr) -> Listener {
+    Listener {
+        id: ListenerId(LISTENER.to_owned()),
+        method,
+        protocol: Protocol::Tcp,
+        addresses: vec![address.ip()],
+        port: (address.port() > 0).then_some(address.port()),
+        to: None,
+    }
+}
+
+/// Both methods steer TCP alone; where that is excluded, nothing is left.
+pub(crate) fn tcp_is_left(intent: &Intent) -> Result<(), PlanError> {
+    if intent.traffic.exclude.protocols.contains(&Protocol::Tcp) {
+        return Err(PlanError::Nothing {
+            why: "tcp is excluded, and a proxy port takes nothing else".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Says who else can use ports that are not on loopback.
+pub(crate) fn note_access(plan: &mut Plan, intent: &Intent) {
+    let open = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+    if let Some(address) = intent.listen.explicit.filter(open) {
+        plan.note(match intent.listen.auth {
+            None => format!("whoever reaches {address} can use it; listen.auth asks for a login"),
+            Some(_) => format!("logins cross the network to {address} unencrypted"),
+        });
+    }
+    for forward in intent.forward.iter().filter(|f| open(&f.listen)) {
+        plan.note(format!(
+            "whoever reaches {} is connected to {}",
+            forward.listen, forward.to
+        ));
+    }
+}
+
+/// The name of the proxy port in plans.
+pub(crate) const LISTENER: &str = "explicit";
+
+/// The proxy port's number where none is written.
+pub const DEFAULT_PORT: u16 = 15080;
+
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT);
+
+static PROFILE: Profile = Profile {
+    method: Method::Explicit,
+    summary: "one port that speaks SOCKS5, HTTP CONNECT and HTTP requests in absolute form, and \
+              forward ports, for programs that are configured with them",
+    transparent: false,
+    protocols: &[Protocol::Tcp],
+    // `dns: leave` and `quic: leave` hold because nothing is taken that is not sent here.
+    keys: &[Key::Tcp, Key::DnsLeave, Key::QuicLeave, Key::Forward],
+    privileges: &[],
+    limits: &[
+        "Only clients that are configured with the port are steered; whose traffic and which of \
+         it is decided there.",
+        "No UDP: SOCKS5's UDP ASSOCIATE and BIND are answered with `command not supported`.",
+        "No SOCKS4.",
+        "Requests in absolute form are http:// only, HTTP/1.1 or 1.0, one a connection; https:// \
+         goes through CONNECT.",
+        "Neither `open` nor `closed`: when the engine is gone, its clients are refused, but any \
+         local program may take the free port.",
+        "Logins are sent unencrypted between the client and the port.",
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use steer_core::instance::Instance;
+    use steer_core::intent::{Forward, OnFailure, Scope};
+
+    fn intent() -> Intent {
+        Intent::new(Instance::new("main").unwrap(), Scope::default())
+    }
+
+    fn plan(intent: &Intent) -> Result<Plan, PlanError> {
+        Explicit.plan(intent, &Host::example())
+    }
+
+    #[test]
+    fn the_plan_is_a_proxy_port_and_the_forward_ports() {
+        let mut intent = intent();
+        intent.listen.explicit = Some("0.0.0.0:0".parse().unwrap());
+        intent.forward = vec![Forward {
+            listen: "[::1]:15432".parse().unwrap(),
+            to: "db.internal:5432".parse().unwrap(),
+            upstream: Some("corp".to_owned()),
+        }];
+        assert_eq!(
+            plan(&intent).unwrap().to_string(),
+            "method explicit\n\
+             listener explicit tcp 0.0.0.0:{explicit} for explicit\n\
+             listener forward1 tcp [::1]:15432 for explicit, to db.internal:5432\n\
+             note: whoever reaches 0.0.0.0:0 can use it; listen.auth asks for a login\n\
+             note: only clients that are configured with the port are steered; when the engine \
+             is gone, they are refused until another program takes the port\n"
+        );
+    }
+
+    #[test]
+    fn a_scope_and_a_promise_for_after_a_crash_are_refused_by_name() {
+        let mut intent = intent();
+        intent.scope = Scope::command();
+        intent.on_failure = Some(OnFailure::Closed);
+        assert_eq!(
+            plan(&intent),
+            Err(PlanError::Keys {
+                method: Method::Explicit,
+                keys: vec![Key::Command, Key::Closed],
+            })
+        );
+    }
+
+    #[test]
+    fn nothing_is_left_where_tcp_is_excluded() {
+        let mut intent = intent();
+        intent.traffic.exclude.protocols = vec![Protocol::Tcp];
+        assert!(matches!(plan(&intent), Err(PlanError::Nothing { .. })));
+    }
+}

@@ -1,0 +1,163 @@
+//! From an accepted connection to what its client asked for.
+
+use std::io;
+use std::time::Duration;
+
+use steer_core::accept::Accepted;
+use steer_core::address::Destination;
+use steer_core::method::Method;
+use steer_core::steered::{Answer, Flow, Identity, Steered, abort};
+use tokio::net::TcpStream;
+
+use crate::absolute::AbsoluteAnswer;
+use crate::connect::ConnectAnswer;
+use crate::detect::Speech;
+use crate::exchange::Exchange;
+use crate::farewell::farewell;
+use crate::head::read_head;
+use crate::login::Login;
+use crate::reply::Fault;
+use crate::request::Request;
+use crate::socks5::{self, SOCKS4_REJECTED, SocksAnswer};
+
+/// Why a handshake led nowhere.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The client left.
+    Gone(io::Error),
+    /// The client is told why.
+    Words(Vec<u8>),
+    /// There is nothing that the client would understand: it gets a reset.
+    Silent(&'static str),
+}
+
+/// Speaks with a client until its destination is known; `None` when it asked for none.
+pub(crate) async fn greet(
+    accepted: Accepted,
+    via: Method,
+    login: Option<&Login>,
+) -> Option<Steered> {
+    let Accepted {
+        mut stream, client, ..
+    } = accepted;
+    // Replies are small and the client waits for each.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "small packets may be delayed");
+    }
+    let mut speech = Speech::Unknown;
+    let asked = tokio::time::timeout(DEADLINE, ask(&mut stream, login, &mut speech))
+        .await
+        .unwrap_or_else(|_| {
+            Err(match speech {
+                Speech::Http => End::Words(Fault::Slow.answer()),
+                _ => End::Silent("the handshake took too long"),
+            })
+        });
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(end) => {
+            refuse(stream, end).await;
+            return None;
+        }
+    };
+    let (flow, destination, answer) = asked.answered(stream);
+    Some(Steered {
+        flow,
+        client,
+        destination,
+        identity: Identity::default(),
+        via,
+        upstream: None,
+        answer,
+    })
+}
+
+/// What a client asked for, in its protocol.
+enum Asked {
+    Socks(Destination),
+    Http(Request),
+}
+
+impl Asked {
+    fn answered(self, stream: TcpStream) -> (Flow, Destination, Box<dyn Answer>) {
+        match self {
+            Self::Socks(destination) => (Flow::Tcp(stream), destination, Box::new(SocksAnswer)),
+            Self::Http(Request::Connect(destination)) => {
+                let answer = ConnectAnswer {
+                    destination: destination.clone(),
+                };
+                (Flow::Tcp(stream), destination, Box::new(answer))
+            }
+            Self::Http(Request::Absolute {
+                destination,
+                head,
+                framing,
+                detail,
+            }) => {
+                let answer = AbsoluteAnswer {
+                    destination: destination.clone(),
+                    detail,
+                };
+                let exchange = Exchange::new(stream, head, framing);
+                let flow = Flow::Stream(Box::new(exchange));
+                (flow, destination, Box::new(answer))
+            }
+        }
+    }
+}
+
+async fn ask(
+    stream: &mut TcpStream,
+    login: Option<&Login>,
+    speech: &mut Speech,
+) -> Result<Asked, End> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 0 {
+        return Err(End::Silent("the client left without a word"));
+    }
+    *speech = Speech::of(first[0]);
+    match speech {
+        Speech::Socks5 => Ok(Asked::Socks(socks5::request(stream, login).await?)),
+        Speech::Socks4 => Err(End::Words(SOCKS4_REJECTED.to_vec())),
+        Speech::Http => {
+            let head = read_head(stream).await?;
+            Ok(Asked::Http(Request::parse(&head, login)?))
+        }
+        Speech::Unknown => Err(End::Silent("neither SOCKS5 nor HTTP/1")),
+    }
+}
+
+async fn refuse(stream: TcpStream, end: End) {
+    match end {
+        End::Gone(error) => {
+            tracing::debug!(%error, "a client left within its handshake");
+            abort(stream);
+        }
+        End::Silent(why) => {
+            tracing::debug!(why, "a connection was reset");
+            abort(stream);
+        }
+        End::Words(words) => {
+            tracing::debug!(
+                words = %words.escape_ascii(),
+                "a connection was refused"
+            );
+            farewell(Flow::Tcp(stream), &words).await;
+        }
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Gone(error)
+    }
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Words(fault.answer())
+    }
+}
+
+/// How long a client has to say what it wants.
+const DEADLINE: Duration = Duration::from_secs(10);
