@@ -1,0 +1,59 @@
+//! Connection records, as a reader of the log sees them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use lab::eventually;
+use serde_json::{Map, Value};
+
+/// One line of the log.
+pub type Record = Map<String, Value>;
+
+/// The log of an instance.
+#[derive(Clone, Debug)]
+pub struct Records {
+    path: PathBuf,
+}
+
+impl Records {
+    /// The records in a file, which need not exist.
+    pub fn of(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The records that are written.
+    pub fn all(&self) -> Vec<Record> {
+        let text = fs::read_to_string(&self.path).unwrap_or_default();
+        // The last line may be on its way.
+        let whole = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        whole
+            .map(|line| serde_json::from_str(line).expect("a record is an object"))
+            .collect()
+    }
+
+    /// Waits until the records satisfy the condition, and gives them.
+    pub fn wait(&self, what: &str, wanted: impl Fn(&[Record]) -> bool) -> Vec<Record> {
+        eventually(what, || Some(self.all()).filter(|records| wanted(records)))
+    }
+
+    /// Waits until there are so many records, and gives them.
+    pub fn wait_for(&self, count: usize) -> Vec<Record> {
+        self.wait(&format!("{count} records"), |records| {
+            records.len() >= count
+        })
+    }
+
+    /// Waits for the one record to this destination.
+    pub fn wait_to(&self, destination: impl ToString) -> Record {
+        let destination = destination.to_string();
+        let to = |record: &&Record| record["destination"] == destination;
+        let what = format!("a record to {destination}");
+        let found = self.wait(&what, |records| records.iter().any(|it| to(&it)));
+        let mut found = found.into_iter().filter(|it| to(&it));
+        let one = found.next().expect("waited for");
+        assert!(found.next().is_none(), "several records to {destination}");
+        one
+    }
+}

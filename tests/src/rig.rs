@@ -1,0 +1,251 @@
+//! An instance in force, and clients that it steers.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lab::{Client, Failure, Host, Proc, Section, Signal, Snapshot};
+use tempfile::TempDir;
+
+use crate::binary::steer;
+use crate::mount::Mount;
+use crate::name::instance_name;
+use crate::record::Records;
+use crate::refused::Refused;
+use crate::setup::Setup;
+use crate::speech::Speech;
+
+/// A `steer` in force on a host; on drop it is stopped, and the host is as it was.
+#[derive(Debug)]
+pub struct Rig {
+    mount: Mount,
+    host: Host,
+    name: String,
+    records: Records,
+    proc: Proc,
+    /// The proxy port, for clients that know of it.
+    entrance: Option<SocketAddr>,
+    before: Snapshot,
+    folder: TempDir,
+}
+
+impl Rig {
+    /// Puts an instance in force on a host and waits until it is.
+    pub fn start(host: &Host, mount: Mount, setup: &Setup) -> Self {
+        let name = instance_name();
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let before = Snapshot::take(host).about(&name);
+        let config = folder.path().join("steer.yaml");
+        fs::write(&config, setup.config(mount)).expect("a file in a new directory");
+        let log = folder.path().join("log.jsonl");
+        let verb = if mount == Mount::Env { "run" } else { "up" };
+        let mut program = host
+            .program(steer())
+            .env("STEER_RUN_DIR", folder.path().join("run"))
+            .args([verb, "-m", mount.method(), "--name", &name, "-c"])
+            .arg(&config)
+            .arg("--log")
+            .arg(&log);
+        if mount == Mount::Env {
+            // A command that shows its variables and stays until its input ends.
+            program = program.args(["--", "sh", "-c", "env && echo READY && cat"]);
+        }
+        let proc = program.spawn();
+        let entrance = match mount {
+            Mount::RedirectNft | Mount::RedirectIptables => None,
+            Mount::ExplicitConnect | Mount::ExplicitSocks5 => Some(setup.listen),
+            Mount::Env => Some(proxy_variable(&started(&proc, "READY"))),
+        };
+        if mount != Mount::Env {
+            started(&proc, "is in force");
+        }
+        Self {
+            mount,
+            host: host.clone(),
+            name,
+            records: Records::of(log),
+            proc,
+            entrance,
+            before,
+            folder,
+        }
+    }
+
+    /// The instance's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The records.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// The process that was started.
+    pub fn proc(&self) -> &Proc {
+        &self.proc
+    }
+
+    /// The folder of the config, the log and the journal.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// The proxy port, of methods that have one.
+    pub fn entrance(&self) -> Option<SocketAddr> {
+        self.entrance
+    }
+
+    /// A steered connection from the host.
+    ///
+    /// # Errors
+    /// How it was refused, as far as that is known before the first byte.
+    pub fn connect(&self, to: SocketAddr) -> Result<Client, Refused> {
+        self.host.enter(|| self.connect_here(to))
+    }
+
+    /// As [`Self::connect`], on a thread that is inside the host already.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_here(&self, to: SocketAddr) -> Result<Client, Refused> {
+        self.connect_by(to, Client::connect)
+    }
+
+    /// As [`Self::connect`], by a client that connects in its own way, such as an agent.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_by(
+        &self,
+        to: SocketAddr,
+        connect: impl FnOnce(SocketAddr) -> Result<Client, Failure>,
+    ) -> Result<Client, Refused> {
+        let mut client = connect(self.entrance.unwrap_or(to)).map_err(Refused::Connect)?;
+        self.mount.speech().ask(&mut client, to)?;
+        Ok(client)
+    }
+
+    /// A connection to a name, through the proxy port.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_to_name(&self, name: &str, port: u16) -> Result<Client, Refused> {
+        let entrance = self.entrance.expect("only proxy ports take names");
+        let mut client = self.host.connect(entrance).map_err(Refused::Connect)?;
+        self.mount.speech().ask_name(&mut client, name, port)?;
+        Ok(client)
+    }
+
+    /// How a connection that must not come about is refused; panics when bytes come.
+    #[track_caller]
+    pub fn refusal(&self, to: SocketAddr) -> Refused {
+        refusal_of(self.connect(to))
+    }
+
+    /// A client of the kind of this rig, for tests of a proxy port.
+    pub fn speech(&self) -> Speech {
+        self.mount.speech()
+    }
+
+    /// Stops the instance in order and says what it wrote to standard error.
+    pub fn stop(self) -> String {
+        // `Drop` does the work; the words are read after the end.
+        self.end();
+        self.proc.stderr()
+    }
+
+    fn end(&self) {
+        if !self.proc.is_running() {
+            return;
+        }
+        if self.mount == Mount::Env {
+            self.proc.close_input();
+        } else {
+            self.proc.signal(Signal::SIGTERM);
+        }
+        if self.proc.wait_within(PATIENCE).is_none() {
+            self.proc.kill();
+            complain(&format!("steer does not stop: {:#?}", self.proc));
+        }
+    }
+
+    /// What is left of the instance.
+    fn assert_nothing_left(&self) {
+        let name = self.name.clone();
+        let narrow = |snapshot: Snapshot| {
+            snapshot
+                .about(&name)
+                .without_empty_legacy_tables()
+                // The kernel's own, made with the first connection of a namespace.
+                .keep(|section, line| section != Section::Sysctls || !line.contains("conntrack"))
+        };
+        Snapshot::wait_same(&self.host, &self.before, narrow);
+        let run = self.folder.path().join("run");
+        let journals = fs::read_dir(&run).map_or(0, Iterator::count);
+        assert_eq!(journals, 0, "journals are left in {}", run.display());
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.end();
+        if std::thread::panicking() {
+            eprintln!("steer said:\n{}", self.proc.stderr());
+        } else {
+            self.assert_nothing_left();
+        }
+    }
+}
+
+/// How a connection that must not come about was refused; panics when bytes come.
+#[track_caller]
+pub fn refusal_of(connected: Result<Client, Refused>) -> Refused {
+    match connected {
+        Err(refused) => refused,
+        Ok(mut client) => {
+            let (bytes, end) = client.receive_all();
+            assert!(
+                bytes.is_empty(),
+                "bytes came: {:?}",
+                bytes.escape_ascii().to_string()
+            );
+            Refused::Ended(end)
+        }
+    }
+}
+
+/// Waits for a word that says that steering is in force, and gives all that was written to stdout.
+#[track_caller]
+fn started(proc: &Proc, word: &str) -> String {
+    let said = lab::eventually("steer comes into force or ends", || {
+        let said = proc.stdout() + &proc.stderr();
+        (said.contains(word) || !proc.is_running()).then_some(said)
+    });
+    assert!(said.contains(word), "steer ended: {proc:#?}");
+    proc.stdout()
+}
+
+/// The address in the variable `http_proxy`.
+fn proxy_variable(environment: &str) -> SocketAddr {
+    let value = environment
+        .lines()
+        .find_map(|line| line.strip_prefix("http_proxy=http://"))
+        .unwrap_or_else(|| panic!("no http_proxy: {environment}"));
+    value
+        .trim_end_matches('/')
+        .parse()
+        .unwrap_or_else(|error| panic!("{value}: {error}"))
+}
+
+fn complain(text: &str) {
+    if std::thread::panicking() {
+        eprintln!("{text}");
+    } else {
+        panic!("{text}");
+    }
+}
+
+/// How long an orderly end may take: the command's own patience with connections, and room.
+const PATIENCE: Duration = Duration::from_secs(30);

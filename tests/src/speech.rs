@@ -1,0 +1,93 @@
+//! What a client says to a proxy port before its own bytes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lab::{Client, End};
+
+use crate::refused::Refused;
+
+/// What a client says before its own bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// Nothing: it does not know of the proxy.
+    Unaware,
+    /// `CONNECT HOST:PORT`.
+    Connect,
+    /// SOCKS5 without a login.
+    Socks5,
+}
+
+impl Speech {
+    /// Asks for an address on a connection to the proxy port.
+    ///
+    /// # Errors
+    /// What the proxy answered instead.
+    pub fn ask(self, client: &mut Client, to: SocketAddr) -> Result<(), Refused> {
+        match self {
+            Self::Unaware => Ok(()),
+            Self::Connect => connect(client, &to.to_string()),
+            Self::Socks5 => {
+                let mut address = match to.ip() {
+                    IpAddr::V4(ip) => [&[1][..], &ip.octets()].concat(),
+                    IpAddr::V6(ip) => [&[4][..], &ip.octets()].concat(),
+                };
+                address.extend(to.port().to_be_bytes());
+                socks5(client, &address)
+            }
+        }
+    }
+
+    /// Asks for a name, which the proxy resolves.
+    ///
+    /// # Errors
+    /// What the proxy answered instead.
+    pub fn ask_name(self, client: &mut Client, name: &str, port: u16) -> Result<(), Refused> {
+        match self {
+            Self::Unaware => panic!("a client that knows of no proxy has no name to give it"),
+            Self::Connect => connect(client, &format!("{name}:{port}")),
+            Self::Socks5 => {
+                let length = u8::try_from(name.len()).expect("a short name");
+                let mut address = [&[3, length][..], name.as_bytes()].concat();
+                address.extend(port.to_be_bytes());
+                socks5(client, &address)
+            }
+        }
+    }
+}
+
+fn connect(client: &mut Client, target: &str) -> Result<(), Refused> {
+    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    client.send(request.as_bytes()).map_err(Refused::Ended)?;
+    let mut head = Vec::new();
+    // Byte by byte: what comes behind the head is the server's.
+    while !head.ends_with(b"\r\n\r\n") {
+        head.extend(client.receive(1).map_err(Refused::Ended)?);
+    }
+    let head = String::from_utf8_lossy(&head);
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+    match status {
+        Some(200) => Ok(()),
+        Some(status) => Err(Refused::Http(status)),
+        None => panic!("no HTTP answer: {head:?}"),
+    }
+}
+
+fn socks5(client: &mut Client, address: &[u8]) -> Result<(), Refused> {
+    let ended = |end: End| Refused::Ended(end);
+    client.send(&[5, 1, 0]).map_err(ended)?;
+    assert_eq!(client.receive(2).map_err(ended)?, [5, 0]);
+    let request = [&[5, 1, 0][..], address].concat();
+    client.send(&request).map_err(ended)?;
+    let answer = client.receive(4).map_err(ended)?;
+    assert_eq!(answer[0], 5, "no SOCKS5 answer: {answer:?}");
+    let bound = match answer[3] {
+        1 => 4,
+        4 => 16,
+        kind => panic!("no address of SOCKS5: {kind}"),
+    };
+    client.receive(bound + 2).map_err(ended)?;
+    match answer[1] {
+        0 => Ok(()),
+        code => Err(Refused::Socks5(code)),
+    }
+}
