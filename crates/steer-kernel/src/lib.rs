@@ -1,4 +1,6 @@
 //! steer-kernel
+#![deny(unsafe_code)]
+
 pub mod cgroup;
 pub mod child;
 pub mod drivers;

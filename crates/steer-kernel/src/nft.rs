@@ -303,9 +303,11 @@ impl Fault {
             ),
             Self::Owned(_) => "stop the steer process that uses this instance name (the netlink port is usually its process id), or choose another name".to_owned(),
             Self::Unrenderable(Unrenderable::Cgroup(error)) => error.help().to_owned(),
-            Self::Unrenderable(Unrenderable::NoProtocol { .. } | Unrenderable::Unbound { .. }) => {
-                MISTAKE.to_owned()
-            }
+            Self::Unrenderable(
+                Unrenderable::NoProtocol { .. }
+                | Unrenderable::Mixed { .. }
+                | Unrenderable::Unbound { .. },
+            ) => MISTAKE.to_owned(),
             Self::Refused(Refused::Raced) => {
                 "another program keeps changing the rules; find it with nft monitor, then try again"
                     .to_owned()

@@ -1,5 +1,5 @@
 //! Cgroups of the real hierarchy, below one that the test makes for itself.
-#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
 //! What the iptables driver does where its programs are missing or fail.
-#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use lab::{Host, Lab, Snapshot, require};
 use steer_core::address::{Family, Protocol};

@@ -1,5 +1,5 @@
 //! How long the nf_tables driver's tables live, and whom they belong to.
-#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 #[path = "support/steering.rs"]
 mod steering;

@@ -1,5 +1,7 @@
 //! The driver that makes and removes cgroups.
 
+use std::error::Error;
+
 use steer_core::driver::{Change, Driver, DriverError, Found};
 use steer_core::instance::Instance;
 use steer_core::object::{Domain, Object};
@@ -46,11 +48,7 @@ impl Driver for CgroupDriver {
             if let Err(error) = tree.create(path) {
                 for path in made.into_iter().rev() {
                     if let Err(error) = tree.remove(path, Inhabitants::Stay) {
-                        tracing::warn!(
-                            path,
-                            error = &error as &dyn std::error::Error,
-                            "a cgroup stays"
-                        );
+                        tracing::warn!(path, error = &error as &dyn Error, "a cgroup stays");
                     }
                 }
                 return Err(explain(error));
@@ -59,8 +57,17 @@ impl Driver for CgroupDriver {
                 made.push(path);
             }
         }
+        let mut removed: Vec<&str> = Vec::new();
         for path in from.iter().rev().filter(|path| !to.contains(path)) {
-            tree.remove(path, Inhabitants::ToParent).map_err(explain)?;
+            if let Err(error) = tree.remove(path, Inhabitants::ToParent) {
+                for path in removed.into_iter().rev() {
+                    if let Err(error) = tree.create(path) {
+                        tracing::warn!(path, error = &error as &dyn Error, "a cgroup is gone");
+                    }
+                }
+                return Err(explain(error));
+            }
+            removed.push(path);
         }
         Ok(())
     }

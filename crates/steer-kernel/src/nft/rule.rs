@@ -21,6 +21,8 @@ pub(crate) type Cgroups<'a> = dyn FnMut(&str) -> Result<(u32, u64), Unrenderable
 pub(crate) enum Unrenderable {
     #[error("chain {chain}: {what} needs a test of the protocol before it")]
     NoProtocol { chain: String, what: &'static str },
+    #[error("chain {chain}: a list of networks mixes families")]
+    Mixed { chain: String },
     #[error("chain {chain}: {symbol} has no value")]
     Unbound { chain: String, symbol: String },
     #[error(transparent)]
@@ -97,6 +99,11 @@ impl<'a> Compiler<'a> {
             }
             Test::To(nets) => {
                 let family = nets.first().map_or(Family::V4, |net| net.family());
+                if nets.iter().any(|net| net.family() != family) {
+                    return Err(Unrenderable::Mixed {
+                        chain: self.chain.to_owned(),
+                    });
+                }
                 self.need_family(family);
                 self.destination(&Intervals::of_networks(family, nets), family);
             }
