@@ -1,0 +1,105 @@
+//! A steered program reaches what it asks for, and sees no difference.
+
+use std::net::SocketAddr;
+
+use lab::{End, Family, Service};
+use steer_tests::{Mount, Rig, Setup, Stage};
+
+pub(crate) fn a_server_is_reached_over_ipv4(mount: Mount) {
+    reached(mount, Family::V4);
+}
+
+pub(crate) fn a_server_is_reached_over_ipv6(mount: Mount) {
+    reached(mount, Family::V6);
+}
+
+/// The server is called at the address that the program asked for, and the record says it.
+fn reached(mount: Mount, family: Family) {
+    let stage = Stage::new("reach");
+    let server = stage.srv.serve(7, Service::Echo);
+    let to = SocketAddr::new(stage.another_address(family, 9), 7);
+    let rig = Rig::start(&stage.app, mount, &Setup::default());
+
+    let mut client = rig.connect(to).expect("the server listens");
+    client.send(b"hello").expect("the connection stands");
+    assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
+    client.finish();
+    assert_eq!(client.receive_all(), (Vec::new(), End::Fin));
+
+    let seen = server.wait_ended(1);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!(seen[0].local, to);
+    assert_eq!(seen[0].peer.ip(), stage.app.address(family));
+    assert_eq!((seen[0].received, seen[0].end), (5, End::Fin));
+
+    let record = rig.records().wait_to(to);
+    assert_eq!(record["method"], mount.method());
+    assert_eq!(record["protocol"], "tcp");
+    assert_eq!(record["client"], client.local().to_string());
+    assert_eq!(record["upstream"], "direct");
+    assert_eq!(record["outcome"], "ok");
+    assert_eq!((&record["sent"], &record["received"]), (&5.into(), &5.into()));
+}
+
+pub(crate) fn the_bytes_are_those_of_an_unsteered_client(mount: Mount) {
+    let stage = Stage::new("bytes");
+    let (server, to) = stage.serve(80, Service::Http);
+    let request = format!("GET /a?b=c HTTP/1.1\r\nhost: {to}\r\nX-Odd:  two  spaces\r\nConnection: close\r\n\r\n");
+
+    let mut plain = stage.app.connect(to).expect("the server listens");
+    plain.send(request.as_bytes()).expect("the connection stands");
+    let unsteered = plain.receive_all();
+    assert!(unsteered.0.starts_with(b"HTTP/1.1 200 OK"));
+    plain.finish();
+    server.wait_ended(1);
+
+    let rig = Rig::start(&stage.app, mount, &Setup::default());
+    let mut client = rig.connect(to).expect("the server listens");
+    if mount.is_transparent() {
+        assert_eq!(client.peer(), to);
+    }
+    client.send(request.as_bytes()).expect("the connection stands");
+    assert_eq!(client.receive_all(), unsteered);
+
+    client.finish();
+    let seen = server.wait_ended(2);
+    assert_eq!(seen[1].text(), request);
+    let record = rig.records().wait_to(to);
+    assert_eq!(record["app"], "http1");
+}
+
+/// Whether it sniffs or not, the engine must not wait for the client of a server that greets.
+pub(crate) fn a_server_that_speaks_first_is_heard_at_once(mount: Mount) {
+    let stage = Stage::new("banner");
+    let (server, to) = stage.serve(25, Service::Banner(b"220 ready\r\n".to_vec()));
+    let sniffing = "rules: [ { match: { host: never.example }, action: reject } ]";
+    for setup in [Setup::default(), Setup::policy(sniffing)] {
+        let rig = Rig::start(&stage.app, mount, &setup);
+        let mut client = rig.connect(to).expect("the server listens");
+        assert_eq!(client.receive(11).as_deref(), Ok(&b"220 ready\r\n"[..]));
+        client.send(b"QUIT").expect("the connection stands");
+        assert_eq!(client.receive(4).as_deref(), Ok(&b"QUIT"[..]));
+        client.finish();
+        assert_eq!(client.receive_all(), (Vec::new(), End::Fin));
+        assert_eq!(rig.records().wait_to(to)["outcome"], "ok");
+    }
+    let seen = server.wait_ended(2);
+    assert!(seen.iter().all(|one| one.received == 4), "{seen:?}");
+}
+
+pub(crate) fn a_name_is_resolved_by_the_engine(mount: Mount) {
+    let stage = Stage::new("name");
+    // `localhost` needs no resolver; the server is beside the engine.
+    let server = stage.app.serve(8080, Service::Echo);
+    let rig = Rig::start(&stage.app, mount, &Setup::default());
+    let mut client = rig
+        .connect_to_name("localhost", 8080)
+        .expect("the server listens");
+    client.send(b"x").expect("the connection stands");
+    assert_eq!(client.receive(1).as_deref(), Ok(&b"x"[..]));
+    drop(client);
+    assert!(server.wait_ended(1)[0].local.ip().is_loopback());
+    let record = rig.records().wait_to("localhost:8080");
+    assert_eq!(record["host"], "localhost");
+    assert_eq!(record["host_from"], "connect");
+}
