@@ -65,8 +65,8 @@ impl Session {
             let method = bound.listener.method;
             let steerer = registry::find(method).ok_or_else(|| {
                 Failure::plain(
-                    format!("the method {method} is not built in"),
-                    format!("build with `--features {method}`"),
+                    format!("the method {method} is not in this build"),
+                    "choose another method with `-m`",
                 )
             })?;
             let intake = steerer.intake(intent, bound).map_err(|error| {

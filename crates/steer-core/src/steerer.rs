@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::driver::Driver;
-use crate::host::Host;
+use crate::host::{Host, Presence};
 use crate::intake::{Bound, Intake};
 use crate::intent::Intent;
 use crate::key::Key;
@@ -78,7 +78,7 @@ pub enum PlanError {
         keys: Vec<Key>,
     },
     /// The host lacks something.
-    #[error("the method {method} needs what this host lacks: {}", joined(missing))]
+    #[error("the method {method} needs what is missing here: {}", lacking(missing))]
     Missing {
         /// The method.
         method: Method,
@@ -135,6 +135,18 @@ pub fn admit(steerer: &dyn Steerer, intent: &Intent, host: &Host) -> Result<(), 
         return Err(PlanError::Missing { method, missing });
     }
     Ok(())
+}
+
+/// What is missing and why, without the remedies, which are the help's.
+fn lacking(missing: &[Requirement]) -> String {
+    let lines: Vec<_> = missing
+        .iter()
+        .map(|need| match &need.presence {
+            Presence::Absent(why) | Presence::Unknown(why) => format!("{} ({why})", need.what),
+            Presence::Present => need.what.clone(),
+        })
+        .collect();
+    lines.join(", ")
 }
 
 fn joined<T: fmt::Display>(items: &[T]) -> String {

@@ -43,7 +43,7 @@ pub enum Why {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// It is not in this build.
-    #[error("it is not built in (cargo feature `{0}`)")]
+    #[error("the method {0} is not in this build")]
     Absent(Method),
 }
 
@@ -128,7 +128,10 @@ impl Refused {
     pub fn help(&self) -> String {
         match &self.why {
             Why::Plan(error) => error.help(),
-            Why::Absent(method) => format!("build with `--features {method}`"),
+            Why::Absent(_) => {
+                let built: Vec<_> = registry::all().iter().map(|s| s.method().name()).collect();
+                format!("choose one of {}", built.join(", "))
+            }
         }
     }
 }
