@@ -1,6 +1,8 @@
 //! What the iptables driver leaves in the kernel, for both variants of the programs.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+use std::io::Read;
+
 use lab::{Cgroup, Client, Failure, Host, Lab, Service, Snapshot, require};
 use steer_core::address::{Family, Protocol};
 use steer_core::driver::{Change, Driver, DriverError};
@@ -103,8 +105,12 @@ fn pair() -> (Host, Host, lab::Server, lab::Server) {
 }
 
 fn greeting(client: Result<Client, Failure>) -> Result<String, Failure> {
-    let hello = client?.receive(5).expect("both servers speak first");
-    Ok(String::from_utf8(hello).unwrap())
+    let client = client?;
+    let mut hello = [0; 5];
+    // A program that ends meanwhile can interrupt a read, which `read_exact` takes up again.
+    let read = client.stream().read_exact(&mut hello);
+    read.expect("both servers speak first");
+    Ok(String::from_utf8(hello.into()).unwrap())
 }
 
 fn snapshot(host: &Host, variant: IptablesVariant) -> Snapshot {
