@@ -1,0 +1,21 @@
+//! Start, stop and death of `steer`, on a real kernel and before an outside witness.
+
+#[path = "lifecycle/clean.rs"]
+mod clean;
+#[path = "lifecycle/crash.rs"]
+mod crash;
+#[path = "lifecycle/leftover.rs"]
+mod leftover;
+#[path = "lifecycle/site.rs"]
+#[allow(dead_code)] // shared with the other test binaries
+mod site;
+#[path = "lifecycle/stop.rs"]
+mod stop;
+#[path = "lifecycle/terminal.rs"]
+mod terminal;
+
+/// The client inside the steered program; does nothing in an ordinary run.
+#[test]
+fn agent() {
+    lab::serve_agent();
+}

@@ -1,0 +1,336 @@
+//! SIGKILL of the engine, of the keeper, of both.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use lab::{Capture, Client, End, Failure, Family, Live, Service, Signal, Status, eventually};
+
+use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, kill, left_by};
+
+/// How many connections live when something dies.
+const MANY: usize = 200;
+
+/// A steered client with live connections, a neighbour that is not steered, and a witness that is
+/// known to see what leaves unsteered.
+struct Scene {
+    site: Site,
+    agent: lab::Agent,
+    live: Live,
+    neighbour: Client,
+    witness: Capture,
+    at: SocketAddr,
+    _server: lab::Server,
+}
+
+impl Scene {
+    fn new(site: Site, backend: Backend, on_failure: OnFailure, family: Family) -> Self {
+        let server = site.srv.serve(7, Service::Echo);
+        let at = site.srv.at(family, 7);
+        let witness = site.witness();
+        let agent = site.agent(backend, on_failure);
+        let mut neighbour = site.app.connect(at).expect("a neighbour is not steered");
+        assert!(echoes(&mut neighbour, NEIGHBOUR));
+        witness.wait_for(|p| p.source == neighbour.local() && p.carries(NEIGHBOUR));
+        let clients = (0..MANY).map(|_| agent.connect(at).expect("it is steered"));
+        let live = Live::over(clients.collect());
+        live.wait_round();
+        let scene = Self {
+            site,
+            agent,
+            live,
+            neighbour,
+            witness,
+            at,
+            _server: server,
+        };
+        assert_eq!(scene.left(), 0, "the live ones are steered");
+        scene
+    }
+
+    /// Packets of the live connections that the witness saw.
+    fn left(&self) -> usize {
+        let locals: Vec<_> = self.live.seen().iter().map(|one| one.local).collect();
+        left_by(&self.witness, &locals)
+    }
+
+    /// The live connections have ended, each by a reset, and nothing of them was seen outside.
+    fn assert_reset(&self) {
+        let ended = self.live.wait_ended();
+        let odd: Vec<_> = ended
+            .iter()
+            .filter(|one| one.end != End::Reset || one.corrupt)
+            .collect();
+        assert!(odd.is_empty(), "{} not reset: {:#?}", odd.len(), odd[0]);
+        let locals: Vec<_> = ended.iter().map(|one| one.local).collect();
+        let left = self.witness.packets(|p| locals.contains(&p.source));
+        let bytes: usize = left.iter().map(|p| p.length).sum();
+        assert!(
+            left.is_empty(),
+            "the live connections went on in clear: {} packets, {bytes} bytes, the first {:#?}",
+            left.len(),
+            left[0]
+        );
+    }
+
+    /// The client's connects are refused at once, and nothing of them is seen outside.
+    fn assert_closed(&mut self) {
+        let neighbour = self.neighbour.local();
+        self.witness.clear();
+        for _ in 0..20 {
+            assert_refused(self.agent.connect(self.at));
+        }
+        let outside = self
+            .witness
+            .packets(|p| p.is_tcp() && p.destination == self.at && p.source != neighbour);
+        assert!(outside.is_empty(), "{outside:#?}");
+        assert!(echoes(&mut self.neighbour, NEIGHBOUR));
+        self.witness
+            .wait_for(|p| p.source == neighbour && p.carries(NEIGHBOUR));
+    }
+
+    /// Nothing of the client's datagrams is seen outside, whether sending them fails or not.
+    fn assert_no_datagrams(&self) {
+        let socket = self.agent.udp(Family::of(self.at.ip()));
+        let _ = socket.send_to(b"a datagram", self.at);
+        let outside = self.witness.packets(|p| p.is_udp());
+        assert!(outside.is_empty(), "{outside:#?}");
+    }
+
+    /// Connects again and again while `act` goes on, and gives the addresses that it had.
+    fn connecting<R>(&self, act: impl FnOnce() -> R) -> Vec<SocketAddr> {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let client = scope.spawn(|| {
+                let mut locals = Vec::new();
+                while !done.load(Ordering::Relaxed) {
+                    match self.agent.connect(self.at) {
+                        Ok(client) => locals.push(client.local()),
+                        Err(Failure::TimedOut) => panic!("a connect was neither taken nor refused"),
+                        Err(_) => {}
+                    }
+                }
+                locals
+            });
+            act();
+            done.store(true, Ordering::Relaxed);
+            client.join().expect("no connect hangs")
+        })
+    }
+
+    /// The client's connections go direct.
+    fn assert_direct(&mut self) {
+        let mut client = eventually("direct connections work", || {
+            self.agent.connect(self.at).ok()
+        });
+        assert!(echoes(&mut client, b"directly"));
+        self.witness
+            .wait_for(|p| p.source == client.local() && p.carries(b"directly"));
+    }
+}
+
+const NEIGHBOUR: &[u8] = b"a neighbour speaks in clear";
+
+fn engine_killed(backend: Backend, on_failure: OnFailure, family: Family) {
+    lab::require!(Root, Cgroup2, Program("iptables"));
+    let mut scene = Scene::new(Site::new("engine"), backend, on_failure, family);
+    let kill = || {
+        assert_eq!(scene.agent.proc().kill(), Status::Killed(9));
+        scene.assert_reset();
+    };
+    match on_failure {
+        OnFailure::Open => {
+            kill();
+            scene.assert_direct();
+            // The client lives, and nothing of ours is around it.
+            scene.site.wait_untouched();
+            scene.assert_direct();
+            scene.agent.finish();
+        }
+        OnFailure::Closed => {
+            let tried = scene.connecting(kill);
+            assert_eq!(left_by(&scene.witness, &tried), 0, "some got out meanwhile");
+            scene.assert_closed();
+            scene.assert_no_datagrams();
+            scene.agent.finish();
+        }
+    }
+    scene.site.wait_untouched();
+}
+
+#[test]
+fn killed_engine_open_nft_v4() {
+    engine_killed(Backend::Nft, OnFailure::Open, Family::V4);
+}
+
+#[test]
+fn killed_engine_open_nft_v6() {
+    engine_killed(Backend::Nft, OnFailure::Open, Family::V6);
+}
+
+#[test]
+fn killed_engine_open_iptables_v4() {
+    engine_killed(Backend::Iptables, OnFailure::Open, Family::V4);
+}
+
+#[test]
+fn killed_engine_open_iptables_v6() {
+    engine_killed(Backend::Iptables, OnFailure::Open, Family::V6);
+}
+
+#[test]
+fn killed_engine_closed_nft_v4() {
+    engine_killed(Backend::Nft, OnFailure::Closed, Family::V4);
+}
+
+#[test]
+fn killed_engine_closed_nft_v6() {
+    engine_killed(Backend::Nft, OnFailure::Closed, Family::V6);
+}
+
+#[test]
+fn killed_engine_closed_iptables_v4() {
+    engine_killed(Backend::Iptables, OnFailure::Closed, Family::V4);
+}
+
+#[test]
+fn killed_engine_closed_iptables_v6() {
+    engine_killed(Backend::Iptables, OnFailure::Closed, Family::V6);
+}
+
+/// A keeper's death is no event for the traffic: another one takes over, more than once.
+fn keeper_killed(backend: Backend) {
+    lab::require!(Root, Cgroup2, Program("iptables"));
+    let scene = Scene::new(Site::new("keeper"), backend, OnFailure::Closed, Family::V4);
+    let mut last = scene.site.process("keeper");
+    for _ in 0..2 {
+        kill(&[last]);
+        let next = eventually("another keeper is in the journal", || {
+            let next = scene.site.process("keeper");
+            (next != last).then_some(next)
+        });
+        assert_ne!(next, scene.site.process("engine"));
+        last = next;
+        scene.live.wait_round();
+        let mut fresh = scene.agent.connect(scene.at).expect("it is steered");
+        assert!(echoes(&mut fresh, b"steered"));
+        assert_eq!(left_by(&scene.witness, &[fresh.local()]), 0);
+    }
+    assert_eq!(scene.left(), 0);
+    let locals: Vec<_> = scene.live.seen().iter().map(|one| one.local).collect();
+    let stopped = scene.live.stop();
+    assert!(
+        stopped
+            .iter()
+            .all(|one| one.end == End::Closed && !one.corrupt)
+    );
+    assert_eq!(scene.agent.finish(), Status::Exited(0));
+    assert_eq!(left_by(&scene.witness, &locals), 0);
+    scene.site.wait_untouched();
+}
+
+#[test]
+fn a_killed_keeper_is_replaced_nft() {
+    keeper_killed(Backend::Nft);
+}
+
+#[test]
+fn a_killed_keeper_is_replaced_iptables() {
+    keeper_killed(Backend::Iptables);
+}
+
+/// Nobody is left to clear up: the kernel does what it can, and `steer clean` the rest.
+fn both_killed(backend: Backend, on_failure: OnFailure) {
+    lab::require!(Root, Cgroup2, Program("iptables"));
+    let site = Site::apart("both");
+    let mut scene = Scene::new(site, backend, on_failure, Family::V4);
+    let keeper = scene.site.process("keeper");
+    kill(&[keeper, scene.agent.proc().pid()]);
+    assert_eq!(scene.agent.proc().wait(), Status::Killed(9));
+    scene.assert_reset();
+    match (backend, on_failure) {
+        // The kernel has removed what steered.
+        (Backend::Nft, OnFailure::Open) => scene.assert_direct(),
+        // iptables rules have no owner: the redirect to nobody stays.
+        (Backend::Nft, OnFailure::Closed) | (Backend::Iptables, _) => scene.assert_closed(),
+    }
+    let cleaned = scene.site.steer().arg("clean").run().expect_success();
+    assert!(cleaned.contains(&scene.site.name), "{cleaned}");
+    scene.site.assert_untouched();
+    scene.assert_direct();
+    scene.agent.proc().close_input();
+    scene.agent.finish();
+    scene.site.assert_untouched();
+}
+
+#[test]
+fn killed_together_open_nft() {
+    both_killed(Backend::Nft, OnFailure::Open);
+}
+
+#[test]
+fn killed_together_open_iptables() {
+    both_killed(Backend::Iptables, OnFailure::Open);
+}
+
+#[test]
+fn killed_together_closed_nft() {
+    both_killed(Backend::Nft, OnFailure::Closed);
+}
+
+#[test]
+fn killed_together_closed_iptables() {
+    both_killed(Backend::Iptables, OnFailure::Closed);
+}
+
+/// A whole host whose engine died closed: the next start takes over what refused, and steers.
+fn restarted(backend: Backend) {
+    lab::require!(Root, Program("iptables"));
+    let site = Site::new("again");
+    let _server = site.srv.serve(7, Service::Echo);
+    let at = site.srv.at(Family::V4, 7);
+    let config = format!(
+        "method: redirect\nbackend: {backend}\nscope: {{ host: true }}\non_failure: closed\n\
+         listen: {{ outbound: 15001 }}\n"
+    );
+    let start = || {
+        let up = site.up(&config).spawn();
+        up.wait_line(|line| line.contains("in force"));
+        up
+    };
+    let first = start();
+    let steered = site.rules();
+    assert!(echoes(
+        &mut site.app.connect(at).expect("it is steered"),
+        b"1"
+    ));
+    let keeper = site.process("keeper");
+    first.kill();
+    eventually("the keeper has done its work", || {
+        (!std::path::Path::new(&format!("/proc/{keeper}")).exists()).then_some(())
+    });
+    assert_refused(site.app.connect(at));
+    let refusing = site.rules();
+    assert!(!refusing.is_empty() && refusing.len() < steered.len());
+
+    let second = start();
+    let witness = site.witness();
+    let mut client = site.app.connect(at).expect("it is steered again");
+    assert!(echoes(&mut client, b"2"));
+    assert_eq!(left_by(&witness, &[client.local()]), 0);
+    drop(client);
+    assert_eq!(site.rules(), steered, "one set of rules, and no second");
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.wait(), Status::Exited(0));
+    site.assert_untouched();
+}
+
+#[test]
+fn a_restart_adopts_what_a_closed_crash_left_nft() {
+    restarted(Backend::Nft);
+}
+
+#[test]
+fn a_restart_adopts_what_a_closed_crash_left_iptables() {
+    restarted(Backend::Iptables);
+}

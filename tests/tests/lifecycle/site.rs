@@ -1,0 +1,256 @@
+//! A program's host and a server's, joined by one link, with `steer` to run in the first.
+
+use std::fmt;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use lab::{Agent, Capture, Cgroup, Client, Failure, Host, Program, Section, Snapshot, eventually};
+use serde_json::Value;
+use steer_tests::{Records, Stage, instance_name, steer};
+
+/// Two hosts, a name for a steering, and how the first host was before it.
+///
+/// Machine-wide state is compared by the steering's name, since other tests run beside this one.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Where the program and `steer` run.
+    pub(crate) app: Host,
+    /// Where the servers are.
+    pub(crate) srv: Host,
+    /// The steering's name.
+    pub(crate) name: String,
+    dir: tempfile::TempDir,
+    apart: Option<Cgroup>,
+    before: Snapshot,
+}
+
+/// The packet filter that the rules are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Nft,
+    Iptables,
+}
+
+/// What is left when the engine dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFailure {
+    Open,
+    Closed,
+}
+
+impl Site {
+    /// A site whose steerings show in the machine's own run directory.
+    pub(crate) fn new(label: &str) -> Self {
+        Self::with(label, None)
+    }
+
+    /// A site whose `steer` sees no cgroup and no journal but its own.
+    ///
+    /// For `steer clean`, which looks at the whole machine: other tests have things lying about.
+    pub(crate) fn apart(label: &str) -> Self {
+        Self::with(label, Some(Cgroup::new(label)))
+    }
+
+    fn with(label: &str, apart: Option<Cgroup>) -> Self {
+        let Stage { app, srv, .. } = Stage::new(label);
+        let before = Snapshot::take(&app);
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).expect("our directory");
+        Self {
+            app,
+            srv,
+            name: instance_name(),
+            dir,
+            apart,
+            before,
+        }
+    }
+
+    /// `steer` in the program's host, without arguments yet.
+    pub(crate) fn steer(&self) -> Program {
+        match &self.apart {
+            None => self.app.program(steer()),
+            Some(cgroup) => {
+                let inside = self.app.program("unshare").arg("--cgroup").arg(steer());
+                inside.cgroup(cgroup).env("STEER_RUN_DIR", self.run_dir())
+            }
+        }
+    }
+
+    /// `steer` in the program's host as a user without privileges.
+    pub(crate) fn unprivileged(&self) -> Program {
+        // The folder of the build may be closed to others.
+        let copy = self.path("steer");
+        if !copy.exists() {
+            fs::copy(steer(), &copy).expect("our directory can be written");
+        }
+        self.app.program(copy).user(NOBODY)
+    }
+
+    /// `steer run` by redirect, up to the words of the command.
+    pub(crate) fn run(&self, backend: Backend, on_failure: OnFailure) -> Program {
+        self.steer()
+            .args(["run", "-m", "redirect", "--name", &self.name])
+            .args(["--backend", &backend.to_string()])
+            .args(["--on-failure", &on_failure.to_string()])
+            .arg("--log")
+            .arg(self.log())
+            .arg("--")
+    }
+
+    /// `steer run` with a client as the command, that connects as it is told.
+    pub(crate) fn agent(&self, backend: Backend, on_failure: OnFailure) -> Agent {
+        Agent::start(
+            self.run(backend, on_failure)
+                .args(Agent::command_line("agent")),
+        )
+    }
+
+    /// `steer up` with this config; the file gets the steering's name.
+    pub(crate) fn up(&self, config: &str) -> Program {
+        let text = format!("name: {}\n{config}", self.name);
+        let path = self.write("config.yaml", &text);
+        self.steer().args(["up", "-c"]).arg(path)
+    }
+
+    /// Writes a file that every user may read, and gives its path.
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).expect("our directory can be written");
+        path
+    }
+
+    /// A path in a directory of the site's own, which every user may write.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Where the records go.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path("records.json")
+    }
+
+    /// The records of [`Self::log`].
+    pub(crate) fn records(&self) -> Records {
+        Records::of(self.log())
+    }
+
+    /// Where the journals are.
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        match self.apart {
+            None => "/run/steer".into(),
+            Some(_) => self.path("run"),
+        }
+    }
+
+    /// The id that the journal names as `keeper` or `engine`, once there is a journal.
+    pub(crate) fn process(&self, role: &str) -> i32 {
+        let path = self.run_dir().join(format!("{}.json", self.name));
+        eventually("the journal names the process", || {
+            let text = fs::read_to_string(&path).ok()?;
+            let journal: Value = serde_json::from_str(&text).ok()?;
+            i32::try_from(journal[role]["pid"].as_i64()?).ok()
+        })
+    }
+
+    /// What of the host and, about the steering, of the machine there is.
+    pub(crate) fn state(&self) -> Snapshot {
+        self.narrow(Snapshot::take(&self.app))
+    }
+
+    /// How it was before.
+    pub(crate) fn before(&self) -> Snapshot {
+        self.narrow(self.before.clone())
+    }
+
+    /// Asserts that everything is as it was before.
+    #[track_caller]
+    pub(crate) fn assert_untouched(&self) {
+        self.state().assert_same_as(&self.before());
+        assert!(self.apart.is_none() || !self.run_dir().exists());
+    }
+
+    /// Waits until everything is as it was before: what another process does on its own.
+    #[track_caller]
+    pub(crate) fn wait_untouched(&self) {
+        Snapshot::wait_same(&self.app, &self.before(), |snapshot| self.narrow(snapshot));
+        if self.apart.is_some() {
+            eventually("the run directory is gone", || {
+                (!self.run_dir().exists()).then_some(())
+            });
+        }
+    }
+
+    /// The rules of all kinds on the host, line by line, in an order that says nothing.
+    pub(crate) fn rules(&self) -> Vec<String> {
+        let state = self.state();
+        let mut lines = [Section::Nft, Section::Iptables, Section::Ip6tables]
+            .map(|section| state.lines(section).to_vec())
+            .concat();
+        lines.sort();
+        lines
+    }
+
+    fn narrow(&self, snapshot: Snapshot) -> Snapshot {
+        // Another test's name may begin like this one.
+        let about = |line: &str| {
+            let mut rest = line.split(self.name.as_str()).skip(1);
+            rest.any(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        snapshot.keep(|section, line| !section.is_machine_wide() || about(line))
+    }
+
+    /// A witness on the program's uplink.
+    pub(crate) fn witness(&self) -> Capture {
+        Capture::start(&self.app, &self.app.uplink().name)
+    }
+}
+
+/// The user without privileges.
+pub(crate) const NOBODY: u32 = 65_534;
+
+/// Whether these bytes come back from an echo server.
+pub(crate) fn echoes(client: &mut Client, bytes: &[u8]) -> bool {
+    client.send(bytes).is_ok() && client.receive(bytes.len()).as_deref() == Ok(bytes)
+}
+
+/// Asserts that a connect failed at once, by a refusal and not for want of an answer.
+#[track_caller]
+pub(crate) fn assert_refused(connected: Result<Client, Failure>) {
+    match connected {
+        Err(Failure::Refused | Failure::Unreachable) => {}
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// How many packets with a source among these left through the witness's interface.
+pub(crate) fn left_by(witness: &Capture, sources: &[SocketAddr]) -> usize {
+    witness.packets(|p| sources.contains(&p.source)).len()
+}
+
+/// Kills processes by their ids with SIGKILL, in one call.
+pub(crate) fn kill(ids: &[i32]) {
+    let words = ids.iter().map(ToString::to_string);
+    let done = Program::new("kill").arg("-9").args(words).run();
+    done.expect_success();
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nft => "nft",
+            Self::Iptables => "iptables",
+        })
+    }
+}
+
+impl fmt::Display for OnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        })
+    }
+}
