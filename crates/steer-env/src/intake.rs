@@ -33,21 +33,22 @@ pub(crate) fn open(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>>
             upstream: forward::upstream(intent, &listener.id),
         }));
     }
-    let login = intent
+    Ok(Box::new(ProxyIntake::new(
+        acceptor,
+        via,
+        login(intent)?,
+        MOST_HANDSHAKES,
+    )))
+}
+
+fn login(intent: &Intent) -> io::Result<Option<Login>> {
+    intent
         .listen
         .auth
         .as_ref()
         .map(Login::read)
         .transpose()
-        .map_err(io::Error::other)?;
-    Ok(Box::new(ProxyIntake {
-        acceptor,
-        via,
-        login: Arc::new(login),
-        tasks: JoinSet::new(),
-        waiting: BTreeMap::new(),
-        number: 0,
-    }))
+        .map_err(io::Error::other)
 }
 
 /// The intake of a proxy port. Dropping it ends the handshakes that go on.
@@ -56,9 +57,12 @@ struct ProxyIntake {
     acceptor: Acceptor,
     via: Method,
     login: Arc<Option<Login>>,
+    /// A connection for which there was no place yet.
+    arrived: Option<Accepted>,
     tasks: JoinSet<(u64, Option<Steered>)>,
     /// The handshakes that go on, the oldest first.
     waiting: BTreeMap<u64, Waiting>,
+    most: usize,
     number: u64,
 }
 
@@ -72,7 +76,12 @@ struct Waiting {
 impl Intake for ProxyIntake {
     async fn next(&mut self) -> Option<Steered> {
         loop {
-            let full = self.waiting.len() >= MOST_HANDSHAKES;
+            if self.waiting.len() < self.most
+                && let Some(accepted) = self.arrived.take()
+            {
+                self.start(accepted);
+            }
+            let full = self.arrived.is_some();
             let evict = self.oldest().map(|since| since + GRACE);
             tokio::select! {
                 biased;
@@ -82,13 +91,26 @@ impl Intake for ProxyIntake {
                     }
                 }
                 () = until(evict), if full => self.evict(),
-                accepted = self.acceptor.accept(), if !full => self.start(accepted),
+                accepted = self.acceptor.accept(), if !full => self.arrived = Some(accepted),
             }
         }
     }
 }
 
 impl ProxyIntake {
+    fn new(acceptor: Acceptor, via: Method, login: Option<Login>, most: usize) -> Self {
+        Self {
+            acceptor,
+            via,
+            login: Arc::new(login),
+            arrived: None,
+            tasks: JoinSet::new(),
+            waiting: BTreeMap::new(),
+            most,
+            number: 0,
+        }
+    }
+
     fn start(&mut self, accepted: Accepted) {
         let number = self.number;
         self.number += 1;
@@ -171,3 +193,87 @@ const MOST_HANDSHAKES: usize = 1024;
 
 /// How long a handshake may take while others wait for its place.
 const GRACE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    fn port(most: usize) -> (ProxyIntake, std::net::SocketAddr) {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        // As the sockets of a plan do: what is accepted here resets its client when dropped.
+        socket2::SockRef::from(&socket)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        let address = socket.local_addr().unwrap();
+        let acceptor = Acceptor::new(vec![socket]).unwrap();
+        let intake = ProxyIntake::new(acceptor, Method::Explicit, None, most);
+        (intake, address)
+    }
+
+    async fn ask(client: &mut TcpStream) {
+        client
+            .write_all(b"CONNECT example.com:443 HTTP/1.1\r\n\r\n")
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_clients_give_way_in_their_order_after_their_grace() {
+        let (mut intake, address) = port(3);
+        let mut silent = Vec::new();
+        for _ in 0..3 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut last = TcpStream::connect(address).await.unwrap();
+        ask(&mut last).await;
+        let start = Instant::now();
+        let steered = intake.next().await.unwrap();
+        assert_eq!(steered.client.0, last.local_addr().unwrap());
+        let waited = start.elapsed();
+        assert!((GRACE..GRACE * 2).contains(&waited), "{waited:?}");
+        let error = silent[0].read(&mut [0]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        // The others are still served.
+        ask(&mut silent[1]).await;
+        let steered = intake.next().await.unwrap();
+        assert_eq!(steered.client.0, silent[1].local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_next_loses_no_connection() {
+        let (mut intake, address) = port(64);
+        let mut clients = Vec::new();
+        for _ in 0..32 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            ask(&mut client).await;
+            clients.push(client);
+        }
+        for _ in 0..clients.len() {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = tokio::task::yield_now() => {}
+                    steered = intake.next() => break assert!(steered.is_some()),
+                }
+            }
+        }
+        assert!(intake.waiting.is_empty() && intake.tasks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_intake_resets_the_clients_it_spoke_with() {
+        let (mut intake, address) = port(64);
+        let mut waiting = TcpStream::connect(address).await.unwrap();
+        waiting.write_all(b"\x05\x01\x00").await.unwrap();
+        let mut reply = [0; 2];
+        tokio::select! {
+            _ = intake.next() => panic!("nothing was asked for"),
+            read = waiting.read_exact(&mut reply) => assert_eq!(read.unwrap(), 2),
+        }
+        drop(intake);
+        let error = waiting.read(&mut [0]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}

@@ -1,0 +1,181 @@
+//! A small engine: it dials what an intake delivers and copies bytes, names below `.test` going
+//! to loopback.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use steer_core::address::Destination;
+use steer_core::engaged::Engaged;
+use steer_core::host::Host;
+use steer_core::instance::Instance;
+use steer_core::intake::Intake;
+use steer_core::intent::{Intent, Scope};
+use steer_core::keeper::NoKeeper;
+use steer_core::object::ChildSetting;
+use steer_core::policy::{Credentials, Secret};
+use steer_core::steered::{Flow, Refusal, Steered};
+use steer_core::steerer::Steerer;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::task::JoinSet;
+
+/// A method in force with an engine behind it; dropping it ends both.
+pub(crate) struct Engine {
+    engaged: Engaged,
+    asked: Arc<Mutex<Vec<String>>>,
+    _intakes: JoinSet<()>,
+}
+
+/// The method, its plan made from the intent, as `run` and `up` put it in force.
+pub(crate) fn start(steerer: &dyn Steerer, intent: &Intent) -> Engine {
+    let plan = steerer.plan(intent, &Host::example()).unwrap();
+    let mut engaged = Engaged::engage(Box::new(NoKeeper), intent, &plan, None).unwrap();
+    let asked = Arc::default();
+    let mut intakes = JoinSet::new();
+    for bound in engaged.take_bound() {
+        let intake = steerer.intake(intent, bound).unwrap();
+        intakes.spawn(serve(intake, Arc::clone(&asked)));
+    }
+    Engine {
+        engaged,
+        asked,
+        _intakes: intakes,
+    }
+}
+
+/// `explicit` on a port that the kernel chooses.
+pub(crate) fn explicit() -> Engine {
+    start(&steer_env::Explicit, &explicit_intent())
+}
+
+pub(crate) fn explicit_intent() -> Intent {
+    let mut intent = Intent::new(Instance::new("main").unwrap(), Scope::default());
+    intent.listen.explicit = Some("127.0.0.1:0".parse().unwrap());
+    intent
+}
+
+pub(crate) fn ann() -> Credentials {
+    Credentials {
+        username: "ann".to_owned(),
+        password: Secret::Literal("p@ss:/%é".to_owned()),
+    }
+}
+
+impl Engine {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener("explicit")
+    }
+
+    pub(crate) fn listener(&self, id: &str) -> SocketAddr {
+        let ports = &self.engaged.bindings().ports;
+        let (_, port) = ports.iter().find(|(name, _)| name.0 == id).unwrap();
+        SocketAddr::from(([127, 0, 0, 1], *port))
+    }
+
+    /// What was asked for so far, each `destination via upstream`.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// A program with the variables of the plan and no others that name proxies.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().kill_on_drop(true);
+        for name in ["PATH", "HOME", "LANG"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        for setting in self.engaged.child() {
+            if let ChildSetting::Env { name, value } = setting {
+                command.env(name, value);
+            }
+        }
+        command
+    }
+}
+
+/// What a program printed, with its exit status; it has 30 seconds.
+pub(crate) async fn output(command: &mut Command) -> (i32, String) {
+    let output = tokio::time::timeout(Duration::from_secs(30), command.output())
+        .await
+        .expect("the program ends")
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    (output.status.code().unwrap(), text)
+}
+
+async fn serve(mut intake: Box<dyn Intake>, asked: Arc<Mutex<Vec<String>>>) {
+    let mut flows = JoinSet::new();
+    while let Some(steered) = intake.next().await {
+        let line = format!(
+            "{} {} {}",
+            steered.destination,
+            steered.via,
+            steered.upstream.as_deref().unwrap_or("-")
+        );
+        asked.lock().unwrap().push(line);
+        flows.spawn(relay(steered));
+    }
+}
+
+async fn relay(steered: Steered) {
+    let Steered {
+        mut flow,
+        destination,
+        mut answer,
+        ..
+    } = steered;
+    match dial(&destination).await {
+        Ok(mut upstream) => {
+            answer.connected(&mut flow).await.unwrap();
+            let copied = match &mut flow {
+                Flow::Tcp(stream) => {
+                    socket2::SockRef::from(&*stream).set_linger(None).unwrap();
+                    copy(stream, &mut upstream).await
+                }
+                Flow::Stream(stream) => copy(stream, &mut upstream).await,
+                _ => unreachable!("the port delivers no other flow"),
+            };
+            if copied.is_err() {
+                steer_core::steered::reset_on_close(&upstream).unwrap();
+            }
+        }
+        Err(why) => answer.failed(flow, why).await,
+    }
+}
+
+async fn copy<S>(client: &mut S, upstream: &mut TcpStream) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let copied = tokio::io::copy_bidirectional(client, upstream).await;
+    upstream.shutdown().await.ok();
+    copied.map(|_| ())
+}
+
+/// Names tell how the dial shall end: `denied.test`, `slow.test`, `nowhere.test`, and all others
+/// below `.test` are on loopback.
+async fn dial(destination: &Destination) -> Result<TcpStream, Refusal> {
+    let address = match destination {
+        Destination::Addr(address) => address.addr(),
+        Destination::Name { host, port } => match host.as_str() {
+            "denied.test" => return Err(Refusal::Denied),
+            "slow.test" => return Err(Refusal::TimedOut),
+            "busy.test" => return Err(Refusal::Busy),
+            name if name.ends_with(".test") && name != "nowhere.test" => {
+                SocketAddr::from(([127, 0, 0, 1], *port))
+            }
+            _ => return Err(Refusal::NoSuchHost),
+        },
+    };
+    TcpStream::connect(address)
+        .await
+        .map_err(|error| Refusal::of(&error))
+}

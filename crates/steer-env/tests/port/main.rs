@@ -1,0 +1,18 @@
+//! The proxy port as its clients see it: real programs and hostile bytes, on loopback alone.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy sees no test in the helpers of a test"
+)]
+
+mod engine;
+mod origin;
+
+mod curl;
+mod forward;
+mod garbage;
+mod oracle;
+mod patience;
+mod python;
+mod refusal;
+mod tunnel;

@@ -1,0 +1,91 @@
+//! Servers at the other end.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// A server on loopback; dropping it ends it.
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Origin {
+    /// The port under a name that the engine knows.
+    pub(crate) fn named(&self) -> String {
+        format!("origin.test:{}", self.address.port())
+    }
+}
+
+/// Answers each HTTP request with the very bytes of the request as the body.
+pub(crate) async fn mirror() -> Origin {
+    start(|mut stream| async move {
+        let mut request = Vec::new();
+        while !complete(&request) {
+            if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            request.len()
+        );
+        stream.write_all(head.as_bytes()).await.ok();
+        stream.write_all(&request).await.ok();
+    })
+    .await
+}
+
+/// Sends back what it gets, and ends when the client has ended.
+pub(crate) async fn echo() -> Origin {
+    start(|mut stream| async move {
+        let (mut read, mut write) = stream.split();
+        tokio::io::copy(&mut read, &mut write).await.ok();
+    })
+    .await
+}
+
+/// A port that nobody listens on.
+pub(crate) async fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+async fn start<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Origin
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            connections.spawn(serve(stream));
+        }
+    });
+    Origin {
+        address,
+        _tasks: tasks,
+    }
+}
+
+/// Whether a request has arrived with its body.
+fn complete(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let head = head.to_ascii_lowercase();
+    if let Some((_, length)) = head.split_once("\r\ncontent-length:") {
+        let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
+        body.len() >= length
+    } else if head.contains("\r\ntransfer-encoding:") {
+        body.ends_with("0\r\n\r\n") || body.contains("\r\n0\r\n")
+    } else {
+        true
+    }
+}
