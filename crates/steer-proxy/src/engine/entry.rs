@@ -110,6 +110,9 @@ impl Drop for Entry {
         if std::thread::panicking() {
             self.ended(Outcome::Error, Some("a fault in the engine".to_owned()));
         }
+        if self.shared.recorder.is_none() {
+            return;
+        }
         let mut record = Record::new(self.via, self.client, &self.destination, &self.identity);
         let sniffed = self.sniffer.conclude();
         record.app = sniffed.app;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use steer_core::address::{ClientAddr, Destination, HostName};
-use steer_core::policy::{Action, UpstreamKind};
+use steer_core::policy::{Action, Rule, UpstreamKind};
 use steer_core::steered::{Answer, Flow, Refusal};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
@@ -79,21 +79,31 @@ impl Opening {
         let mut addresses = None;
         let route = match prescribed {
             Some(name) => named(&shared.proxies, name)?,
-            None => self.decide(entry, &shared, &mut addresses).await?,
+            None => match shared
+                .rules
+                .decide(Facts::at_first(&entry.destination, entry.identity.uid))
+            {
+                Decision::Rule(rule) => chosen(rule, entry, &shared.proxies)?,
+                // Boxed, as what follows: not every connection needs the room.
+                _ => Box::pin(self.decide(entry, &shared, &mut addresses)).await?,
+            },
         };
         entry.sent_to(route);
         let deadline = Instant::now() + shared.limits.connect;
         let opened = match route {
             Route::None => Err(Failure::Denied),
             Route::Direct => {
-                let dialled = match addresses {
-                    Some(addresses) => {
+                let dialled = match (addresses, &entry.destination) {
+                    (None, Destination::Addr(address)) => {
                         shared
                             .dialler
-                            .dial_any(&addresses, &entry.destination, deadline)
+                            .dial_address(address.addr(), &entry.destination, deadline)
                             .await
                     }
-                    None => shared.dialler.dial(&entry.destination, deadline).await,
+                    (None, to) => Box::pin(shared.dialler.dial(to, deadline)).await,
+                    (Some(addresses), to) => {
+                        Box::pin(shared.dialler.dial_any(&addresses, to, deadline)).await
+                    }
                 };
                 dialled
                     .map(|dialled| Opened {
@@ -103,8 +113,7 @@ impl Opening {
                     .map_err(Failure::Upstream)
             }
             Route::Proxy(index) => {
-                self.through(entry, &shared, &shared.proxies[index], deadline)
-                    .await
+                Box::pin(self.through(entry, &shared, &shared.proxies[index], deadline)).await
             }
         };
         if let Err(Failure::Upstream(error)) = &opened
@@ -134,15 +143,7 @@ impl Opening {
                 addresses: ips.as_deref(),
             };
             match shared.rules.decide(facts) {
-                Decision::Rule(None) => return Ok(Route::Direct),
-                Decision::Rule(Some(rule)) => {
-                    entry.decided_by(&rule.name);
-                    return match &rule.action {
-                        Action::Direct => Ok(Route::Direct),
-                        Action::Reject => Err(Failure::Denied),
-                        Action::Upstream(name) => named(&shared.proxies, name),
-                    };
-                }
+                Decision::Rule(rule) => return chosen(rule, entry, &shared.proxies),
                 Decision::Sniff => {
                     // A client that waits for its answer says nothing before it.
                     self.connected().await?;
@@ -245,6 +246,19 @@ fn prepare(stream: &TcpStream, client: IpAddr, retune: bool) {
             stream.local_addr().ok().map(|local| local.ip()),
             client,
         );
+    }
+}
+
+/// The route that a rule chooses.
+fn chosen(rule: Option<&Rule>, entry: &mut Entry, proxies: &[Proxy]) -> Result<Route, Failure> {
+    let Some(rule) = rule else {
+        return Ok(Route::Direct);
+    };
+    entry.decided_by(&rule.name);
+    match &rule.action {
+        Action::Direct => Ok(Route::Direct),
+        Action::Reject => Err(Failure::Denied),
+        Action::Upstream(name) => named(proxies, name),
     }
 }
 

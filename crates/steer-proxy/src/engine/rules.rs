@@ -21,6 +21,18 @@ pub(super) struct Facts<'a> {
     pub(super) addresses: Option<&'a [IpAddr]>,
 }
 
+impl<'a> Facts<'a> {
+    /// What is known before anything was looked at.
+    pub(super) fn at_first(destination: &'a Destination, uid: Option<u32>) -> Self {
+        Self {
+            destination,
+            uid,
+            sniffed: None,
+            addresses: None,
+        }
+    }
+}
+
 /// What the rules say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision<'a> {
@@ -141,12 +153,7 @@ mod tests {
     }
 
     fn facts(destination: &Destination) -> Facts<'_> {
-        Facts {
-            destination,
-            uid: None,
-            sniffed: None,
-            addresses: None,
-        }
+        Facts::at_first(destination, None)
     }
 
     fn decided<'a>(rules: &'a Rules, facts: Facts<'_>) -> Option<&'a str> {

@@ -103,6 +103,11 @@ impl Recorder {
         })
     }
 
+    /// Whether records go nowhere, so that none need be made.
+    pub fn is_none(&self) -> bool {
+        self.queue.is_none()
+    }
+
     /// Hands over one record.
     pub fn write(&self, record: &Record) {
         let Some(queue) = &self.queue else { return };

@@ -68,7 +68,8 @@ impl Dialler {
         Err(last)
     }
 
-    async fn dial_address(
+    /// Connects to one address.
+    pub(crate) async fn dial_address(
         &self,
         address: SocketAddr,
         to: &Destination,
