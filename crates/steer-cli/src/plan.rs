@@ -27,8 +27,8 @@ pub(crate) fn plan(args: &Plan) -> Result<ExitCode, Failure> {
     let decided = Decided::new(&args.steering, purpose, facts)?;
     let choice = &decided.choice;
     if args.json {
-        let text = serde_json::to_string_pretty(&choice.plan)
-            .map_err(|error| Failure::new(&error, ""))?;
+        let text =
+            serde_json::to_string_pretty(&choice.plan).map_err(|error| Failure::new(&error, ""))?;
         return print(&format_args!("{text}\n"));
     }
     let mut out = choice.plan.to_string();

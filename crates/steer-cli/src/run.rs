@@ -39,10 +39,7 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
     let runtime = crate::runtime()?;
     runtime.block_on(async {
         let mut session = Session::start(&decided)?;
-        let (program, rest) = args
-            .command
-            .split_first()
-            .expect("clap requires a command");
+        let (program, rest) = args.command.split_first().expect("clap requires a command");
         let running = match Spawner::new(inherited).spawn(program, rest, session.child()) {
             Ok(running) => running,
             Err(error) => {

@@ -54,9 +54,9 @@ impl Session {
             builder = builder.sockets(sockets);
         }
         for socket in bound.iter().flat_map(|bound| &bound.sockets) {
-            let address = socket.local_addr().map_err(|error| {
-                Failure::new(&error, "a listener was lost; start again")
-            })?;
+            let address = socket
+                .local_addr()
+                .map_err(|error| Failure::new(&error, "a listener was lost; start again"))?;
             builder = builder.listener(address);
         }
         let engine = engine(builder)?;
@@ -69,9 +69,9 @@ impl Session {
                     "choose another method with `-m`",
                 )
             })?;
-            let intake = steerer.intake(intent, bound).map_err(|error| {
-                Failure::new(&error, "check `ulimit -n` and start again")
-            })?;
+            let intake = steerer
+                .intake(intent, bound)
+                .map_err(|error| Failure::new(&error, "check `ulimit -n` and start again"))?;
             serving.spawn(engine.clone().serve(intake));
         }
         Ok(Self {

@@ -51,9 +51,7 @@ impl Decided {
 
     /// The method and, where it was not the first choice, why.
     pub(crate) fn announcement(&self) -> Option<String> {
-        let Choice {
-            plan, refused, ..
-        } = &self.choice;
+        let Choice { plan, refused, .. } = &self.choice;
         if self.config.method != MethodChoice::Auto && refused.is_empty() {
             return None;
         }

@@ -9,9 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Up;
 use crate::failure::Failure;
+use crate::say;
 use crate::session::Session;
 use crate::steering::{Decided, Purpose};
-use crate::say;
 
 /// Steers until a signal comes.
 pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {

@@ -10,7 +10,9 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+pub mod embed;
 pub mod redirect;
 mod rules;
 
+pub use embed::{host, keeper};
 pub use redirect::Redirect;

@@ -28,10 +28,18 @@ pub(crate) fn scope(scope: &Scope, chain: &str) -> Vec<Rule> {
         rules.push(Rule::new([cgroup], Verdict::Return, left_out));
     }
     if !except.uid.is_empty() {
-        rules.push(Rule::new([Test::Uid(except.uid.clone())], Verdict::Return, left_out));
+        rules.push(Rule::new(
+            [Test::Uid(except.uid.clone())],
+            Verdict::Return,
+            left_out,
+        ));
     }
     if !except.gid.is_empty() {
-        rules.push(Rule::new([Test::Gid(except.gid.clone())], Verdict::Return, left_out));
+        rules.push(Rule::new(
+            [Test::Gid(except.gid.clone())],
+            Verdict::Return,
+            left_out,
+        ));
     }
     let mut common = Vec::new();
     if *command {
@@ -77,7 +85,11 @@ pub(crate) fn left_alone(traffic: &Traffic, protocols: &[Protocol]) -> Vec<Rule>
         domains: _,
     } = &traffic.exclude;
     for nets in by_family(cidrs) {
-        rules.push(Rule::new([Test::To(nets)], Verdict::Return, "traffic.exclude.cidrs"));
+        rules.push(Rule::new(
+            [Test::To(nets)],
+            Verdict::Return,
+            "traffic.exclude.cidrs",
+        ));
     }
     if !excluded.is_empty() {
         rules.extend(ports(protocols, excluded, "traffic.exclude.ports"));

@@ -86,8 +86,12 @@ fn users_and_cgroups_with_exceptions_and_chosen_traffic() {
     intent.on_failure = Some(OnFailure::Closed);
     intent.traffic = Traffic {
         include: Filter {
-            ports: ["80", "443", "3000-5000"].map(|p| p.parse().unwrap()).to_vec(),
-            cidrs: ["0.0.0.0/0", "2001:db8::/32"].map(|c| c.parse().unwrap()).to_vec(),
+            ports: ["80", "443", "3000-5000"]
+                .map(|p| p.parse().unwrap())
+                .to_vec(),
+            cidrs: ["0.0.0.0/0", "2001:db8::/32"]
+                .map(|c| c.parse().unwrap())
+                .to_vec(),
             ..Filter::default()
         },
         exclude: Filter {

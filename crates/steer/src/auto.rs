@@ -83,11 +83,7 @@ pub fn choose(order: &[Method], intent: &Intent, host: &Host) -> Result<Choice, 
 ///
 /// `forward` and `listen.explicit` are served by another method where this one does not: their
 /// plans are joined.
-fn whole_plan(
-    steerer: &dyn Steerer,
-    intent: &Intent,
-    host: &Host,
-) -> Result<Plan, PlanError> {
+fn whole_plan(steerer: &dyn Steerer, intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     let serves_ports = steerer.profile().keys.contains(&Key::Forward);
     if serves_ports || (intent.forward.is_empty() && intent.listen.explicit.is_none()) {
         return steerer.plan(intent, host);
@@ -96,7 +92,9 @@ fn whole_plan(
         forward: Vec::new(),
         ..intent.clone()
     };
-    Ok(steerer.plan(&without_ports, host)?.join(ports(intent, host)?))
+    Ok(steerer
+        .plan(&without_ports, host)?
+        .join(ports(intent, host)?))
 }
 
 #[cfg(feature = "explicit")]

@@ -1,4 +1,3 @@
-
 use steer_core::address::{Cidr, Family, Protocol};
 use steer_core::host::Host;
 use steer_core::intent::{Intent, Loopback, OnFailure, Quic};
@@ -109,15 +108,11 @@ fn steer(intent: &Intent, families: &[Family]) -> Vec<Chain> {
         ),
     ];
     if rejects_quic(intent) && intent.failure() == OnFailure::Open {
-        chains.push(chain(
-            "nquic",
-            None,
-            {
-                let mut list = rules::left_alone(&intent.traffic, &[Protocol::Udp]);
-                list.push(refuse_quic());
-                list
-            },
-        ));
+        chains.push(chain("nquic", None, {
+            let mut list = rules::left_alone(&intent.traffic, &[Protocol::Udp]);
+            list.push(refuse_quic());
+            list
+        }));
         let mut output = vec![rules::bypass(intent)];
         output.extend(rules::scope(&intent.scope, "nquic"));
         chains.push(chain(
@@ -302,4 +297,3 @@ fn chain(name: &str, base: Option<(ChainKind, Hook, i32)>, rules: Vec<Rule>) -> 
 /// One before the usual priority of nat: among chains of one priority the last registered runs
 /// first, so only a lower number is sure to.
 const BEFORE_OTHERS: i32 = -101;
-
