@@ -2,6 +2,8 @@
 //! true destination. Only the seam (`steer-core`) and one method crate are used.
 //!
 //!     sudo own_proxy UID
+#![expect(clippy::print_stdout, reason = "what it prints is its result")]
+
 use std::error::Error;
 use std::os::fd::AsFd;
 
