@@ -3,6 +3,8 @@
 //! `STEER_BLESS=1 cargo test -p steer-iptables --test golden` writes the files anew; read the
 //! difference before committing it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use steer_core::address::Family;
