@@ -15,6 +15,7 @@ mod clean;
 mod client;
 mod fault;
 mod local;
+mod parking;
 mod process;
 mod wire;
 
@@ -22,3 +23,6 @@ pub use clean::{Cleaned, Live, Reach, clean};
 pub use client::{Client, spawn};
 pub use local::LocalKeeper;
 pub use process::{entry, entry_with};
+
+#[cfg(test)]
+mod tests;

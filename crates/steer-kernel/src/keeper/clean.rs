@@ -91,7 +91,8 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
     let mut stuck = BTreeSet::new();
     for netns in namespaces(&entries) {
         let (found, errors) = drivers.observe(&netns);
-        done.failures.extend(errors.into_iter().map(KeeperError::Driver));
+        done.failures
+            .extend(errors.into_iter().map(KeeperError::Driver));
         for found in found {
             if spared.contains(&found.instance) {
                 continue;
@@ -169,7 +170,10 @@ fn wait(id: ProcessId, time: Duration) -> std::io::Result<bool> {
         return Ok(true);
     }
     let millis = u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
-    let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(&fd), PollFlags::POLLIN)];
+    let mut fds = [PollFd::new(
+        std::os::fd::AsFd::as_fd(&fd),
+        PollFlags::POLLIN,
+    )];
     Ok(poll(&mut fds, millis)? > 0)
 }
 

@@ -1,18 +1,16 @@
 //! The engine's side of the keeper process.
 
-use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
-use nix::unistd::dup3;
 use steer_core::driver::Lifeline;
 use steer_core::journal::ProcessId;
 use steer_core::keeper::{Job, Keeper, KeeperError, Released};
 
+use super::parking::Parking;
 use super::process::{START, again, is_misplaced};
 use super::wire::{Reply, Request, Wire, lifelines, tags};
 use crate::journal::process;
@@ -34,7 +32,7 @@ pub struct Client {
     link: Link,
     engine: ProcessId,
     held: Option<Held>,
-    /// Declared after the link: the keeper shall see the end before the last lifeline closes.
+    /// Declared after the link: the keeper sees the end before the lifelines close here.
     parked: Parking,
 }
 
@@ -56,7 +54,7 @@ struct Held {
 impl Client {
     /// As [`spawn`], with the type.
     pub fn start() -> Result<Self, KeeperError> {
-        let parked = Parking::reserve().map_err(|e| lost("reserve descriptors", e))?;
+        let parked = Parking::new().map_err(|e| lost("hold its lifelines", e))?;
         let engine = process::this();
         Ok(Self {
             link: Link::start(engine)?,
@@ -71,7 +69,9 @@ impl Client {
         link.ask(request, &[], what)
             .and_then(|answer| match answer {
                 Answer::Done(lines) => {
-                    parked.put(lines).map_err(|e| lost("hold a lifeline", e))?;
+                    parked
+                        .put(&lines)
+                        .map_err(|e| lost("hold its lifelines", e))?;
                     Ok(None)
                 }
                 Answer::Released(released) => Ok(Some(released)),
@@ -121,7 +121,7 @@ impl Keeper for Client {
         }
         let released = self.ask_someone(&Request::Release, "undo the job")?;
         self.held = None;
-        self.parked.clear();
+        drop(self.parked.take());
         Ok(released.unwrap_or(Released::Clean))
     }
 
@@ -130,19 +130,21 @@ impl Keeper for Client {
     }
 
     fn restore(&mut self) -> Result<(), KeeperError> {
+        const WHAT: &str = "take over the job";
         let mut link = Link::start(self.engine)?;
         if let Some(Held { job, retired }) = &self.held {
-            let (lifelines, fds) = tags(&self.parked.lines);
+            let lines = self.parked.take().map_err(|e| lost(WHAT, e))?;
+            let (lifelines, fds) = tags(&lines);
             let request = Request::Adopt {
                 job: Box::new(job.clone()),
                 retired: *retired,
                 lifelines,
             };
-            let answer = link.ask(&request, &fds, "take over the job")?;
-            if let Answer::Done(lines) = answer {
-                self.parked
-                    .put(lines)
-                    .map_err(|e| lost("hold a lifeline", e))?;
+            let answer = link.ask(&request, &fds, WHAT);
+            // Held on to whatever became of it: the next try needs them, and so does the job.
+            self.parked.put(&lines).map_err(|e| lost(WHAT, e))?;
+            if let Answer::Done(lines) = answer? {
+                self.parked.put(&lines).map_err(|e| lost(WHAT, e))?;
             }
         }
         self.link = link;
@@ -212,56 +214,6 @@ impl Link {
     }
 }
 
-/// Lifelines on low descriptor numbers.
-///
-/// The kernel closes a dead process's files from the highest number down (they are queued in
-/// ascending order and worked off last in, first out). When engine and keeper die together, the
-/// connections are so reset while the rules still stand. Numbers are reserved early, below those
-/// that connections get.
-#[derive(Debug)]
-struct Parking {
-    lines: Vec<Lifeline>,
-    seats: Vec<OwnedFd>,
-}
-
-impl Parking {
-    fn reserve() -> io::Result<Self> {
-        let seats = (0..SEATS)
-            .map(|_| File::open("/dev/null").map(OwnedFd::from))
-            .collect::<io::Result<_>>()?;
-        Ok(Self {
-            lines: Vec::new(),
-            seats,
-        })
-    }
-
-    /// Replaces the lifelines.
-    fn put(&mut self, lines: Vec<Lifeline>) -> io::Result<()> {
-        self.clear();
-        for mut line in lines {
-            if let Some(mut seat) = self.seats.pop() {
-                dup3(&line.fd, &mut seat, OFlag::O_CLOEXEC)?;
-                line.fd = seat;
-            }
-            self.lines.push(line);
-        }
-        Ok(())
-    }
-
-    /// Lets the lifelines go; their numbers stay reserved for a next job where they were seats.
-    fn clear(&mut self) {
-        for Lifeline { mut fd, .. } in self.lines.drain(..) {
-            let null = File::open("/dev/null").map(OwnedFd::from);
-            if let Ok(null) = null
-                && self.seats.len() < SEATS
-                && dup3(&null, &mut fd, OFlag::O_CLOEXEC).is_ok()
-            {
-                self.seats.push(fd);
-            }
-        }
-    }
-}
-
 fn lost(what: &str, source: io::Error) -> KeeperError {
     KeeperError::Lost {
         what: what.to_owned(),
@@ -269,8 +221,6 @@ fn lost(what: &str, source: io::Error) -> KeeperError {
     }
 }
 
-/// Lifelines a job has at most in practice: one of nf_tables in each of two namespaces, and room.
-const SEATS: usize = 4;
 /// How long a keeper may take to appear on a busy machine.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a change may take: iptables waits for its lock for some seconds, once a program.

@@ -146,7 +146,9 @@ impl LocalKeeper {
         let lock = self.dir.lock()?;
         let mut predecessor = None;
         for Entry {
-            instance, journal: other, ..
+            instance,
+            journal: other,
+            ..
         } in self.dir.read()?
         {
             let same = instance == *journal.job.instance();

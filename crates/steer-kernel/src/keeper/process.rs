@@ -139,7 +139,6 @@ fn answer(
     }
 }
 
-
 /// Waits until the engine has closed all its sockets: while the rules stand, its connections are
 /// reset as steered ones; without them the next bytes of its clients would go in clear.
 fn wait_gone(engine: &OwnedFd) {

@@ -6,9 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg,
-};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use steer_core::driver::Lifeline;
@@ -101,9 +99,7 @@ impl Wire {
     }
 
     /// The next message; `None` when the other end closed.
-    pub(super) fn receive<T: DeserializeOwned>(
-        &mut self,
-    ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    pub(super) fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let mut head = [0; 4];
         let (got, fds) = self.receive_head(&mut head)?;
         if got == 0 {

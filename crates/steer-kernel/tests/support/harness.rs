@@ -6,10 +6,10 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 /// A test: its name and what it does.
-pub type Test = (&'static str, fn());
+pub(crate) type Test = (&'static str, fn());
 
 /// Runs the tests whose names hold the words of the command line, one after the other.
-pub fn run(tests: &[Test]) -> ExitCode {
+pub(crate) fn run(tests: &[Test]) -> ExitCode {
     let mut listing = false;
     let mut words = Vec::new();
     let mut arguments = std::env::args().skip(1);
