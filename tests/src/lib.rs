@@ -4,6 +4,7 @@
 //! Mount (a row of methods) ─┐
 //! Stage (app ── srv) ───────┼─> Rig ─┬─ connect ─> lab::Client, or Refused
 //! Setup (scope, rules …) ───┘        ├─ Records  (what the log says, as maps)
+//!   UpstreamProxy (what it was asked)
 //!   binary (the `steer` command) ────┘  on drop: stopped, and nothing is left
 //!
 //! table (cases x mounts, Mount::cannot) ─> docs/matrix.md
@@ -26,6 +27,8 @@ mod setup;
 
 mod rig;
 
+mod upstream;
+
 mod table;
 
 pub use binary::steer;
@@ -38,3 +41,4 @@ pub use setup::Setup;
 pub use speech::Speech;
 pub use stage::Stage;
 pub use table::{Theme, hold_table};
+pub use upstream::{Asked, Login, UpstreamProxy};

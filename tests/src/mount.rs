@@ -96,8 +96,13 @@ impl Mount {
     pub fn cannot(self, case: &str) -> Option<Cannot> {
         if self.is_transparent() {
             return match case {
-                "a_name_is_resolved_by_the_engine" => Some(Cannot {
+                "a_name_is_resolved_by_the_engine"
+                | "a_name_asked_for_goes_to_the_upstream_as_it_is" => Some(Cannot {
                     why: "its clients resolve names themselves",
+                    refused: None,
+                }),
+                "a_proxy_port_cannot_be_asked_for_itself_in_any_spelling" => Some(Cannot {
+                    why: "it has no proxy port",
                     refused: None,
                 }),
                 _ => None,
@@ -142,9 +147,12 @@ impl Mount {
                 Some(("on_failure: closed", "on_failure: closed")),
             ),
             "a_rule_by_user_decides" => ("its listener is not told who connects", None),
-            "the_name_of_a_tls_hello_goes_to_the_upstream"
-            | "the_name_of_an_http_request_goes_to_the_upstream" => (
+            "names_are_found_for_an_upstream_that_no_rule_asks_them_for" => (
                 "its clients wait for the answer before they show a name, and can ask by name",
+                None,
+            ),
+            "the_listener_cannot_be_dialled_in_any_spelling" => (
+                "its listener is meant to be dialled: see the next case",
                 None,
             ),
             _ => return None,

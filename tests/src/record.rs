@@ -46,6 +46,10 @@ impl Records {
     }
 
     /// Waits for the one record to this destination.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "addresses are small, names are literals"
+    )]
     pub fn wait_to(&self, destination: impl ToString) -> Record {
         let destination = destination.to_string();
         let to = |record: &&Record| record["destination"] == destination;

@@ -1,0 +1,221 @@
+//! Who and what is not meant is left alone.
+
+use std::net::SocketAddr;
+
+use lab::{Agent, Cgroup, Client, End, Family, Host, Live, Program, Server, Service, Status};
+use steer_tests::{Mount, Rig, Setup, Stage, instance_name, steer};
+
+pub(crate) fn a_neighbour_of_another_user_is_untouched(mount: Mount) {
+    let stage = Stage::new("user");
+    let (inside, outside) = (user(&stage.app, 2001), user(&stage.app, 2002));
+    let setup = Setup::scope("{ uid: 2000-2001 }");
+    let records = told_apart(&stage, mount, &setup, &inside, &outside);
+    assert!(records.iter().all(|record| record["uid"] == 2001), "{records:?}");
+}
+
+pub(crate) fn whoever_is_excepted_is_untouched(mount: Mount) {
+    let stage = Stage::new("except");
+    let (inside, outside) = (user(&stage.app, 2001), user(&stage.app, 2002));
+    let setup = Setup::scope("{ host: true, except: { uid: 2002 } }");
+    told_apart(&stage, mount, &setup, &inside, &outside);
+}
+
+pub(crate) fn a_neighbour_of_another_cgroup_is_untouched(mount: Mount) {
+    lab::require!(Cgroup2);
+    let stage = Stage::new("cgroup");
+    let (chosen, other) = (Cgroup::new("chosen"), Cgroup::new("other"));
+    let inside = Agent::start(agent(&stage.app).cgroup(&chosen));
+    let outside = Agent::start(agent(&stage.app).cgroup(&other));
+    let setup = Setup::scope(format!("{{ cgroup: {} }}", chosen.name()));
+    told_apart(&stage, mount, &setup, &inside, &outside);
+}
+
+/// Connects from both agents in both families, and tells whom the server and the log have seen.
+fn told_apart(
+    stage: &Stage,
+    mount: Mount,
+    setup: &Setup,
+    inside: &Agent,
+    outside: &Agent,
+) -> Vec<steer_tests::Record> {
+    let server = stage.srv.serve(7, Service::Echo);
+    let rig = Rig::start(&stage.app, mount, setup);
+    for family in Family::BOTH {
+        let to = stage.at(family, 7);
+        let steered = inside.connect(to).expect("the server listens");
+        let plain = outside.connect(to).expect("the server listens");
+        assert!(!is_direct(&server, steered), "{family:?}: not steered");
+        assert!(is_direct(&server, plain), "{family:?}: a neighbour was steered");
+    }
+    let records = rig.records().wait_for(2);
+    drop(rig);
+    records
+}
+
+/// Speaks over a connection, and says whether the server sees the client's own socket.
+fn is_direct(server: &Server, mut client: Client) -> bool {
+    client.send(b"hello").expect("the connection stands");
+    assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
+    let seen = server.seen();
+    seen.iter().any(|one| one.peer == client.local())
+}
+
+/// `run`: the command and its children are steered, a program beside it is not.
+pub(crate) fn a_command_is_steered_and_its_neighbour_is_not(mount: Mount) {
+    lab::require!(Cgroup2, Program("curl"));
+    let stage = Stage::new("command");
+    let (server, to) = stage.serve(80, Service::Http);
+    let url = format!("http://{to}/bytes/1000");
+    let curl = ["curl", "-sS", "--max-time", "15", &url];
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let log = folder.path().join("log.jsonl");
+    let plain = stage.app.program(curl[0]).args(&curl[1..]);
+    let unsteered = plain.run().expect_success();
+
+    let mut run = stage
+        .app
+        .program(steer())
+        .env("STEER_RUN_DIR", folder.path().join("run"))
+        .args(["run", "-m", mount.method(), "--name", &instance_name(), "--log"])
+        .arg(&log);
+    if let Some(backend) = mount.backend() {
+        run = run.args(["--backend", backend]);
+    }
+    let script = format!("{} && echo && echo READY && cat", curl.join(" "));
+    let proc = run.args(["--", "sh", "-c", &script]).spawn();
+    let said = proc.wait_stdout(|said| said.contains("READY"));
+    assert_eq!(said, format!("{unsteered}\nREADY\n"));
+    let mut neighbour = stage.app.connect(to).expect("the server listens");
+    neighbour.send(b"GET / HTTP/1.0\r\nConnection: close\r\n\r\n").expect("it stands");
+    assert_eq!(neighbour.receive_all().1, End::Fin);
+    neighbour.finish();
+    let seen = server.wait_ended(3);
+    assert_eq!(seen[2].peer, neighbour.local());
+    proc.close_input();
+    assert_eq!(proc.wait(), Status::Exited(0), "{proc:#?}");
+
+    let records = steer_tests::Records::of(log).all();
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["destination"], to.to_string());
+    assert_eq!(records[0]["method"], mount.method());
+    assert_eq!(records[0]["outcome"], "ok");
+}
+
+pub(crate) fn excluded_ports_and_networks_are_untouched(mount: Mount) {
+    let stage = Stage::new("exclude");
+    let other4 = SocketAddr::new(stage.another_address(Family::V4, 9), 7);
+    let other6 = SocketAddr::new(stage.another_address(Family::V6, 9), 7);
+    let setup = Setup::traffic(format!(
+        "{{ exclude: {{ ports: [22, 8000-8010], cidrs: [{}, \"{}\"] }} }}",
+        other4.ip(),
+        other6.ip()
+    ));
+    let plain = [stage.at(Family::V4, 22), stage.at(Family::V6, 8005), other4, other6];
+    chosen(&stage, mount, &setup, &[stage.at(Family::V4, 7), stage.at(Family::V6, 7)], &plain);
+}
+
+pub(crate) fn only_included_ports_and_networks_are_steered(mount: Mount) {
+    let stage = Stage::new("include");
+    let other4 = stage.another_address(Family::V4, 9);
+    let other6 = stage.another_address(Family::V6, 9);
+    let setup = Setup::traffic(format!(
+        "{{ include: {{ ports: [7, 8000-8010], cidrs: [{other4}, \"{other6}/128\"] }} }}"
+    ));
+    let steered = [SocketAddr::new(other4, 7), SocketAddr::new(other6, 8005)];
+    let plain = [
+        SocketAddr::new(other4, 22),
+        SocketAddr::new(other6, 22),
+        stage.at(Family::V4, 7),
+        stage.at(Family::V6, 8005),
+    ];
+    chosen(&stage, mount, &setup, &steered, &plain);
+}
+
+/// Connects to destinations that are steered and to others, from the whole host.
+fn chosen(
+    stage: &Stage,
+    mount: Mount,
+    setup: &Setup,
+    steered: &[SocketAddr],
+    plain: &[SocketAddr],
+) {
+    let servers = [7, 22, 8005].map(|port| stage.srv.serve(port, Service::Echo));
+    let rig = Rig::start(&stage.app, mount, setup);
+    for (destinations, direct) in [(steered, false), (plain, true)] {
+        for to in destinations {
+            let server = servers.iter().find(|server| server.port() == to.port());
+            let server = server.expect("a server of that port");
+            let client = stage.app.connect(*to).expect("the server listens");
+            assert_eq!(is_direct(server, client), direct, "{to}");
+        }
+    }
+    let records = rig.records().wait_for(steered.len());
+    let mut said: Vec<_> = records.iter().map(|it| it["destination"].clone()).collect();
+    let mut meant: Vec<_> = steered.iter().map(|to| to.to_string().into()).collect();
+    said.sort_by_key(ToString::to_string);
+    meant.sort_by_key(serde_json::Value::to_string);
+    assert_eq!(said, meant);
+}
+
+pub(crate) fn loopback_is_skipped(mount: Mount) {
+    loopback(mount, "{ loopback: skip }", true);
+    // Where nothing is written, loopback is left alone too.
+    loopback(mount, "", true);
+}
+
+pub(crate) fn loopback_is_steered_where_asked(mount: Mount) {
+    loopback(mount, "{ loopback: steer }", false);
+}
+
+fn loopback(mount: Mount, traffic: &str, direct: bool) {
+    let stage = Stage::new("lo");
+    let server = stage.app.serve(7, Service::Echo);
+    let rig = Rig::start(&stage.app, mount, &Setup::traffic(traffic));
+    for to in ["127.0.0.1:7", "127.9.9.9:7", "[::1]:7"] {
+        let to: SocketAddr = to.parse().expect("an address");
+        let client = stage.app.connect(to).expect("the server listens");
+        assert_eq!(is_direct(&server, client), direct, "{to}");
+        if !direct {
+            assert_eq!(rig.records().wait_to(to)["outcome"], "ok");
+        }
+    }
+    assert!(server.seen().iter().any(|one| one.local.to_string() == "127.9.9.9:7"));
+    let steered = if direct { 0 } else { 3 };
+    assert_eq!(rig.records().all().len(), steered);
+}
+
+/// Starting, serving and stopping leave alone what was connected before.
+pub(crate) fn established_connections_go_on_untouched(mount: Mount) {
+    let stage = Stage::new("before");
+    let server = stage.srv.serve(7, Service::Echo);
+    let live = [Family::V4, Family::V6].map(|family| Live::start(&stage.app, stage.at(family, 7), 25));
+    live.iter().for_each(|live| drop(live.wait_round()));
+
+    let rig = Rig::start(&stage.app, mount, &Setup::default());
+    live.iter().for_each(|live| drop(live.wait_round()));
+    let to = stage.at(Family::V4, 7);
+    let mut steered = rig.connect(to).expect("the server listens");
+    steered.send(b"hello").expect("the connection stands");
+    assert_eq!(steered.receive(5).as_deref(), Ok(&b"hello"[..]));
+    drop(steered);
+    rig.records().wait_to(to);
+    live.iter().for_each(|live| drop(live.wait_round()));
+    rig.stop();
+    live.iter().for_each(|live| drop(live.wait_round()));
+
+    for live in live {
+        for one in live.stop() {
+            assert_eq!((one.end, one.corrupt), (End::Closed, false), "{one:?}");
+        }
+    }
+    assert_eq!(server.seen().len(), 51);
+}
+
+fn user(host: &Host, id: u32) -> Agent {
+    Agent::start(agent(host).user(id))
+}
+
+/// The test binary again, as a child whose sockets the test uses.
+fn agent(host: &Host) -> Program {
+    host.program("env").args(Agent::command_line("agent"))
+}
