@@ -73,10 +73,10 @@ impl Engaged {
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()
             .filter_map(|object| match object {
-                Object::Child(setting) => Some(setting),
+                Object::Child(setting) => Some(setting.reveal()),
                 _ => None,
             })
-            .collect();
+            .collect::<Result<Vec<_>, _>>()?;
         let job = Job {
             method: plan.method,
             on_failure: intent.failure(),

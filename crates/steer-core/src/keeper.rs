@@ -10,6 +10,7 @@ use crate::instance::Instance;
 use crate::intent::{OnFailure, Scope};
 use crate::method::Method;
 use crate::plan::{Life, Planned};
+use crate::policy::SecretError;
 use crate::symbol::{Bindings, Unbound};
 
 /// Puts host objects in force and undoes them.
@@ -227,6 +228,9 @@ pub enum EngageError {
     /// The plan names what nothing gives a value.
     #[error(transparent)]
     Unbound(#[from] Unbound),
+    /// A secret that the command is given could not be read.
+    #[error("the login of the proxy port could not be read")]
+    Secret(#[from] SecretError),
     /// The keeper could not do it.
     #[error(transparent)]
     Keeper(#[from] KeeperError),
@@ -244,6 +248,7 @@ impl EngageError {
             Self::Unbound(_) => {
                 "this is a mistake in the method; please report the plan".to_owned()
             }
+            Self::Secret(error) => error.help(),
             Self::Keeper(error) => error.help(),
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{Destination, Protocol};
 use crate::method::Method;
-use crate::policy::Credentials;
+use crate::policy::{Credentials, SecretError};
 use crate::ruleset::Ruleset;
 use crate::symbol::{Bindings, CgroupRef, ListenerId, PortRef, Unbound};
 
@@ -95,20 +95,41 @@ pub enum ChildSetting {
     },
     /// An environment variable with the `http://` URL of a listener that asks for a login.
     ///
-    /// A plan shows no secret: the login is read when the plan is put in force, and the setting
-    /// resolves to [`ChildSetting::Env`].
+    /// A plan shows no secret: the login is read when the plan is put in force, and only then
+    /// [`ChildSetting::reveal`] makes it a [`ChildSetting::Env`].
     ProxyEnv {
         /// The variable's name.
         name: String,
         /// The address of the listener as the command reaches it.
         address: IpAddr,
-        /// The listener.
-        listener: ListenerId,
+        /// The port of the listener.
+        port: PortRef,
         /// What the listener asks for.
         login: Credentials,
     },
     /// The cgroup that the command starts in.
     Cgroup(CgroupRef),
+}
+
+impl ChildSetting {
+    /// The setting with its secret in clear, for whoever starts the command.
+    pub fn reveal(self) -> Result<Self, SecretError> {
+        Ok(match self {
+            Self::ProxyEnv {
+                name,
+                address,
+                port,
+                login,
+            } => {
+                let username = percent_encoded(&login.username);
+                let password = percent_encoded(&login.password.reveal()?);
+                let address = in_url(address);
+                let value = format!("http://{username}:{password}@{address}:{port}");
+                Self::Env { name, value }
+            }
+            Self::Env { .. } | Self::Cgroup(_) => self,
+        })
+    }
 }
 
 impl Object {
@@ -144,23 +165,14 @@ impl Object {
             Self::Child(ChildSetting::ProxyEnv {
                 name,
                 address,
-                listener,
+                port,
                 login,
-            }) => {
-                let password = login.password.reveal().map_err(|error| Unbound {
-                    symbol: format!("a password that cannot be read ({error})"),
-                })?;
-                let port = bindings.port(&PortRef::Listener(listener.clone()))?;
-                Self::Child(ChildSetting::Env {
-                    name: name.clone(),
-                    value: format!(
-                        "http://{}:{}@{}:{port}",
-                        percent_encoded(&login.username),
-                        percent_encoded(&password),
-                        in_url(*address),
-                    ),
-                })
-            }
+            }) => Self::Child(ChildSetting::ProxyEnv {
+                name: name.clone(),
+                address: *address,
+                port: bindings.port(port)?,
+                login: login.clone(),
+            }),
             Self::Child(ChildSetting::Cgroup(cgroup)) => {
                 Self::Child(ChildSetting::Cgroup(bindings.cgroup(cgroup)?))
             }
@@ -216,11 +228,11 @@ impl fmt::Display for Object {
             Self::Child(ChildSetting::ProxyEnv {
                 name,
                 address,
-                listener,
+                port,
                 login,
             }) => write!(
                 f,
-                "variable {name}=http://{}:…@{}:{{{listener}}}",
+                "variable {name}=http://{}:…@{}:{port}",
                 percent_encoded(&login.username),
                 in_url(*address),
             ),
@@ -295,12 +307,12 @@ mod tests {
     use crate::policy::Secret;
 
     #[test]
-    fn a_login_is_shown_without_its_password_and_resolved_with_it_escaped() {
+    fn a_login_is_shown_without_its_password_and_revealed_with_it_escaped() {
         let explicit = ListenerId("explicit".to_owned());
         let setting = Object::Child(ChildSetting::ProxyEnv {
             name: "http_proxy".to_owned(),
             address: "127.0.0.1".parse().unwrap(),
-            listener: explicit.clone(),
+            port: PortRef::Listener(explicit.clone()),
             login: Credentials {
                 username: "a b".to_owned(),
                 password: Secret::Literal("p@ss:/%é".to_owned()),
@@ -312,12 +324,15 @@ mod tests {
         );
         let mut bindings = Bindings::new(crate::instance::Instance::new("main").unwrap());
         bindings.ports.insert(explicit, 1080);
+        let Object::Child(setting) = setting.resolve(&bindings).unwrap() else {
+            panic!("resolved to another kind of object");
+        };
         assert_eq!(
-            setting.resolve(&bindings).unwrap(),
-            Object::Child(ChildSetting::Env {
+            setting.reveal().unwrap(),
+            ChildSetting::Env {
                 name: "http_proxy".to_owned(),
                 value: "http://a%20b:p%40ss%3A%2F%25%C3%A9@127.0.0.1:1080".to_owned(),
-            })
+            }
         );
     }
 }

@@ -238,6 +238,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_was_written_arrives_although_the_client_reads_it_after_the_end() {
+        let (mut exchange, mut client) = pair(Framing::Empty).await;
+        let full = |exchange: &mut Exchange, cx: &mut Context<'_>| {
+            let mut written = 0;
+            while let Poll::Ready(step) = Pin::new(&mut *exchange).poll_write(cx, &[b'a'; 4096]) {
+                written += step.unwrap();
+            }
+            Poll::Ready(written)
+        };
+        let written = std::future::poll_fn(|cx| full(&mut exchange, cx)).await;
+        exchange.shutdown().await.unwrap();
+        let mut ignored = Vec::new();
+        exchange.read_to_end(&mut ignored).await.unwrap();
+        drop(exchange);
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got.len(), written);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_stays_after_its_answer_is_left() {
         let (mut exchange, _client) = pair(Framing::Empty).await;
         exchange.shutdown().await.unwrap();

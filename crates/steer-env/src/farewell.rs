@@ -51,3 +51,26 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many bytes of the client are read and thrown away.
 const IGNORED: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_words_arrive_although_the_client_reads_them_after_the_end() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut client, (stream, _)) = (client.unwrap(), accepted.unwrap());
+        steer_core::steered::reset_on_close(&stream).unwrap();
+        let words = vec![b'w'; 1 << 20];
+        // More than the client's kernel takes: the rest is unsent when the socket is closed.
+        socket2::SockRef::from(&stream)
+            .set_send_buffer_size(4 * words.len())
+            .unwrap();
+        farewell(Flow::Tcp(stream), &words).await;
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got.len(), words.len());
+    }
+}

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use steer_core::address::{HostName, HostPattern};
 use steer_core::intent::{Intent, Traffic};
 use steer_core::object::ChildSetting;
-use steer_core::symbol::ListenerId;
+use steer_core::symbol::{ListenerId, PortRef};
 
 /// The settings of a command whose traffic goes to the listener at an address.
 pub(crate) fn settings(
@@ -33,7 +33,7 @@ pub(crate) fn settings(
                 Some(login) => ChildSetting::ProxyEnv {
                     name,
                     address,
-                    listener: listener.clone(),
+                    port: PortRef::Listener(listener.clone()),
                     login: login.clone(),
                 },
             });

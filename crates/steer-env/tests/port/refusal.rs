@@ -55,3 +55,26 @@ async fn a_destination_that_is_not_reached_is_told_in_the_clients_protocol() {
         assert_eq!(answer, [5, 0, 5, code, 0, 1, 0, 0, 0, 0, 0, 0], "{host}");
     }
 }
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_can_send_on_and_read_why_not() {
+    let engine = engine::explicit();
+    let head = "POST http://denied.test/ HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n";
+    for request in [
+        head,
+        "CONNECT denied.test:443 HTTP/1.1\r\n\r\n",
+        "garbage\r\n",
+    ] {
+        let mut client = TcpStream::connect(engine.address()).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        client.write_all(&[b'b'; 10_000]).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 40"), "{answer}");
+        for _ in 0..10 {
+            client.write_all(&[b'b'; 1000]).await.unwrap();
+            // A reset would answer the bytes above before it answers these.
+            tokio::task::yield_now().await;
+        }
+    }
+}

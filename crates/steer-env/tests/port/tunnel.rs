@@ -54,13 +54,13 @@ async fn a_request_behind_the_first_one_reaches_no_origin() {
 async fn silent_clients_keep_nobody_waiting() {
     let (engine, echo) = (engine::explicit(), origin::echo().await);
     let mut silent = Vec::new();
-    for first in [&b""[..], b"\x05", b"CONNECT "].repeat(40) {
+    for first in [&b""[..], b"\x05", b"CONNECT "].repeat(20) {
         let mut client = TcpStream::connect(engine.address()).await.unwrap();
         client.write_all(first).await.unwrap();
         silent.push(client);
     }
     let mut clients = JoinSet::new();
-    for _ in 0..200 {
+    for _ in 0..100 {
         let connect = format!("CONNECT {} HTTP/1.1\r\n\r\nhello", echo.named());
         let proxy = engine.address();
         clients.spawn(async move { at_once(proxy, connect.as_bytes()).await });
