@@ -16,6 +16,11 @@ use crate::cgroup::CgroupTree;
 /// Asks this host.
 ///
 /// What cannot be asked is [`Presence::Unknown`] with the reason; nothing is guessed.
+///
+/// ```
+/// let host = steer_kernel::host::observe();
+/// assert_eq!(host.users.get("root"), Some(&0));
+/// ```
 #[must_use]
 pub fn observe() -> Host {
     let netfilter = nft::ask();

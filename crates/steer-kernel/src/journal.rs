@@ -15,6 +15,14 @@ use steer_core::journal::Journal;
 use steer_core::keeper::KeeperError;
 
 /// The directory of the journals, mode 0700, removed when it is empty.
+///
+/// ```
+/// use steer_kernel::journal::RunDir;
+///
+/// let dir = RunDir::at("/nonexistent/steer");
+/// assert!(dir.read()?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir(PathBuf);
 

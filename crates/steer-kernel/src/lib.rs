@@ -1,4 +1,18 @@
-//! steer-kernel
+//! The only door to the host: what is there, what is put in force, and who undoes it.
+//!
+//! ```text
+//!            host::observe ──> Host ──> (a method's plan)
+//!                                             │ Job
+//!  engine ── keeper::spawn ══ socket ══> LocalKeeper ── journal  (before and after each change)
+//!    │                                        │
+//!    │                                     Drivers ─┬─ cgroup
+//!    └── child::Spawner ──> command                 ├─ nft        each: set, observe, remove
+//!                                                   └─ iptables
+//! ```
+//!
+//! A program that embeds the keeper process calls [`keeper::entry`] first in `main`, since the
+//! keeper is that program again. Tests without privileges use [`fake::FakeHost`] in place of the
+//! drivers.
 #![deny(unsafe_code)]
 
 pub mod cgroup;

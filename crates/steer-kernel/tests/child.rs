@@ -1,6 +1,12 @@
 //! A command started through the spawner behaves as under `env`: on a terminal, in a pipeline,
 //! with signals, and in how it ends.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a helper of a test fails the test"
+)]
+
 #[path = "support/harness.rs"]
 mod harness;
 
@@ -16,67 +22,22 @@ fn main() -> ExitCode {
     if std::env::var_os(ROLE).is_some() {
         run_command();
     }
-    harness::run(&[
-        (
-            "the_exit_status_is_the_command_s",
-            the_exit_status_is_the_command_s,
-        ),
-        (
-            "death_by_a_signal_is_passed_on_as_death_by_it",
-            death_by_a_signal_is_passed_on_as_death_by_it,
-        ),
-        (
-            "a_program_that_does_not_exist_is_127_and_one_that_cannot_run_126",
-            a_program_that_does_not_exist_is_127_and_one_that_cannot_run_126,
-        ),
-        (
-            "a_closed_pipe_ends_the_command_as_ever",
-            a_closed_pipe_ends_the_command_as_ever,
-        ),
-        (
-            "ignored_and_blocked_signals_are_those_that_steer_was_started_with",
-            ignored_and_blocked_signals_are_those_that_steer_was_started_with,
-        ),
-        (
-            "a_signal_to_steer_alone_reaches_the_command_once",
-            a_signal_to_steer_alone_reaches_the_command_once,
-        ),
-        (
-            "ctrl_c_reaches_the_command_once_and_steer_waits_for_it",
-            ctrl_c_reaches_the_command_once_and_steer_waits_for_it,
-        ),
-        (
-            "ctrl_c_ends_a_plain_command_and_steer_by_the_same_signal",
-            ctrl_c_ends_a_plain_command_and_steer_by_the_same_signal,
-        ),
-        (
-            "ctrl_z_stops_the_job_and_fg_continues_it",
-            ctrl_z_stops_the_job_and_fg_continues_it,
-        ),
-        (
-            "a_pipeline_of_steered_commands_works_in_an_interactive_shell",
-            a_pipeline_of_steered_commands_works_in_an_interactive_shell,
-        ),
-        (
-            "an_interactive_shell_has_job_control_inside",
-            an_interactive_shell_has_job_control_inside,
-        ),
-        (
-            "a_command_that_is_stopped_stops_steer_and_goes_on_with_it",
-            a_command_that_is_stopped_stops_steer_and_goes_on_with_it,
-        ),
-        (
-            "the_command_starts_in_the_cgroup_with_the_variables",
-            the_command_starts_in_the_cgroup_with_the_variables,
-        ),
-        (
-            "a_cgroup_that_does_not_exist_is_told_and_nothing_is_started",
-            a_cgroup_that_does_not_exist_is_told_and_nothing_is_started,
-        ),
-        (
-            "no_descriptor_of_steer_reaches_the_command",
-            no_descriptor_of_steer_reaches_the_command,
-        ),
+    harness::run(harness::tests![
+        the_exit_status_is_the_command_s,
+        death_by_a_signal_is_passed_on_as_death_by_it,
+        a_program_that_does_not_exist_is_127_and_one_that_cannot_run_126,
+        a_closed_pipe_ends_the_command_as_ever,
+        ignored_and_blocked_signals_are_those_that_steer_was_started_with,
+        a_signal_to_steer_alone_reaches_the_command_once,
+        ctrl_c_reaches_the_command_once_and_steer_waits_for_it,
+        ctrl_c_ends_a_plain_command_and_steer_by_the_same_signal,
+        ctrl_z_stops_the_job_and_fg_continues_it,
+        a_pipeline_of_steered_commands_works_in_an_interactive_shell,
+        an_interactive_shell_has_job_control_inside,
+        a_command_that_is_stopped_stops_steer_and_goes_on_with_it,
+        the_command_starts_in_the_cgroup_with_the_variables,
+        a_cgroup_that_does_not_exist_is_told_and_nothing_is_started,
+        no_descriptor_of_steer_reaches_the_command,
     ])
 }
 

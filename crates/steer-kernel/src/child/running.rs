@@ -19,7 +19,9 @@ use crate::sys;
 /// A command that runs.
 ///
 /// While it does, this process gives the signals that only it received on to the command, and
-/// itself ends by none of them: it goes when the command has gone.
+/// itself ends by none of them: it goes when the command has gone. Handlers that a program sets
+/// for these signals meanwhile (SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM,
+/// SIGWINCH, SIGTSTP, SIGCONT) take their place.
 #[derive(Debug)]
 pub struct Running {
     pid: Pid,
@@ -96,8 +98,10 @@ impl Running {
         let exit = thread::scope(|scope| {
             scope.spawn(|| forward(pipe, pid, &gone));
             let exit = follow(pid, &gone);
-            // A report of signal 0 is nobody's; it ends the reader.
-            let _ = nix::unistd::write(&end, &[0, 0]);
+            // A report of signal 0 is nobody's; it ends the reader, who empties a full pipe.
+            while nix::unistd::write(&end, &[0, 0]) == Err(Errno::EAGAIN) {
+                thread::yield_now();
+            }
             exit
         });
         restore(&reported, &deaf_to)?;

@@ -14,6 +14,15 @@ use crate::cgroup::{CgroupError, CgroupTree};
 use crate::sys;
 
 /// Starts commands: streams, terminal, signals and working directory are the caller's.
+///
+/// ```
+/// use steer_kernel::child::{Exit, Inherited, Spawner};
+///
+/// let spawner = Spawner::new(Inherited::capture()?);
+/// let running = spawner.spawn("sh".as_ref(), &["-c".into(), "exit 7".into()], &[])?;
+/// assert_eq!(running.wait()?, Exit::Status(7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Spawner {
     inherited: Inherited,

@@ -93,6 +93,9 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
         let (found, errors) = drivers.observe(&netns);
         done.failures
             .extend(errors.into_iter().map(KeeperError::Driver));
+        // Journals are written before objects are made: whoever started meanwhile is in one.
+        let started = dir.read()?.into_iter().filter_map(in_force);
+        spared.extend(started);
         for found in found {
             if spared.contains(&found.instance) {
                 continue;
@@ -106,17 +109,39 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
             }
         }
     }
-    for Entry { instance, path, .. } in entries {
-        // A keeper that was ended in order has removed its journal itself.
-        if spared.contains(&instance) || stuck.contains(&instance) || !path.exists() {
+    for Entry { instance, .. } in entries {
+        if spared.contains(&instance) || stuck.contains(&instance) {
             continue;
         }
-        match dir.remove(&instance) {
-            Ok(()) => done.journals.push(instance),
+        match forget(dir, &instance) {
+            Ok(true) => done.journals.push(instance),
+            Ok(false) => {}
             Err(error) => done.failures.push(error),
         }
     }
     Ok(done)
+}
+
+/// Removes a journal unless a start has just replaced it, and tells whether there was one.
+fn forget(dir: &RunDir, instance: &Instance) -> Result<bool, KeeperError> {
+    if !dir.file(instance).exists() {
+        // A keeper that was ended in order has removed it itself.
+        return Ok(false);
+    }
+    let lock = dir.lock()?;
+    if dir
+        .read()?
+        .into_iter()
+        .filter_map(in_force)
+        .any(|i| i == *instance)
+    {
+        return Ok(false);
+    }
+    lock.remove(instance).map(|()| true)
+}
+
+fn in_force(entry: Entry) -> Option<Instance> {
+    living(&entry.journal.ok()?).map(|live| live.instance)
 }
 
 fn living(journal: &Journal) -> Option<Live> {

@@ -1,5 +1,7 @@
 //! The keeper that does the work, in whichever process it lives.
 
+use std::time::{Duration, Instant};
+
 use steer_core::driver::{DriverError, Lifeline};
 use steer_core::intent::OnFailure;
 use steer_core::journal::{Journal, ProcessId, State, overlap};
@@ -17,6 +19,32 @@ use crate::netns;
 ///
 /// It does not outlive its process: after a crash the next start of the same instance adopts what
 /// stands, or `clean` removes it. [`spawn`](super::spawn) gives the one that does.
+///
+/// ```
+/// use steer_core::instance::Instance;
+/// use steer_core::intent::{OnFailure, Scope};
+/// use steer_core::keeper::{Job, Keeper, Released};
+/// use steer_core::method::Method;
+/// use steer_core::symbol::Bindings;
+/// use steer_kernel::fake::FakeHost;
+/// use steer_kernel::journal::RunDir;
+/// use steer_kernel::keeper::LocalKeeper;
+///
+/// let dir = RunDir::at(std::env::temp_dir().join(format!("steer-doc-{}", std::process::id())));
+/// let mut keeper = LocalKeeper::new(FakeHost::new().drivers(), dir.clone());
+/// let job = Job {
+///     method: Method::Redirect,
+///     bindings: Bindings::new(Instance::new("main")?),
+///     on_failure: OnFailure::Open,
+///     scope: Scope::command(),
+///     objects: Vec::new(),
+/// };
+/// keeper.commit(&job)?;
+/// assert_eq!(dir.read()?.len(), 1);
+/// assert_eq!(keeper.release()?, Released::Clean);
+/// assert!(!dir.path().exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LocalKeeper {
     drivers: Drivers,
@@ -236,14 +264,14 @@ impl LocalKeeper {
         held.journal.job.bindings.command_cgroup.clone()
     }
 
-    /// Processes of the command that are still there.
-    fn inhabitants(&self) -> Vec<u32> {
+    /// Processes of the command that are still there; those of cgroups below it are not listed.
+    fn inhabitants(&self) -> Option<Vec<u32>> {
         // What cannot be asked is treated as empty: removing the cgroup moves whoever is in it.
-        self.command_cgroup()
-            .and_then(|path| CgroupTree::open().ok()?.cgroup(&path).ok())
-            .filter(|cgroup| cgroup.populated().unwrap_or(false))
-            .and_then(|cgroup| cgroup.processes().ok())
-            .unwrap_or_default()
+        let path = self.command_cgroup()?;
+        let cgroup = CgroupTree::open().ok()?.cgroup(&path).ok()?;
+        // Most often they are about to end with the command.
+        let empty = cgroup.wait_empty(Some(Instant::now() + GRACE)).ok()?;
+        (!empty).then(|| cgroup.processes().unwrap_or_default())
     }
 }
 
@@ -293,17 +321,17 @@ impl Keeper for LocalKeeper {
             return Ok(Released::Clean);
         };
         let on_failure = held.journal.job.on_failure;
-        let processes = self.inhabitants();
-        match (processes.is_empty(), on_failure) {
-            (false, OnFailure::Closed) => self.leave(State::Lingering)?,
-            (true, _) | (false, OnFailure::Open) => self.undo()?,
+        let Some(processes) = self.inhabitants() else {
+            self.undo()?;
+            return Ok(Released::Clean);
+        };
+        match on_failure {
+            OnFailure::Closed => self.leave(State::Lingering)?,
+            OnFailure::Open => self.undo()?,
         }
-        Ok(match processes.is_empty() {
-            true => Released::Clean,
-            false => Released::Lingers {
-                processes,
-                on_failure,
-            },
+        Ok(Released::Lingers {
+            processes,
+            on_failure,
         })
     }
 }
@@ -353,3 +381,6 @@ fn apart(from: &[Planned], to: &[Planned]) -> Vec<(Vec<Planned>, Vec<Planned>)> 
     };
     keys.iter().map(|k| (only(from, k), only(to, k))).collect()
 }
+
+/// How long processes of a command that has ended may take to end as well.
+const GRACE: Duration = Duration::from_millis(200);

@@ -64,6 +64,12 @@ pub(super) fn again(stage: &str) -> Command {
             command.env(name, value);
         }
     }
+    // The keeper leaves the directory that a relative path would start from.
+    if let Some(dir) = env::var_os(RUN_DIR)
+        && let Ok(dir) = std::path::absolute(dir)
+    {
+        command.env(RUN_DIR, dir);
+    }
     command.env(STAGE, stage);
     command
 }
@@ -193,12 +199,8 @@ const SERVE: &str = "serve";
 /// The process's name, for `ps`; the kernel keeps 15 bytes.
 const NAME: &std::ffi::CStr = c"steer-keeper";
 /// Where programs and journals are.
-const KEPT: [&str; 4] = [
-    "PATH",
-    "LD_LIBRARY_PATH",
-    "STEER_RUN_DIR",
-    "XDG_RUNTIME_DIR",
-];
+const KEPT: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR"];
+const RUN_DIR: &str = "STEER_RUN_DIR";
 /// Only the engine's end, and SIGKILL, end a keeper.
 const DEAF_TO: [Signal; 11] = [
     Signal::SIGTERM,
