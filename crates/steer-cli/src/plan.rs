@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use steer::core::key::Key;
 use steer::kernel::host;
+use steer::{auto, registry};
 
-use crate::args::Plan;
+use crate::args::{Plan, Steering};
 use crate::failure::Failure;
 use crate::print;
 use crate::steering::{Decided, Purpose};
@@ -19,7 +21,7 @@ pub(crate) fn plan(args: &Plan) -> Result<ExitCode, Failure> {
         host::save(&facts, path).map_err(|error| Failure::new(&error, error.help()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let purpose = if args.run || args.steering.config.is_none() {
+    let purpose = if args.run || (args.steering.config.is_none() && can_run(&args.steering)) {
         Purpose::Command
     } else {
         Purpose::Config
@@ -36,4 +38,15 @@ pub(crate) fn plan(args: &Plan) -> Result<ExitCode, Failure> {
         out.push_str(&format!("note: {refused}\n"));
     }
     print(&out)
+}
+
+/// Whether any method that may be used steers commands.
+fn can_run(steering: &Steering) -> bool {
+    let chosen = steering
+        .method
+        .as_ref()
+        .and_then(|choice| choice.preferred());
+    chosen.unwrap_or(&auto::ORDER).iter().any(|method| {
+        registry::find(*method).is_none_or(|s| s.profile().keys.contains(&Key::Command))
+    })
 }
