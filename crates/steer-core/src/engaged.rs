@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
-use socket2::{Domain as SocketDomain, Socket, Type};
+use socket2::{Domain as SocketDomain, Socket, TcpKeepalive, Type};
 use tokio::net::unix::pipe::Receiver;
 
 use crate::intake::Bound;
@@ -203,7 +204,13 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     // A restart must not wait for TIME_WAIT of connections that the last run closed first.
     socket.set_reuse_address(true)?;
     // Accepted sockets inherit it: a process killed before it accepted resets its clients too.
-    socket.set_linger(Some(std::time::Duration::ZERO))?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    // Inherited as well. conntrack forgets a half-closed connection that is silent for a minute;
+    // what its client sends then would no longer be rewritten and go in clear.
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 3);
+    socket.set_tcp_keepalive(&keepalive)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -212,5 +219,57 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
 /// As long as the kernel lets it be; `net.core.somaxconn` caps it.
 const BACKLOG: i32 = 4096;
 
+/// Less than `nf_conntrack_tcp_timeout_close_wait`, the shortest after which conntrack forgets.
+const KEEPALIVE: Duration = Duration::from_secs(45);
+
 /// How often a port is sought that is free on every address.
 const PORT_TRIES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::address::{Family, Protocol};
+    use crate::instance::Instance;
+    use crate::intent::Scope;
+    use crate::keeper::NoKeeper;
+    use crate::method::Method;
+    use crate::plan::Life;
+    use crate::symbol::ListenerId;
+
+    #[test]
+    fn listeners_share_a_port_and_their_connections_are_reset_and_kept_alive() {
+        let listener = Listener {
+            id: ListenerId("outbound".to_owned()),
+            method: Method::Redirect,
+            protocol: Protocol::Tcp,
+            addresses: Family::ALL.map(Family::loopback).to_vec(),
+            port: None,
+            to: None,
+        };
+        let mut plan = Plan::new(Method::Redirect);
+        plan.push(Life::Steer, Object::Listener(listener));
+        let intent = Intent::new(Instance::new("test").unwrap(), Scope::command());
+        let mut engaged = Engaged::engage(Box::new(NoKeeper), &intent, &plan, None).unwrap();
+        let bound = engaged.take_bound().remove(0);
+        let ports: Vec<u16> = bound
+            .sockets
+            .iter()
+            .map(|s| s.local_addr().unwrap().port())
+            .collect();
+        assert_eq!(ports, [ports[0]; 2]);
+        assert_eq!(bound.listener.port, Some(ports[0]));
+        for socket in &bound.sockets {
+            socket.set_nonblocking(false).unwrap();
+            let _client = TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+            let (accepted, _) = socket.accept().unwrap();
+            let accepted = SockRef::from(&accepted);
+            assert_eq!(accepted.linger().unwrap(), Some(Duration::ZERO));
+            assert!(accepted.keepalive().unwrap());
+            assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE);
+        }
+    }
+}
