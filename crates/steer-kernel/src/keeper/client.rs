@@ -15,12 +15,13 @@ use super::process::{START, again, is_misplaced};
 use super::wire::{Reply, Request, Wire, lifelines, tags};
 use crate::journal::process;
 
-/// Starts a keeper process: this program again, which calls [`entry`](super::entry) first.
+/// A keeper process: this program again, which calls [`entry`](super::entry) first.
 ///
-/// # Errors
-/// [`KeeperError::Lost`] when the process cannot be started or does not become a keeper.
+/// It is started by the first job that changes something on the host; one that changes nothing
+/// needs no process, no privilege and no run directory. A process that cannot be started, or that
+/// does not become a keeper, is then [`KeeperError::Lost`].
 pub fn spawn() -> Result<Box<dyn Keeper>, KeeperError> {
-    Ok(Box::new(Client::start()?))
+    Ok(Box::new(Client::new()?))
 }
 
 /// A keeper in a process of its own, which outlives the caller's death and undoes its job.
@@ -29,7 +30,7 @@ pub fn spawn() -> Result<Box<dyn Keeper>, KeeperError> {
 /// and [`Keeper::restore`] hands them to a successor.
 #[derive(Debug)]
 pub struct Client {
-    link: Link,
+    link: Option<Link>,
     engine: ProcessId,
     held: Option<Held>,
     /// Declared after the link: the keeper sees the end before the lifelines close here.
@@ -53,19 +54,27 @@ struct Held {
 
 impl Client {
     /// As [`spawn`], with the type.
-    pub fn start() -> Result<Self, KeeperError> {
+    pub fn new() -> Result<Self, KeeperError> {
         let parked = Parking::new().map_err(|e| lost("hold its lifelines", e))?;
-        let engine = process::this();
         Ok(Self {
-            link: Link::start(engine)?,
-            engine,
+            link: None,
+            engine: process::this(),
             held: None,
             parked,
         })
     }
 
     fn ask(&mut self, request: &Request, what: &str) -> Result<Option<Released>, KeeperError> {
-        let Self { link, parked, .. } = self;
+        let Self {
+            link,
+            parked,
+            engine,
+            ..
+        } = self;
+        let link = match link {
+            Some(link) => link,
+            None => link.insert(Link::start(*engine)?),
+        };
         link.ask(request, &[], what)
             .and_then(|answer| match answer {
                 Answer::Done(lines) => {
@@ -84,8 +93,9 @@ impl Client {
         request: &Request,
         what: &str,
     ) -> Result<Option<Released>, KeeperError> {
+        let had_one = self.link.is_some();
         match self.ask(request, what) {
-            Err(KeeperError::Lost { .. }) => {
+            Err(KeeperError::Lost { .. }) if had_one || self.link.is_some() => {
                 self.restore()?;
                 self.ask(request, what)
             }
@@ -96,6 +106,9 @@ impl Client {
 
 impl Keeper for Client {
     fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
+        if job.objects.is_empty() {
+            return Ok(());
+        }
         let request = Request::Commit {
             job: Box::new(job.clone()),
         };
@@ -108,7 +121,9 @@ impl Keeper for Client {
     }
 
     fn retire(&mut self) -> Result<(), KeeperError> {
-        self.ask_someone(&Request::Retire, "take no further flow")?;
+        if self.held.is_some() {
+            self.ask_someone(&Request::Retire, "take no further flow")?;
+        }
         if let Some(held) = &mut self.held {
             held.retired = true;
         }
@@ -126,7 +141,7 @@ impl Keeper for Client {
     }
 
     fn lost(&self) -> io::Result<Option<PipeReader>> {
-        self.link.life.try_clone().map(Some)
+        self.link.as_ref().map(|l| l.life.try_clone()).transpose()
     }
 
     fn restore(&mut self) -> Result<(), KeeperError> {
@@ -147,7 +162,7 @@ impl Keeper for Client {
                 self.parked.put(&lines).map_err(|e| lost(WHAT, e))?;
             }
         }
-        self.link = link;
+        self.link = Some(link);
         Ok(())
     }
 }

@@ -77,7 +77,8 @@ pub(crate) fn clean() -> ! {
 
 /// A program that starts keepers and has not called [`keeper::entry`].
 pub(crate) fn without_entry() -> ! {
-    let error = keeper::spawn().unwrap_err();
+    let job = crate::stage::job("main", steer_core::intent::OnFailure::Open);
+    let error = keeper::spawn().unwrap().commit(&job).unwrap_err();
     println!("error: {error}");
     std::process::exit(3)
 }
