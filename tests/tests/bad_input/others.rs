@@ -1,0 +1,84 @@
+//! Things of others that bear our names.
+
+use lab::{Family, Service, Signal, Status};
+
+use crate::assert_refuses;
+use crate::site::{Backend, OnFailure, Site, echoes};
+
+#[test]
+fn a_foreign_table_with_our_name_is_left_alone_and_named() {
+    lab::require!(Root, Cgroup2, Program("nft"));
+    for suffix in ["", "_guard"] {
+        let site = Site::new("foreign");
+        let table = format!("steer_{}{suffix}", site.name);
+        let rules = format!("add table inet {table} {{ chain theirs {{ counter; }}; }}\n");
+        let nft = site.app.program("nft").args(["-f", "-"]).input(rules);
+        nft.run().expect_success();
+        let held = site.state();
+        let output = site
+            .run(Backend::Nft, OnFailure::Closed)
+            .args(["echo", "never"])
+            .run();
+        let remedy = format!("nft delete table inet {table}");
+        assert_refuses(
+            &output,
+            &[
+                &table,
+                "belongs to another program",
+                &remedy,
+                "another instance name",
+            ],
+        );
+        site.state().assert_same_as(&held);
+    }
+}
+
+/// iptables chains have no tag but their names: one that is named as ours are is taken over where
+/// a steering of that name starts, and others stay.
+#[test]
+fn foreign_chains_with_names_like_ours_stay() {
+    lab::require!(Root, Cgroup2, Program("iptables-restore"));
+    let site = Site::new("chains");
+    let rules = format!(
+        "*filter\n:STEER_{name}x_GUARD - [0:0]\n:STEERAGE - [0:0]\n\
+         -A STEERAGE -j RETURN\n-A OUTPUT -j STEERAGE\nCOMMIT\n",
+        name = site.name
+    );
+    for restore in ["iptables-restore", "ip6tables-restore"] {
+        let program = site.app.program(restore).arg("--noflush");
+        program.input(rules.clone()).run().expect_success();
+    }
+    let held = site.state();
+    let output = site
+        .run(Backend::Iptables, OnFailure::Closed)
+        .args(["echo", "it runs"])
+        .run();
+    assert_eq!(output.expect_success(), "it runs\n");
+    site.state().assert_same_as(&held);
+}
+
+/// Another program flushes the rules of the whole host while we steer.
+#[test]
+fn a_foreign_flush_does_not_open_a_steered_host() {
+    lab::require!(Root, Program("nft"));
+    let site = Site::new("flush");
+    let server = site.srv.serve(7, Service::Echo);
+    let at = site.srv.at(Family::V4, 7);
+    let up = site
+        .up("method: redirect\nbackend: nft\nscope: { host: true }\non_failure: closed\n")
+        .spawn();
+    up.wait_line(|line| line.contains("in force"));
+    site.app
+        .program("nft")
+        .args(["flush", "ruleset"])
+        .run()
+        .expect_success();
+    let mut client = site.app.connect(at).expect("it is steered");
+    assert!(echoes(&mut client, b"steered"));
+    let seen = server.wait_for(|seen| seen.len() == 1);
+    assert_ne!(seen[0].peer, client.local(), "it came through the engine");
+    drop(client);
+    up.signal(Signal::SIGTERM);
+    assert_eq!(up.wait(), Status::Exited(0));
+    site.assert_untouched();
+}
