@@ -8,8 +8,9 @@ use steer_core::address::{ClientAddr, Destination, HostName, Protocol};
 use steer_core::method::Method;
 use steer_core::policy::App;
 use steer_core::steered::{Identity, Refusal};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
 
 pub use sink::{Recorder, SinkError};
 
@@ -141,15 +142,16 @@ impl Record {
 
     /// Stamps the record with the end of the connection.
     pub fn end(&mut self, at: OffsetDateTime) {
-        let at = at.to_offset(time::UtcOffset::UTC);
-        let whole = at
-            .replace_millisecond(at.millisecond())
-            .expect("its own milliseconds are in range");
-        self.time = whole
-            .format(&Rfc3339)
-            .expect("a year of four digits has a form in RFC 3339");
+        let utc = at.to_offset(UtcOffset::UTC);
+        self.time = utc
+            .format(RFC3339_MILLIS)
+            .expect("every field of the format is one of a date and time");
     }
 }
+
+/// RFC 3339 with always three digits of a second's fraction, so that lines sort as text.
+const RFC3339_MILLIS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// The `upstream` of a connection for which nothing was dialled.
 pub const NO_UPSTREAM: &str = "none";
@@ -190,11 +192,11 @@ mod tests {
     #[test]
     fn the_keys_and_spellings_are_the_contract() {
         let mut record = record();
-        record.end(datetime!(2026-03-01 01:02:03.456789 +02:00));
+        record.end(datetime!(2026-03-01 01:02:03.450789 +02:00));
         assert_eq!(
             serde_json::to_string(&record).unwrap(),
             concat!(
-                r#"{"time":"2026-02-28T23:02:03.456Z","method":"redirect","protocol":"tcp","#,
+                r#"{"time":"2026-02-28T23:02:03.450Z","method":"redirect","protocol":"tcp","#,
                 r#""client":"192.0.2.9:1234","destination":"[2001:db8::1]:443","host":null,"#,
                 r#""host_from":null,"app":"opaque","pid":7,"uid":1000,"exe":"/usr/bin/curl","#,
                 r#""rule":null,"upstream":"none","sent":0,"received":0,"duration_ms":0,"#,

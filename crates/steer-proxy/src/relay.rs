@@ -1,6 +1,6 @@
 //! The relay: moves the bytes of one connection between its two legs.
 //!
-//! Each direction is a [`way::Way`] that ends by itself (half-close); a break on either leg breaks
+//! Each direction is a way that ends by itself (half-close); a break on either leg breaks
 //! both. Neither direction owns memory or descriptors unless bytes are waiting in it, so an idle
 //! connection costs its two sockets and this future.
 mod buffers;

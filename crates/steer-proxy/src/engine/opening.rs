@@ -178,9 +178,8 @@ impl Opening {
                 .is_none_or(|answer| !answer.is_awaited());
         let dial = shared.dialler.dial(&proxy.address, deadline);
         let mut dialled = if unknown && speaks_first {
-            let (dialled, sniffed) = tokio::join!(dial, self.sniff(entry, shared.limits.sniff));
-            sniffed?;
-            dialled?
+            let dial = async { dial.await.map_err(Failure::Upstream) };
+            tokio::try_join!(dial, self.sniff(entry, shared.limits.sniff))?.0
         } else {
             dial.await?
         };

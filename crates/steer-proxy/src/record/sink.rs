@@ -173,6 +173,7 @@ impl Queue {
         let mut batch = Vec::new();
         let mut warnings = Warnings::default();
         let mut torn = false;
+        let mut written = None::<Instant>;
         loop {
             let mut state = self.state();
             while state.lines.is_empty() && !state.closed {
@@ -181,7 +182,8 @@ impl Queue {
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner);
             }
-            if !state.closed {
+            // A line that comes alone is written at once; those of a burst share a write.
+            if !state.closed && written.is_some_and(|last| last.elapsed() < GATHER) {
                 drop(state);
                 std::thread::sleep(GATHER);
                 state = self.state();
@@ -201,6 +203,7 @@ impl Queue {
                     warnings.failed(&error);
                 }
             }
+            written = Some(Instant::now());
             warnings.lost(self.lost.load(Relaxed));
             batch.clear();
             if closed && self.state().lines.is_empty() {
