@@ -272,4 +272,54 @@ mod tests {
             assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE);
         }
     }
+
+    /// A keeper whose end the test decides.
+    #[derive(Debug)]
+    struct Mortal {
+        life: io::PipeReader,
+        restored: std::sync::mpsc::Sender<()>,
+    }
+
+    impl Keeper for Mortal {
+        fn commit(&mut self, _: &Job) -> Result<(), KeeperError> {
+            Ok(())
+        }
+
+        fn retire(&mut self) -> Result<(), KeeperError> {
+            Ok(())
+        }
+
+        fn release(&mut self) -> Result<Released, KeeperError> {
+            Ok(Released::Clean)
+        }
+
+        fn lost(&self) -> io::Result<Option<io::PipeReader>> {
+            self.life.try_clone().map(Some)
+        }
+
+        fn restore(&mut self) -> Result<(), KeeperError> {
+            self.restored.send(()).unwrap();
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_loss_of_the_keeper_is_told_and_a_successor_can_be_had() {
+        let (life, alive) = io::pipe().unwrap();
+        let (restored_tx, restored) = std::sync::mpsc::channel();
+        let keeper = Mortal {
+            life,
+            restored: restored_tx,
+        };
+        let intent = Intent::new(Instance::new("main").unwrap(), Scope::command());
+        let plan = Plan::new(Method::Redirect);
+        let mut engaged = Engaged::engage(Box::new(keeper), &intent, &plan, None).unwrap();
+        let mut lost = std::pin::pin!(engaged.lost().unwrap());
+        let pending = std::future::poll_fn(|cx| std::task::Poll::Ready(lost.as_mut().poll(cx)));
+        assert!(pending.await.is_pending());
+        drop(alive);
+        lost.await;
+        engaged.restore().unwrap();
+        restored.recv().unwrap();
+    }
 }
