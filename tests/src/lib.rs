@@ -32,7 +32,7 @@ mod upstream;
 mod table;
 
 pub use binary::steer;
-pub use mount::{Cannot, Mount, mounted};
+pub use mount::{Asked, Cannot, Mount, mounted};
 pub use name::instance_name;
 pub use record::{Record, Records};
 pub use refused::Refused;
@@ -41,4 +41,4 @@ pub use setup::Setup;
 pub use speech::Speech;
 pub use stage::Stage;
 pub use table::{Theme, hold_table};
-pub use upstream::{Asked, Login, UpstreamProxy};
+pub use upstream::{Login, Request, UpstreamProxy};

@@ -25,8 +25,17 @@ pub enum Mount {
 pub struct Cannot {
     /// The reason, for the table.
     pub why: &'static str,
-    /// Part of a config that the method must refuse for that reason, and a word of the refusal.
-    pub refused: Option<(&'static str, &'static str)>,
+    /// What the method must refuse for that reason, where it is something that can be asked for.
+    pub refused: Option<Asked>,
+}
+
+/// Something that a user can ask a method for.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked {
+    /// A line of a config, and how the refusal names its key.
+    Line(&'static str, &'static str),
+    /// `steer run`.
+    Run,
 }
 
 impl Mount {
@@ -109,42 +118,55 @@ impl Mount {
             };
         }
         let (why, refused) = match case {
-            "a_neighbour_of_another_user_is_untouched" => {
-                (WILLING, Some(("scope: { uid: 4711 }", "scope.uid")))
-            }
+            "a_neighbour_of_another_user_is_untouched" => (
+                WILLING,
+                Some(Asked::Line("scope: { uid: 4711 }", "scope.uid")),
+            ),
             "a_neighbour_of_another_cgroup_is_untouched" => (
                 WILLING,
-                Some(("scope: { cgroup: some.slice }", "scope.cgroup")),
+                Some(Asked::Line("scope: { cgroup: some.slice }", "scope.cgroup")),
             ),
             "whoever_is_excepted_is_untouched" => (
                 WILLING,
-                Some(("scope: { host: true, except: { uid: 4711 } }", "scope.")),
+                Some(Asked::Line(
+                    "scope: { host: true, except: { uid: 4711 } }",
+                    "scope.",
+                )),
             ),
             "a_command_is_steered_and_its_neighbour_is_not" if self != Self::Env => {
-                ("it starts no command", None)
+                ("it starts no command", Some(Asked::Run))
             }
             "excluded_ports_and_networks_are_untouched" => (
                 CLIENTS_CHOICE,
-                Some(("traffic: { exclude: { ports: [22] } }", "traffic ports")),
+                Some(Asked::Line(
+                    "traffic: { exclude: { ports: [22] } }",
+                    "traffic ports",
+                )),
             ),
             "only_included_ports_and_networks_are_steered" => (
                 CLIENTS_CHOICE,
-                Some((
+                Some(Asked::Line(
                     "traffic: { include: { cidrs: [192.0.2.0/24] } }",
                     "traffic cidrs",
                 )),
             ),
             "loopback_is_skipped" => (
                 CLIENTS_CHOICE,
-                Some(("traffic: { loopback: skip }", "traffic.loopback: skip")),
+                Some(Asked::Line(
+                    "traffic: { loopback: skip }",
+                    "traffic.loopback: skip",
+                )),
             ),
             "loopback_is_steered_where_asked" => (
                 CLIENTS_CHOICE,
-                Some(("traffic: { loopback: steer }", "traffic.loopback: steer")),
+                Some(Asked::Line(
+                    "traffic: { loopback: steer }",
+                    "traffic.loopback: steer",
+                )),
             ),
             "udp_of_the_scope_is_refused_under_closed" => (
                 "it sees only what its clients send to its port",
-                Some(("on_failure: closed", "on_failure: closed")),
+                Some(Asked::Line("on_failure: closed", "on_failure: closed")),
             ),
             "a_rule_by_user_decides" => ("its listener is not told who connects", None),
             "names_are_found_for_an_upstream_that_no_rule_asks_them_for" => (
@@ -160,21 +182,23 @@ impl Mount {
         Some(Cannot { why, refused })
     }
 
-    /// Holds a method to its refusal: `plan` names the key that it cannot honour.
+    /// Holds a method to its refusal: `plan` names what it cannot honour.
     fn prove(self, cannot: &Cannot) {
-        let Some((part, word)) = cannot.refused else {
-            return;
+        let (line, word, run) = match cannot.refused {
+            None => return,
+            Some(Asked::Line(line, word)) => (line, word, self == Self::Env),
+            Some(Asked::Run) => ("", "run -- COMMAND", true),
         };
         let folder = tempfile::tempdir().expect("a temporary directory");
         let path = folder.path().join("steer.yaml");
         let config = Setup::default().config(self);
-        std::fs::write(&path, config + part + "\n").expect("a file in a new directory");
+        std::fs::write(&path, config + line + "\n").expect("a file in a new directory");
         let mut program = lab::Program::new(crate::steer()).args(["plan", "-m", self.method()]);
-        if self == Self::Env {
+        if run {
             program = program.arg("--run");
         }
         let output = program.arg("-c").arg(path).run();
-        assert_ne!(output.status, lab::Status::Exited(0), "{part}: {output:#?}");
+        assert_ne!(output.status, lab::Status::Exited(0), "{line}: {output:#?}");
         assert!(output.stderr.contains(word), "{word}: {output:#?}");
     }
 }

@@ -10,7 +10,7 @@ use lab::{Family, Host, eventually};
 
 /// One request as the proxy understood it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct Request {
     /// `socks5` or `http`.
     pub protocol: &'static str,
     /// The destination, as it stood in the request: a name stays a name.
@@ -32,7 +32,7 @@ struct Shared {
     /// Whether it wants to be given a login; any will do, the test looks at it.
     login: Login,
     names: HashMap<String, SocketAddr>,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<Request>>,
 }
 
 /// Whether a proxy wants a login.
@@ -74,12 +74,12 @@ impl UpstreamProxy {
     }
 
     /// All requests so far.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<Request> {
         self.shared.lock().clone()
     }
 
     /// Waits for so many requests, and gives them.
-    pub fn wait_asked(&self, count: usize) -> Vec<Asked> {
+    pub fn wait_asked(&self, count: usize) -> Vec<Request> {
         eventually("the proxy is asked", || {
             Some(self.asked()).filter(|asked| asked.len() >= count)
         })
@@ -109,7 +109,7 @@ impl Shared {
     }
 
     /// Reads a SOCKS5 handshake up to the request.
-    fn socks5(&self, client: &mut TcpStream) -> io::Result<Option<Asked>> {
+    fn socks5(&self, client: &mut TcpStream) -> io::Result<Option<Request>> {
         let [_, count] = exactly(client)?;
         let mut methods = vec![0; usize::from(count)];
         client.read_exact(&mut methods)?;
@@ -136,7 +136,7 @@ impl Shared {
             _ => format!("[{}]", Ipv6Addr::from(exactly::<16>(client)?)),
         };
         let port = u16::from_be_bytes(exactly(client)?);
-        Ok(Some(Asked {
+        Ok(Some(Request {
             protocol: "socks5",
             target: format!("{host}:{port}"),
             login,
@@ -144,7 +144,7 @@ impl Shared {
     }
 
     /// Reads the head of a CONNECT.
-    fn connect(&self, client: &mut TcpStream) -> io::Result<Option<Asked>> {
+    fn connect(&self, client: &mut TcpStream) -> io::Result<Option<Request>> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.extend(exactly::<1>(client)?);
@@ -167,14 +167,14 @@ impl Shared {
             client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")?;
             return Ok(None);
         }
-        Ok(Some(Asked {
+        Ok(Some(Request {
             protocol: "http",
             target: target.to_owned(),
             login,
         }))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Asked>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Request>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

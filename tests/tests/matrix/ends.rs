@@ -82,15 +82,17 @@ pub(crate) fn a_reset_by_the_server_is_a_reset_for_the_client(mount: Mount) {
     }
 }
 
-/// A client that has finished can still be told of the server's reset, and the other way round.
+/// Whoever has finished is still told of the other side's reset.
 pub(crate) fn a_reset_reaches_a_side_that_has_finished(mount: Mount) {
-    let (stage, server) = stage(Service::Silent);
+    let (stage, server) = stage(Service::ResetOnFirstByte);
     let rig = Rig::start(&stage.app, mount, &Setup::default());
-    let client = rig.connect(stage.at(Family::V4, 7)).expect("the server listens");
+    let mut client = rig
+        .connect(stage.at(Family::V4, 7))
+        .expect("the server listens");
     server.wait_for(|seen| seen.len() == 1);
-    // `Silent` answers the end with its own, so a reset must overtake nothing: it comes first.
-    client.reset();
-    assert_eq!(server.wait_ended(1)[0].end, End::Reset);
+    client.send(b"x").expect("the connection stands");
+    client.finish();
+    assert_eq!(client.receive_all(), (Vec::new(), End::Reset));
 
     let source = stage.srv.serve(8, Service::Source(Pattern(3), 1));
     let mut client = rig.connect(stage.at(Family::V4, 8)).expect("the server listens");

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use lab::{Client, End, Family, Pattern, Service};
+use lab::{Client, End, Pattern, Service};
 use steer_tests::{Mount, Rig, Setup, Speech, Stage};
 
 /// Onto the listener itself: the proxy port, or the one that only steered connections may reach.

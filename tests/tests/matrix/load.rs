@@ -1,6 +1,7 @@
 //! Many bytes and many connections.
 
 use std::thread;
+use std::time::Duration;
 
 use lab::{End, Family, Pattern, Service};
 use steer_tests::{Mount, Rig, Setup, Stage};
@@ -64,6 +65,32 @@ pub(crate) fn a_bulk_transfer_both_ways_is_followed_by_small_words(mount: Mount)
     assert_eq!(rig.records().wait_to(to)["outcome"], "ok");
 }
 
+/// Between a client and a server that does not read lie buffers, which are bounded.
+pub(crate) fn a_server_that_does_not_read_holds_the_client_back(mount: Mount) {
+    let stage = Stage::new("stalled");
+    let (server, to) = stage.serve(7, Service::Stalled);
+    let rig = Rig::start(&stage.app, mount, &Setup::default());
+    let mut client = rig.connect(to).expect("the server listens");
+    client.patience(Duration::from_secs(1));
+    assert_eq!(client.upload(Pattern(6), ENDLESS), Err(End::Open));
+    let resident = resident(rig.proc().pid());
+    assert!(resident < LARGE, "the engine holds {resident} bytes");
+    // What nobody reads does not keep the end from being told.
+    client.reset();
+    assert_eq!(server.wait_ended(1)[0].end, End::Reset);
+    assert_eq!(rig.records().wait_to(to)["outcome"], "reset");
+}
+
+/// How much memory of its own a process holds, in bytes.
+fn resident(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let number = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+    let kibibytes: u64 = number.expect("a size").parse().expect("a number");
+    kibibytes * 1024
+}
+
 /// All of them stand at once before the first one speaks.
 pub(crate) fn a_thousand_connections_at_once_are_each_served(mount: Mount) {
     let stage = Stage::new("thousand");
@@ -105,6 +132,8 @@ pub(crate) fn five_hundred_idle_connections_leave_room_for_another(mount: Mount)
 }
 
 const LARGE: u64 = 64 << 20;
+/// More than all the buffers of any kernel on the way.
+const ENDLESS: u64 = 1 << 30;
 const BULK: u64 = 8 << 20;
 const THOUSAND: usize = 1000;
 const IDLE: usize = 500;

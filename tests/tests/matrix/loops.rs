@@ -24,8 +24,12 @@ pub(crate) fn the_listener_cannot_be_dialled_in_any_spelling(mount: Mount) {
             assert!(refused.is_an_error(), "loopback {loopback}, {to}: {refused:?}");
         }
         works_on(&rig, other);
-        // Each attempt is one connection at most, and none of them is dialled onwards.
-        let records = rig.records().wait_for(1);
+        // Each attempt is one connection at most, and none of them is served. Those to the
+        // listener's own address are refused before they have a record.
+        let served = other.to_string();
+        let records = rig.records().wait("the record of what works", |records| {
+            records.iter().any(|record| record["destination"] == served)
+        });
         assert!(records.len() <= spellings(&stage.app).len() + 1, "{records:#?}");
         for record in records {
             let right = record["destination"] == other.to_string();
@@ -70,7 +74,11 @@ pub(crate) fn a_proxy_port_cannot_be_asked_for_itself_in_any_spelling(mount: Mou
         // Where it really listens, it knows itself.
         let own = outcome(SocketAddr::new(entrance.ip(), entrance.port()).to_string());
         assert_eq!(own, Some("loop".into()), "{listen}: {records:#?}");
-        assert_eq!(outcome(format!("localhost:{}", entrance.port())), Some("loop".into()));
+        // The name may have no other address than the one of IPv4.
+        if listen.ip() != Family::V6.loopback() {
+            let named = outcome(format!("localhost:{}", entrance.port()));
+            assert_eq!(named, Some("loop".into()), "{listen}: {records:#?}");
+        }
         let known = ["loop", "refused"];
         let all_known = |it: &steer_tests::Record| {
             known.iter().any(|outcome| it["outcome"] == *outcome)

@@ -58,6 +58,7 @@ matrix! {
         a_large_download_arrives_whole
         a_large_upload_arrives_whole
         a_bulk_transfer_both_ways_is_followed_by_small_words
+        a_server_that_does_not_read_holds_the_client_back
         a_thousand_connections_at_once_are_each_served
         five_hundred_idle_connections_leave_room_for_another
     }
