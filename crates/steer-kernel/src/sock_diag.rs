@@ -102,7 +102,10 @@ fn parse(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> io::Result<Optio
     };
     match kind {
         Some(NLMSG_ERROR) => {
-            let errno = word(HEADER).unwrap_or_default().cast_signed().saturating_neg();
+            let errno = word(HEADER)
+                .unwrap_or_default()
+                .cast_signed()
+                .saturating_neg();
             if errno == libc::ENOENT {
                 Ok(None)
             } else {
