@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use socket2::SockRef;
 use steer_core::address::{Destination, Family, HostName};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -104,14 +105,18 @@ impl Dialler {
             );
         }
         let stream = TcpStream::from_std(socket.into()).map_err(failed)?;
-        match timeout_at(deadline, stream.writable()).await {
+        let ready = match timeout_at(deadline, stream.ready(Interest::WRITABLE)).await {
             Err(_) => return Err(UpstreamError::Deadline(to.clone())),
-            Ok(writable) => writable.map_err(failed)?,
+            Ok(ready) => ready.map_err(failed)?,
+        };
+        // Epoll reports a failed connect as a hang-up, so a good one needs no look at SO_ERROR.
+        if ready.is_write_closed() {
+            match stream.take_error() {
+                Ok(None) => {}
+                Ok(Some(error)) | Err(error) => return Err(failed(error)),
+            }
         }
-        match stream.take_error() {
-            Ok(None) => Ok(Dialled { stream, claim }),
-            Ok(Some(error)) | Err(error) => Err(failed(error)),
-        }
+        Ok(Dialled { stream, claim })
     }
 }
 
