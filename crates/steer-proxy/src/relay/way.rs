@@ -114,10 +114,16 @@ impl Way {
         tap: &mut Option<&mut Sniffer>,
         last: bool,
     ) -> Poll<Result<(), Break>> {
+        let mut moves = 0;
         loop {
             ready!(self.poll_deliver(cx, sink, moved)).map_err(Break::Sink)?;
             match self.state {
+                State::Open if moves == TURN => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 State::Open => {
+                    moves += 1;
                     let fetched = self
                         .poll_fetch(cx, source, sink, tap)
                         .map_err(Break::Source)?;
@@ -275,6 +281,9 @@ impl Way {
         Poll::Ready(Ok(()))
     }
 }
+
+/// Moves after which a way lets others have the thread: at most 4 MiB, about a millisecond.
+const TURN: u32 = 16;
 
 /// Bytes in large reads after which a direction counts as bulk.
 const BULK: usize = 1024 * 1024;
