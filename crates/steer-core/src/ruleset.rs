@@ -127,6 +127,8 @@ pub enum Test {
     Gid(Vec<IdRange>),
     /// The packet's mark.
     Marked(Mark),
+    /// The packet comes from the side that opened the connection (conntrack direction original).
+    FromOpener,
     /// The connection's destination was rewritten (conntrack status DNAT).
     Rewritten,
 }
@@ -179,6 +181,7 @@ impl Ruleset {
                     | Test::Uid(_)
                     | Test::Gid(_)
                     | Test::Marked(_)
+                    | Test::FromOpener
                     | Test::Rewritten => {}
                 }
             }
@@ -302,6 +305,7 @@ impl fmt::Display for Test {
             Self::Uid(ids) => list(f, "uid", ids),
             Self::Gid(ids) => list(f, "gid", ids),
             Self::Marked(mark) => write!(f, "mark {mark}"),
+            Self::FromOpener => f.write_str("from the opener"),
             Self::Rewritten => f.write_str("rewritten"),
         }
     }

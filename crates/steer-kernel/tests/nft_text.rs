@@ -208,6 +208,7 @@ fn marks_and_rewritten_connections_read_back() {
         mask: u32::MAX,
     };
     assert_eq!(test(Test::Marked(whole)), "meta mark 0x00000007 return");
+    assert_eq!(test(Test::FromOpener), "ct direction original return");
     assert_eq!(test(Test::Rewritten), "ct status dnat return");
 }
 

@@ -75,6 +75,7 @@ pub(crate) fn lines(
             Test::Uid(list) => ids("-m owner --uid-owner", list),
             Test::Gid(list) => ids("-m owner --gid-owner", list),
             Test::Marked(mark) => vec![format!("-m mark --mark {mark}")],
+            Test::FromOpener => vec!["-m conntrack --ctdir ORIGINAL".to_owned()],
             Test::Rewritten => vec!["-m conntrack --ctstate DNAT".to_owned()],
         };
         choices.push(alternatives);
@@ -247,10 +248,14 @@ mod tests {
             (
                 vec![
                     Test::Marked(steer_core::mark::Mark::BYPASS),
+                    Test::FromOpener,
                     Test::Rewritten,
                 ],
                 Verdict::Return,
-                &["-m mark --mark 0x10000000/0x90000000 -m conntrack --ctstate DNAT -j RETURN"],
+                &[
+                    "-m mark --mark 0x10000000/0x90000000 -m conntrack --ctdir ORIGINAL \
+                     -m conntrack --ctstate DNAT -j RETURN",
+                ],
             ),
             (
                 vec![

@@ -110,6 +110,14 @@ impl Program {
         self.compare(Compare::NotEqual, &0_u32.to_ne_bytes());
     }
 
+    /// The packet comes from the side that opened the connection.
+    pub(crate) fn from_opener(&mut self) {
+        self.push("ct", |data| {
+            data.u32(CT_KEY, CT_DIRECTION).u32(CT_DREG, REGISTER);
+        });
+        self.equals(&[IP_CT_DIR_ORIGINAL]);
+    }
+
     /// The sending socket's ancestor at `level` below the hierarchy's root is the cgroup `id`.
     pub(crate) fn cgroup_is(&mut self, level: u32, id: u64) {
         self.push("socket", |data| {
@@ -261,7 +269,9 @@ const NFT_RETURN: i32 = -5;
 const HTON: u32 = 1;
 const PAYLOAD_NETWORK: u32 = 1;
 const PAYLOAD_TRANSPORT: u32 = 2;
+const CT_DIRECTION: u32 = 1;
 const CT_STATUS: u32 = 2;
+const IP_CT_DIR_ORIGINAL: u8 = 0;
 const IPS_DST_NAT: u32 = 0x20;
 const SOCKET_CGROUP: u32 = 3;
 const NAT_RANGE_PROTO_SPECIFIED: u32 = 2;

@@ -127,6 +127,7 @@ impl<'a> Compiler<'a> {
             Test::Uid(ids) => self.id(Meta::Uid, &Intervals::of_ids(Key::Uid, ids)),
             Test::Gid(ids) => self.id(Meta::Gid, &Intervals::of_ids(Key::Gid, ids)),
             Test::Marked(mark) => self.program.mark_holds(*mark),
+            Test::FromOpener => self.program.from_opener(),
             Test::Rewritten => self.program.rewritten(),
         }
         Ok(())
@@ -268,6 +269,7 @@ pub(crate) fn can_hold(rule: &Rule) -> bool {
         | Test::ToListener(_)
         | Test::Cgroup(_)
         | Test::Marked(_)
+        | Test::FromOpener
         | Test::Rewritten => true,
     })
 }
