@@ -167,8 +167,15 @@ fn guard(intent: &Intent, families: &[Family]) -> Vec<Chain> {
         }
     }
     refuse.extend(rules::left_alone(traffic, &[Protocol::Tcp, Protocol::Udp]));
+    // Whoever is no command may have connections from before, which only their first segment
+    // tells from later ones. All that a command opens is younger than the rules, so later segments
+    // are refused as well: those of connections that were steered until the engine died.
+    let fresh = match intent.scope.command {
+        true => Test::FromOpener,
+        false => Test::Opening,
+    };
     for tests in rules::included(traffic, Protocol::Tcp) {
-        let tests = tests.into_iter().chain([Test::Opening]);
+        let tests = tests.into_iter().chain([fresh.clone()]);
         refuse.push(Rule::new(
             tests,
             Verdict::Reset,
@@ -195,10 +202,14 @@ fn guard(intent: &Intent, families: &[Family]) -> Vec<Chain> {
         }
     }
     if refuses_the_rest(intent) {
+        let why = match intent.scope.command {
+            true => "connections that others opened to the command",
+            false => "connections that were there before",
+        };
         refuse.push(Rule::new(
             [Test::Protocol(Protocol::Tcp)],
             Verdict::Return,
-            "connections that were there before",
+            why,
         ));
         refuse.push(Rule::new(
             [],
