@@ -1,6 +1,6 @@
 //! Processes that outlive the command of `run`.
 
-use lab::{Agent, Family, Program, Service, Status};
+use lab::{Agent, End, Family, Program, Service, Signal, Status};
 
 use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, left_by};
 
@@ -64,6 +64,30 @@ fn a_daemon_left_behind_goes_direct_under_open_nft() {
 #[test]
 fn a_daemon_left_behind_goes_direct_under_open_iptables() {
     left_behind(Backend::Iptables, OnFailure::Open);
+}
+
+/// A steered command that serves: what refuses its own connections lets others' to it pass.
+#[test]
+fn a_steered_server_answers_those_who_connect_to_it() {
+    lab::require!(Root, Cgroup2, Program("ncat"));
+    for backend in [Backend::Nft, Backend::Iptables] {
+        let site = Site::new("serving");
+        let ncat = ["ncat", "-v", "-l", "-k", "4711", "-e", "/bin/cat"];
+        let run = site.run(backend, OnFailure::Closed).args(ncat).spawn();
+        run.wait_line(|line| line.contains("Listening on 0.0.0.0"));
+        for family in Family::BOTH {
+            let mut client = site
+                .srv
+                .connect(site.app.at(family, 4711))
+                .expect("it listens");
+            assert!(echoes(&mut client, b"from outside"));
+            client.finish();
+            assert_eq!(client.receive_all(), (Vec::new(), End::Fin));
+        }
+        run.signal(Signal::SIGTERM);
+        assert_eq!(run.wait(), Status::Killed(15));
+        site.wait_untouched();
+    }
 }
 
 /// While the command runs, what it has daemonised is steered like itself.
