@@ -164,7 +164,8 @@ impl Mount {
                     "traffic.loopback: steer",
                 )),
             ),
-            "udp_of_the_scope_is_refused_under_closed" => (
+            "udp_of_the_scope_is_refused_under_closed"
+            | "icmp_of_the_scope_is_refused_under_closed" => (
                 "it sees only what its clients send to its port",
                 Some(Asked::Line("on_failure: closed", "on_failure: closed")),
             ),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use lab::{Agent, Cgroup, Client, End, Family, Host, Live, Program, Server, Service, Status};
-use steer_tests::{Mount, Rig, Setup, Stage, instance_name, steer};
+use steer_tests::{Mount, Record, Records, Rig, Setup, Stage, instance_name, steer};
 
 pub(crate) fn a_neighbour_of_another_user_is_untouched(mount: Mount) {
     let stage = Stage::new("user");
@@ -37,19 +37,31 @@ fn told_apart(
     setup: &Setup,
     inside: &Agent,
     outside: &Agent,
-) -> Vec<steer_tests::Record> {
+) -> Vec<Record> {
     let server = stage.srv.serve(7, Service::Echo);
-    let rig = Rig::start(&stage.app, mount, setup);
-    for family in Family::BOTH {
-        let to = stage.at(family, 7);
-        let steered = inside.connect(to).expect("the server listens");
-        let plain = outside.connect(to).expect("the server listens");
-        assert!(!is_direct(&server, steered), "{family:?}: not steered");
-        assert!(is_direct(&server, plain), "{family:?}: a neighbour was steered");
+    let udp = stage.srv.serve_udp(9);
+    let mut all = Vec::new();
+    // What refuses under closed refuses the scope alone.
+    for on_failure in ["open", "closed"] {
+        let mut setup = setup.clone();
+        on_failure.clone_into(&mut setup.on_failure);
+        let rig = Rig::start(&stage.app, mount, &setup);
+        for family in Family::BOTH {
+            let to = stage.at(family, 7);
+            let steered = inside.connect(to).expect("the server listens");
+            let plain = outside.connect(to).expect("the server listens");
+            assert!(!is_direct(&server, steered), "{to}: not steered");
+            assert!(is_direct(&server, plain), "{to}: a neighbour was steered");
+            let before = udp.seen().len();
+            let socket = outside.udp(family);
+            let sent = socket.send_to(b"hello", stage.at(family, 9));
+            sent.expect("a neighbour may send");
+            udp.wait_for(|seen| seen.len() > before);
+        }
+        all.extend(rig.records().wait_for(2));
     }
-    let records = rig.records().wait_for(2);
-    drop(rig);
-    records
+    assert_eq!(all.len(), 4, "{all:#?}");
+    all
 }
 
 /// Speaks over a connection, and says whether the server sees the client's own socket.
@@ -94,7 +106,7 @@ pub(crate) fn a_command_is_steered_and_its_neighbour_is_not(mount: Mount) {
     proc.close_input();
     assert_eq!(proc.wait(), Status::Exited(0), "{proc:#?}");
 
-    let records = steer_tests::Records::of(log).all();
+    let records = Records::of(log).all();
     assert_eq!(records.len(), 1, "{records:?}");
     assert_eq!(records[0]["destination"], to.to_string());
     assert_eq!(records[0]["method"], mount.method());
@@ -186,29 +198,34 @@ fn loopback(mount: Mount, traffic: &str, direct: bool) {
 
 /// Starting, serving and stopping leave alone what was connected before.
 pub(crate) fn established_connections_go_on_untouched(mount: Mount) {
-    let stage = Stage::new("before");
-    let server = stage.srv.serve(7, Service::Echo);
-    let live = [Family::V4, Family::V6].map(|family| Live::start(&stage.app, stage.at(family, 7), 25));
-    live.iter().for_each(|live| drop(live.wait_round()));
+    for on_failure in ["open", "closed"] {
+        let stage = Stage::new("before");
+        let server = stage.srv.serve(7, Service::Echo);
+        let live = Family::BOTH.map(|family| Live::start(&stage.app, stage.at(family, 7), 25));
+        let go_on = || live.iter().for_each(|live| drop(live.wait_round()));
+        go_on();
 
-    let rig = Rig::start(&stage.app, mount, &Setup::default());
-    live.iter().for_each(|live| drop(live.wait_round()));
-    let to = stage.at(Family::V4, 7);
-    let mut steered = rig.connect(to).expect("the server listens");
-    steered.send(b"hello").expect("the connection stands");
-    assert_eq!(steered.receive(5).as_deref(), Ok(&b"hello"[..]));
-    drop(steered);
-    rig.records().wait_to(to);
-    live.iter().for_each(|live| drop(live.wait_round()));
-    rig.stop();
-    live.iter().for_each(|live| drop(live.wait_round()));
+        let setup = Setup {
+            on_failure: on_failure.to_owned(),
+            ..Setup::default()
+        };
+        let rig = Rig::start(&stage.app, mount, &setup);
+        go_on();
+        let to = stage.at(Family::V4, 7);
+        let mut steered = rig.connect(to).expect("the server listens");
+        steered.send(b"hello").expect("the connection stands");
+        assert_eq!(steered.receive(5).as_deref(), Ok(&b"hello"[..]));
+        drop(steered);
+        rig.records().wait_to(to);
+        go_on();
+        rig.stop();
+        go_on();
 
-    for live in live {
-        for one in live.stop() {
+        for one in live.into_iter().flat_map(Live::stop) {
             assert_eq!((one.end, one.corrupt), (End::Closed, false), "{one:?}");
         }
+        assert_eq!(server.seen().len(), 51);
     }
-    assert_eq!(server.seen().len(), 51);
 }
 
 fn user(host: &Host, id: u32) -> Agent {

@@ -38,6 +38,7 @@ matrix! {
         the_bytes_are_those_of_an_unsteered_client
         a_server_that_speaks_first_is_heard_at_once
         a_name_is_resolved_by_the_engine
+        a_forward_port_leads_to_its_destination
     }
     "Ends" ends {
         half_close_from_the_client
@@ -81,6 +82,7 @@ matrix! {
         an_upstream_that_wants_a_login_refuses_whoever_gives_none
         a_name_in_a_tls_hello_goes_to_the_upstream
         a_name_in_an_http_request_goes_to_the_upstream
+        the_name_of_a_real_tls_client_goes_to_the_upstream
         names_are_found_for_an_upstream_that_no_rule_asks_them_for
         a_name_asked_for_goes_to_the_upstream_as_it_is
     }
@@ -93,7 +95,9 @@ matrix! {
         garbage_of_a_steered_program_arrives_unchanged
         half_handshakes_keep_nobody_waiting
     }
-    "What cannot be steered" udp {
+    "What cannot be steered" unsteered {
+        udp_is_left_alone_under_open
+        icmp_of_the_scope_is_refused_under_closed
         udp_of_the_scope_is_refused_under_closed
     }
 }

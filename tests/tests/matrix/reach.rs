@@ -33,12 +33,33 @@ fn reached(mount: Mount, family: Family) {
     assert_eq!((seen[0].received, seen[0].end), (5, End::Fin));
 
     let record = rig.records().wait_to(to);
+    let keys: Vec<_> = record.keys().map(String::as_str).collect();
+    assert_eq!(keys, KEYS);
     assert_eq!(record["method"], mount.method());
     assert_eq!(record["protocol"], "tcp");
     assert_eq!(record["client"], client.local().to_string());
     assert_eq!(record["upstream"], "direct");
     assert_eq!(record["outcome"], "ok");
     assert_eq!((&record["sent"], &record["received"]), (&5.into(), &5.into()));
+}
+
+/// For programs that can only be given another address.
+pub(crate) fn a_forward_port_leads_to_its_destination(mount: Mount) {
+    let stage = Stage::new("forward");
+    let server = stage.srv.serve(7, Service::Echo);
+    let to = stage.at(Family::V6, 7);
+    let policy = format!("forward: [ {{ listen: \"127.0.0.1:15432\", to: \"{to}\" }} ]\n");
+    let rig = Rig::start(&stage.app, mount, &Setup::policy(policy));
+    let port = ([127, 0, 0, 1], 15_432).into();
+    let mut client = stage.app.connect(port).expect("the port is there");
+    client.send(b"hello").expect("the connection stands");
+    assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
+    client.finish();
+    assert_eq!(client.receive_all(), (Vec::new(), End::Fin));
+    assert_eq!(server.wait_ended(1)[0].local, to);
+    let record = rig.records().wait_to(to);
+    assert_eq!(record["client"], client.local().to_string());
+    assert_eq!(record["outcome"], "ok");
 }
 
 pub(crate) fn the_bytes_are_those_of_an_unsteered_client(mount: Mount) {
@@ -103,3 +124,25 @@ pub(crate) fn a_name_is_resolved_by_the_engine(mount: Mount) {
     assert_eq!(record["host"], "localhost");
     assert_eq!(record["host_from"], "connect");
 }
+
+/// The keys of a record, which are a contract, in the order of the alphabet.
+const KEYS: [&str; 18] = [
+    "app",
+    "client",
+    "destination",
+    "duration_ms",
+    "error",
+    "exe",
+    "host",
+    "host_from",
+    "method",
+    "outcome",
+    "pid",
+    "protocol",
+    "received",
+    "rule",
+    "sent",
+    "time",
+    "uid",
+    "upstream",
+];

@@ -1,7 +1,7 @@
 //! Rules decide, and upstreams are asked in the client's place.
 
 use lab::{Agent, Client, Family, Server, Service};
-use steer_tests::{Login, Mount, Rig, Setup, Stage, UpstreamProxy};
+use steer_tests::{Login, Mount, Rig, Setup, Speech, Stage, UpstreamProxy};
 
 pub(crate) fn an_upstream_over_socks5_gets_the_login(mount: Mount) {
     asked_with_login(mount, "socks5", "me:p w");
@@ -66,6 +66,36 @@ pub(crate) fn a_name_in_a_tls_hello_goes_to_the_upstream(mount: Mount) {
 pub(crate) fn a_name_in_an_http_request_goes_to_the_upstream(mount: Mount) {
     let request = b"GET / HTTP/1.1\r\nHost: inner.example\r\n\r\n";
     named(mount, "match: { host: \"*.example\" }, ", request, "http", "http1");
+}
+
+/// A real client's hello is large, comes in several segments, and has more in it.
+pub(crate) fn the_name_of_a_real_tls_client_goes_to_the_upstream(mount: Mount) {
+    lab::require!(Program("curl"));
+    let stage = Stage::new("curl");
+    let (server, to) = stage.serve(443, Service::Finish);
+    let names = [("inner.example:443", to)];
+    let proxy = UpstreamProxy::start(&stage.srv, 1080, Login::None, &names);
+    let setup = upstream("socks5", &proxy, "match: { host: \"*.example\" }, ");
+    let rig = Rig::start(&stage.app, mount, &setup);
+    let through = rig.entrance().map(|at| match mount.speech() {
+        Speech::Socks5 => format!("socks5://{at}"),
+        _ => format!("http://{at}"),
+    });
+    // The address is asked for, the name stands in the hello alone.
+    let output = stage
+        .app
+        .program("curl")
+        .args(["-sS", "--max-time", "15", "--noproxy", ""])
+        .args(["--connect-to", &format!("::{to}")])
+        .args(through.iter().flat_map(|url| ["--proxy", url]))
+        .arg("https://inner.example/")
+        .run();
+    // 35: the server finished within the handshake.
+    assert_eq!(output.status, lab::Status::Exited(35), "{output:#?}");
+    assert_eq!(proxy.asked()[0].target, "inner.example:443");
+    assert_eq!(server.seen().len(), 1);
+    let record = rig.records().wait_to(to);
+    assert_eq!((&record["app"], &record["host_from"]), (&"tls".into(), &"sni".into()));
 }
 
 /// A rule without conditions needs no name, but an upstream is asked by name where one shows up.

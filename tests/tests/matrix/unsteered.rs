@@ -1,0 +1,117 @@
+//! What a method cannot steer is refused where nothing may leak.
+
+use lab::{Capture, DEADLINE, Failure, Family, Status};
+use steer_tests::{Mount, Rig, Setup, Stage};
+
+pub(crate) fn udp_of_the_scope_is_refused_under_closed(mount: Mount) {
+    let stage = Stage::new("udp");
+    let server = stage.srv.serve_udp(7);
+    let capture = Capture::start(&stage.app, &stage.app.uplink().name);
+    let ask = |family| {
+        let to = stage.at(family, 7);
+        stage.app.ask_udp(to, SECRET, DEADLINE)
+    };
+    // The witness does see such datagrams.
+    for family in Family::BOTH {
+        assert_eq!(ask(family).expect("the server answers").0, SECRET);
+        capture.wait_for(|packet| packet.family() == family && packet.carries(SECRET));
+    }
+    let before = server.seen().len();
+    capture.clear();
+    let setup = Setup {
+        on_failure: "closed".to_owned(),
+        ..Setup::default()
+    };
+    let rig = Rig::start(&stage.app, mount, &setup);
+    for family in Family::BOTH {
+        let failure = ask(family).expect_err("UDP is refused");
+        assert_ne!(failure, Failure::TimedOut, "{family:?}: refused at once, not dropped");
+    }
+    capture.barrier();
+    assert_eq!(capture.packets(|packet| packet.carries(SECRET)), []);
+    assert_eq!(server.seen().len(), before);
+    drop(rig);
+    // And works again afterwards.
+    assert_eq!(ask(Family::V4).expect("the server answers").0, SECRET);
+}
+
+/// What a method neither steers nor has to refuse is left alone, and `plan` says so.
+pub(crate) fn udp_is_left_alone_under_open(mount: Mount) {
+    let stage = Stage::new("udpopen");
+    let server = stage.srv.serve_udp(7);
+    let setup = Setup {
+        on_failure: "open".to_owned(),
+        ..Setup::default()
+    };
+    let rig = Rig::start(&stage.app, mount, &setup);
+    for family in Family::BOTH {
+        let answer = stage.app.ask_udp(stage.at(family, 7), SECRET, DEADLINE);
+        let (payload, from) = answer.expect("the server answers");
+        assert_eq!((payload.as_slice(), from), (SECRET, stage.at(family, 7)));
+    }
+    assert_eq!(server.seen().len(), 2);
+    assert_eq!(rig.records().all().len(), 0);
+}
+
+/// Other protocols than TCP and UDP could carry a program's words out as well.
+pub(crate) fn icmp_of_the_scope_is_refused_under_closed(mount: Mount) {
+    lab::require!(Program("python3"));
+    let stage = Stage::new("icmp");
+    let capture = Capture::start(&stage.app, &stage.app.uplink().name);
+    let send = |family: Family| {
+        let script = match family {
+            Family::V4 => ECHO_V4,
+            Family::V6 => ECHO_V6,
+        };
+        let address = stage.srv.address(family).to_string();
+        let words = ["-c", script, &address, std::str::from_utf8(SECRET).expect("text")];
+        stage.app.program("python3").args(words).run().status
+    };
+    let secret = |packet: &lab::Packet| packet.carries(SECRET);
+    // The witness does see such packets.
+    for family in Family::BOTH {
+        assert_eq!(send(family), Status::Exited(0));
+        capture.wait_for(|packet| packet.family() == family && secret(packet));
+    }
+    capture.clear();
+    let setup = Setup {
+        scope: "{ uid: 0 }".to_owned(),
+        on_failure: "closed".to_owned(),
+        ..Setup::default()
+    };
+    let rig = Rig::start(&stage.app, mount, &setup);
+    for family in Family::BOTH {
+        assert_eq!(send(family), Status::Exited(REFUSED), "{family:?}");
+    }
+    capture.barrier();
+    assert_eq!(capture.packets(secret), []);
+    drop(rig);
+    assert_eq!(send(Family::V4), Status::Exited(0));
+}
+
+/// Sends an echo request with a payload; status 3 says that the kernel refused it.
+const ECHO_V4: &str = "
+import socket, struct, sys
+body = sys.argv[2].encode()
+head = lambda check: struct.pack('!BBHHH', 8, 0, check, 7, 7)
+data = head(0) + body
+total = sum(struct.unpack('!%dH' % (len(data) // 2), data[:len(data) // 2 * 2]))
+total += (data[-1] << 8) if len(data) % 2 else 0
+total = (total >> 16) + (total & 0xffff)
+check = 0xffff & ~(total + (total >> 16))
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+try:
+    s.sendto(head(check) + body, (sys.argv[1], 0))
+except OSError:
+    sys.exit(3)
+";
+const ECHO_V6: &str = "
+import socket, struct, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+try:
+    s.sendto(struct.pack('!BBHHH', 128, 0, 0, 7, 7) + sys.argv[2].encode(), (sys.argv[1], 0))
+except OSError:
+    sys.exit(3)
+";
+const REFUSED: i32 = 3;
+const SECRET: &[u8] = b"seen outside by nobody";
