@@ -131,6 +131,9 @@ pub enum Test {
     FromOpener,
     /// The connection's destination was rewritten (conntrack status DNAT).
     Rewritten,
+    /// The connection's destination was rewritten to one of our ports: its answers come from
+    /// there.
+    RewrittenTo(PortRef),
 }
 
 /// What happens to a packet.
@@ -171,7 +174,7 @@ impl Ruleset {
         for rule in resolved.chains.iter_mut().flat_map(|c| &mut c.rules) {
             for test in &mut rule.tests {
                 match test {
-                    Test::ToListener(port) => *port = bindings.port(port)?,
+                    Test::ToListener(port) | Test::RewrittenTo(port) => *port = bindings.port(port)?,
                     Test::Cgroup(cgroup) => *cgroup = bindings.cgroup(cgroup)?,
                     Test::Family(_)
                     | Test::Protocol(_)
@@ -307,6 +310,7 @@ impl fmt::Display for Test {
             Self::Marked(mark) => write!(f, "mark {mark}"),
             Self::FromOpener => f.write_str("from the opener"),
             Self::Rewritten => f.write_str("rewritten"),
+            Self::RewrittenTo(port) => write!(f, "rewritten to :{port}"),
         }
     }
 }

@@ -210,6 +210,14 @@ fn marks_and_rewritten_connections_read_back() {
     assert_eq!(test(Test::Marked(whole)), "meta mark 0x00000007 return");
     assert_eq!(test(Test::FromOpener), "ct direction original return");
     assert_eq!(test(Test::Rewritten), "ct status dnat return");
+    let to_ours = vec![
+        Test::Protocol(Protocol::Tcp),
+        Test::RewrittenTo(PortRef::Fixed(15001)),
+    ];
+    assert_eq!(
+        print_one(to_ours, Verdict::Return),
+        "meta l4proto tcp ct status dnat ct reply proto-src 15001 return"
+    );
 }
 
 #[test]

@@ -76,6 +76,11 @@ pub(crate) fn lines(
             Test::Gid(list) => ids("-m owner --gid-owner", list),
             Test::Marked(mark) => vec![format!("-m mark --mark {mark}")],
             Test::FromOpener => vec!["-m conntrack --ctdir ORIGINAL".to_owned()],
+            Test::RewrittenTo(port) => {
+                needs(protocol.is_some(), "a port", rule)?;
+                let port = number(port, rule)?;
+                vec![format!("-m conntrack --ctstate DNAT --ctreplsrcport {port}")]
+            }
             Test::Rewritten => vec!["-m conntrack --ctstate DNAT".to_owned()],
         };
         choices.push(alternatives);

@@ -110,8 +110,18 @@ impl Program {
         self.compare(Compare::NotEqual, &0_u32.to_ne_bytes());
     }
 
+    /// Answers of the connection come from this port.
+    pub(crate) fn answered_from(&mut self, port: u16) {
+        self.push("ct", |data| {
+            data.u32(CT_KEY, CT_PROTO_SRC)
+                .u8(CT_DIRECTION_OF, IP_CT_DIR_REPLY)
+                .u32(CT_DREG, REGISTER);
+        });
+        self.equals(&port.to_be_bytes());
+    }
+
     /// The packet comes from the side that opened the connection.
-    pub(crate) fn from_opener(&mut self) {
+    pub(crate) fn sent_by_opener(&mut self) {
         self.push("ct", |data| {
             data.u32(CT_KEY, CT_DIRECTION).u32(CT_DREG, REGISTER);
         });
@@ -271,7 +281,9 @@ const PAYLOAD_NETWORK: u32 = 1;
 const PAYLOAD_TRANSPORT: u32 = 2;
 const CT_DIRECTION: u32 = 1;
 const CT_STATUS: u32 = 2;
+const CT_PROTO_SRC: u32 = 11;
 const IP_CT_DIR_ORIGINAL: u8 = 0;
+const IP_CT_DIR_REPLY: u8 = 1;
 const IPS_DST_NAT: u32 = 0x20;
 const SOCKET_CGROUP: u32 = 3;
 const NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
@@ -310,6 +322,7 @@ const LOOKUP_SREG: u16 = 2;
 const LOOKUP_SET_ID: u16 = 4;
 const CT_DREG: u16 = 1;
 const CT_KEY: u16 = 2;
+const CT_DIRECTION_OF: u16 = 3;
 const SOCKET_KEY: u16 = 1;
 const SOCKET_DREG: u16 = 2;
 const SOCKET_LEVEL: u16 = 3;

@@ -127,8 +127,14 @@ impl<'a> Compiler<'a> {
             Test::Uid(ids) => self.id(Meta::Uid, &Intervals::of_ids(Key::Uid, ids)),
             Test::Gid(ids) => self.id(Meta::Gid, &Intervals::of_ids(Key::Gid, ids)),
             Test::Marked(mark) => self.program.mark_holds(*mark),
-            Test::FromOpener => self.program.from_opener(),
+            Test::FromOpener => self.program.sent_by_opener(),
             Test::Rewritten => self.program.rewritten(),
+            Test::RewrittenTo(port) => {
+                self.after_protocol("a port")?;
+                let port = self.port_number(port)?;
+                self.program.rewritten();
+                self.program.answered_from(port);
+            }
         }
         Ok(())
     }
@@ -270,7 +276,8 @@ pub(crate) fn can_hold(rule: &Rule) -> bool {
         | Test::Cgroup(_)
         | Test::Marked(_)
         | Test::FromOpener
-        | Test::Rewritten => true,
+        | Test::Rewritten
+        | Test::RewrittenTo(_) => true,
     })
 }
 
