@@ -167,6 +167,15 @@ fn guard(intent: &Intent, families: &[Family]) -> Vec<Chain> {
         }
     }
     refuse.extend(rules::left_alone(traffic, &[Protocol::Tcp, Protocol::Udp]));
+    refuse.push(Rule::new(
+        [
+            Test::Protocol(Protocol::Tcp),
+            Test::FromOpener,
+            Test::RewrittenTo(port()),
+        ],
+        Verdict::Reset,
+        "connections that were steered until the rules for it were gone",
+    ));
     // Whoever is no command may have connections from before, which only their first segment
     // tells from later ones. All that a command opens is younger than the rules, so later segments
     // are refused as well: those of connections that were steered until the engine died.
