@@ -1,9 +1,9 @@
 //! Things of others that bear our names.
 
-use lab::{Family, Service, Signal, Status};
+use lab::{End, Family, Live, Service, Signal, Status};
 
 use crate::assert_refuses;
-use crate::site::{Backend, OnFailure, Site, echoes};
+use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, left_by};
 
 #[test]
 fn a_foreign_table_with_our_name_is_left_alone_and_named() {
@@ -55,6 +55,35 @@ fn foreign_chains_with_names_like_ours_stay() {
         .run();
     assert_eq!(output.expect_success(), "it runs\n");
     site.state().assert_same_as(&held);
+}
+
+/// Another program removes the table that rewrites: what was steered does not go on in clear.
+#[test]
+fn a_foreign_deletion_of_the_nat_table_lets_nothing_out() {
+    lab::require!(Root, Program("nft"), Program("iptables"));
+    let site = Site::new("wipe");
+    let _server = site.srv.serve(7, Service::Echo);
+    let at = site.srv.at(Family::V4, 7);
+    let mut old = site.app.connect(at).expect("nothing is steered");
+    assert!(echoes(&mut old, b"before"));
+    let up = site
+        .up("method: redirect\nbackend: iptables\nscope: { host: true }\non_failure: closed\n")
+        .spawn();
+    up.wait_line(|line| line.contains("in force"));
+    let witness = site.witness();
+    let live = Live::start(&site.app, at, 20);
+    live.wait_round();
+    let wipe = ["delete", "table", "ip", "nat"];
+    site.app.program("nft").args(wipe).run().expect_success();
+    let ended = live.wait_ended();
+    assert!(ended.iter().all(|one| one.end == End::Reset), "{ended:#?}");
+    let locals: Vec<_> = ended.iter().map(|one| one.local).collect();
+    assert_eq!(left_by(&witness, &locals), 0, "they went on in clear");
+    assert_refused(site.app.connect(at));
+    assert!(echoes(&mut old, b"after"));
+    up.signal(Signal::SIGTERM);
+    assert_eq!(up.wait(), Status::Exited(0));
+    site.assert_untouched();
 }
 
 /// Another program flushes the rules of the whole host while we steer.

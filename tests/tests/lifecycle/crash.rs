@@ -296,6 +296,48 @@ fn killed_together_closed_iptables() {
     both_killed(Backend::Iptables, OnFailure::Closed);
 }
 
+/// As [`both_killed`] for a whole host: its connections that were steered do not go on in clear,
+/// and those that were there before are let alone.
+fn killed_under_a_host(backend: Backend) {
+    lab::require!(Root, Program("iptables"));
+    let site = Site::apart("bothhost");
+    let _server = site.srv.serve(7, Service::Echo);
+    let at = site.srv.at(Family::V4, 7);
+    let mut old = site.app.connect(at).expect("nothing is steered");
+    assert!(echoes(&mut old, b"before"));
+    let config = format!(
+        "method: redirect\nbackend: {backend}\nscope: {{ host: true }}\non_failure: closed\n"
+    );
+    let up = site.up(&config).spawn();
+    up.wait_line(|line| line.contains("in force"));
+    let witness = site.witness();
+    let live = Live::start(&site.app, at, MANY);
+    live.wait_round();
+    assert!(echoes(&mut old, b"meanwhile"));
+    kill(&[site.process("keeper"), up.pid()]);
+    assert_eq!(up.wait(), Status::Killed(9));
+    let ended = live.wait_ended();
+    assert!(ended.iter().all(|one| one.end == End::Reset));
+    let locals: Vec<_> = ended.iter().map(|one| one.local).collect();
+    assert_eq!(left_by(&witness, &locals), 0, "they went on in clear");
+    assert_refused(site.app.connect(at));
+    assert!(echoes(&mut old, b"after"));
+    site.steer().arg("clean").run().expect_success();
+    site.assert_untouched();
+    let mut direct = site.app.connect(at).expect("direct connections work");
+    assert!(echoes(&mut direct, b"directly"));
+}
+
+#[test]
+fn killed_together_under_a_host_nft() {
+    killed_under_a_host(Backend::Nft);
+}
+
+#[test]
+fn killed_together_under_a_host_iptables() {
+    killed_under_a_host(Backend::Iptables);
+}
+
 /// A whole host whose engine died closed: the next start takes over what refused, and steers.
 fn restarted(backend: Backend) {
     lab::require!(Root, Program("iptables"));
