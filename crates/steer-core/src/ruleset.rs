@@ -174,7 +174,9 @@ impl Ruleset {
         for rule in resolved.chains.iter_mut().flat_map(|c| &mut c.rules) {
             for test in &mut rule.tests {
                 match test {
-                    Test::ToListener(port) | Test::RewrittenTo(port) => *port = bindings.port(port)?,
+                    Test::ToListener(port) | Test::RewrittenTo(port) => {
+                        *port = bindings.port(port)?
+                    }
                     Test::Cgroup(cgroup) => *cgroup = bindings.cgroup(cgroup)?,
                     Test::Family(_)
                     | Test::Protocol(_)
