@@ -211,6 +211,8 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
         .with_time(KEEPALIVE)
         .with_interval(KEEPALIVE / 3);
     socket.set_tcp_keepalive(&keepalive)?;
+    // Inherited too: a relay has nothing to gain from holding small segments back.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -268,6 +270,7 @@ mod tests {
             let (accepted, _) = socket.accept().unwrap();
             let accepted = SockRef::from(&accepted);
             assert_eq!(accepted.linger().unwrap(), Some(Duration::ZERO));
+            assert!(accepted.tcp_nodelay().unwrap());
             assert!(accepted.keepalive().unwrap());
             assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE);
         }
