@@ -34,6 +34,7 @@ pub(crate) enum End {
 /// Speaks with a client until its destination is known; `None` when it asked for none.
 pub(crate) async fn greet(
     accepted: Accepted,
+    identity: Identity,
     via: Method,
     login: Option<&Login>,
 ) -> Option<Steered> {
@@ -65,7 +66,7 @@ pub(crate) async fn greet(
         flow,
         client,
         destination,
-        identity: Identity::default(),
+        identity,
         via,
         upstream: None,
         answer,

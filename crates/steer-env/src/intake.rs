@@ -11,7 +11,7 @@ use steer_core::address::Destination;
 use steer_core::intake::{Bound, Intake};
 use steer_core::intent::Intent;
 use steer_core::method::Method;
-use steer_core::steered::{Flow, Identity, ResetAnswer, Steered};
+use steer_core::steered::{Flow, ResetAnswer, Steered};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use crate::forward;
 use crate::handshake::greet;
 use crate::login::Login;
+use crate::owner::Owners;
 
 /// The intake of a listener: a forward's where it has a fixed destination, else the proxy port's.
 pub(crate) fn open(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
@@ -28,17 +29,15 @@ pub(crate) fn open(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>>
     if let Some(to) = &listener.to {
         return Ok(Box::new(ForwardIntake {
             acceptor,
+            owners: Owners::new(intent),
             via,
             to: to.clone(),
             upstream: forward::upstream(intent, &listener.id),
         }));
     }
-    Ok(Box::new(ProxyIntake::new(
-        acceptor,
-        via,
-        login(intent)?,
-        MOST_HANDSHAKES,
-    )))
+    let mut intake = ProxyIntake::new(acceptor, via, login(intent)?, MOST_HANDSHAKES);
+    intake.owners = Owners::new(intent);
+    Ok(Box::new(intake))
 }
 
 fn login(intent: &Intent) -> io::Result<Option<Login>> {
@@ -55,6 +54,7 @@ fn login(intent: &Intent) -> io::Result<Option<Login>> {
 #[derive(Debug)]
 struct ProxyIntake {
     acceptor: Acceptor,
+    owners: Owners,
     via: Method,
     login: Arc<Option<Login>>,
     /// A connection for which there was no place yet.
@@ -101,6 +101,7 @@ impl ProxyIntake {
     fn new(acceptor: Acceptor, via: Method, login: Option<Login>, most: usize) -> Self {
         Self {
             acceptor,
+            owners: Owners::default(),
             via,
             login: Arc::new(login),
             arrived: None,
@@ -116,9 +117,16 @@ impl ProxyIntake {
         self.number += 1;
         let (via, login) = (self.via, Arc::clone(&self.login));
         let span = tracing::debug_span!("handshake", client = %accepted.client);
+        // Asked at once: a client that leaves has no owner any more.
+        let identity = self.owners.of(&accepted);
         let task = self.tasks.spawn(
-            async move { (number, greet(accepted, via, login.as_ref().as_ref()).await) }
-                .instrument(span),
+            async move {
+                (
+                    number,
+                    greet(accepted, identity, via, login.as_ref().as_ref()).await,
+                )
+            }
+            .instrument(span),
         );
         let since = Instant::now();
         self.waiting.insert(number, Waiting { since, task });
@@ -160,6 +168,7 @@ impl ProxyIntake {
 #[derive(Debug)]
 struct ForwardIntake {
     acceptor: Acceptor,
+    owners: Owners,
     via: Method,
     to: Destination,
     upstream: Option<String>,
@@ -168,12 +177,14 @@ struct ForwardIntake {
 #[async_trait]
 impl Intake for ForwardIntake {
     async fn next(&mut self) -> Option<Steered> {
-        let Accepted { stream, client, .. } = self.acceptor.accept().await;
+        let accepted = self.acceptor.accept().await;
+        let identity = self.owners.of(&accepted);
+        let Accepted { stream, client, .. } = accepted;
         Some(Steered {
             flow: Flow::Tcp(stream),
             client,
             destination: self.to.clone(),
-            identity: Identity::default(),
+            identity,
             via: self.via,
             upstream: self.upstream.clone(),
             answer: Box::new(ResetAnswer),

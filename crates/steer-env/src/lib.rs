@@ -23,6 +23,7 @@ mod forward;
 mod variables;
 
 mod intake;
+mod owner;
 
 mod handshake;
 
