@@ -169,7 +169,6 @@ impl Mount {
                 "it sees only what its clients send to its port",
                 Some(Asked::Line("on_failure: closed", "on_failure: closed")),
             ),
-            "a_rule_by_user_decides" => ("its listener is not told who connects", None),
             "names_are_found_for_an_upstream_that_no_rule_asks_them_for" => (
                 "its clients wait for the answer before they show a name, and can ask by name",
                 None,

@@ -180,7 +180,8 @@ pub(crate) fn a_rule_by_user_decides(mount: Mount) {
     let rig = Rig::start(&stage.app, mount, &Setup::policy(rules));
     let refused = steer_tests::refusal_of(rig.connect_by(to, |to| first.connect(to)));
     assert!(refused.is_an_error(), "{refused:?}");
-    echo(second.connect(to).expect("the server listens"));
+    let granted = rig.connect_by(to, |to| second.connect(to));
+    echo(granted.expect("the server listens"));
     let records = rig.records().wait_for(2);
     let said = |uid: u32| {
         let mut of = records.iter().filter(|record| record["uid"] == uid);
