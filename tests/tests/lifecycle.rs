@@ -4,6 +4,8 @@
 mod clean;
 #[path = "lifecycle/crash.rs"]
 mod crash;
+#[path = "lifecycle/host.rs"]
+mod host;
 #[path = "lifecycle/leftover.rs"]
 mod leftover;
 #[path = "lifecycle/site.rs"]

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use lab::{
-    Capture, Client, End, Failure, Family, Live, LiveConnection, Service, Signal, Status,
-    eventually,
+    Capture, Client, End, Failure, Family, Live, LiveConnection, Service, Status, eventually,
 };
 
 use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, kill, left_by};
@@ -168,42 +167,42 @@ fn engine_killed(backend: Backend, on_failure: OnFailure, family: Family) {
 }
 
 #[test]
-fn killed_engine_open_nft_v4() {
+fn clients_of_a_killed_engine_go_direct_under_open_nft_v4() {
     engine_killed(Backend::Nft, OnFailure::Open, Family::V4);
 }
 
 #[test]
-fn killed_engine_open_nft_v6() {
+fn clients_of_a_killed_engine_go_direct_under_open_nft_v6() {
     engine_killed(Backend::Nft, OnFailure::Open, Family::V6);
 }
 
 #[test]
-fn killed_engine_open_iptables_v4() {
+fn clients_of_a_killed_engine_go_direct_under_open_iptables_v4() {
     engine_killed(Backend::Iptables, OnFailure::Open, Family::V4);
 }
 
 #[test]
-fn killed_engine_open_iptables_v6() {
+fn clients_of_a_killed_engine_go_direct_under_open_iptables_v6() {
     engine_killed(Backend::Iptables, OnFailure::Open, Family::V6);
 }
 
 #[test]
-fn killed_engine_closed_nft_v4() {
+fn clients_of_a_killed_engine_are_refused_under_closed_nft_v4() {
     engine_killed(Backend::Nft, OnFailure::Closed, Family::V4);
 }
 
 #[test]
-fn killed_engine_closed_nft_v6() {
+fn clients_of_a_killed_engine_are_refused_under_closed_nft_v6() {
     engine_killed(Backend::Nft, OnFailure::Closed, Family::V6);
 }
 
 #[test]
-fn killed_engine_closed_iptables_v4() {
+fn clients_of_a_killed_engine_are_refused_under_closed_iptables_v4() {
     engine_killed(Backend::Iptables, OnFailure::Closed, Family::V4);
 }
 
 #[test]
-fn killed_engine_closed_iptables_v6() {
+fn clients_of_a_killed_engine_are_refused_under_closed_iptables_v6() {
     engine_killed(Backend::Iptables, OnFailure::Closed, Family::V6);
 }
 
@@ -277,115 +276,21 @@ fn both_killed(backend: Backend, on_failure: OnFailure) {
 }
 
 #[test]
-fn killed_together_open_nft() {
+fn the_kernel_opens_when_both_are_killed_nft() {
     both_killed(Backend::Nft, OnFailure::Open);
 }
 
 #[test]
-fn killed_together_open_iptables() {
+fn rules_refuse_until_clean_when_both_are_killed_iptables() {
     both_killed(Backend::Iptables, OnFailure::Open);
 }
 
 #[test]
-fn killed_together_closed_nft() {
+fn guards_refuse_until_clean_when_both_are_killed_nft() {
     both_killed(Backend::Nft, OnFailure::Closed);
 }
 
 #[test]
-fn killed_together_closed_iptables() {
+fn guards_refuse_until_clean_when_both_are_killed_iptables() {
     both_killed(Backend::Iptables, OnFailure::Closed);
-}
-
-/// As [`both_killed`] for a whole host: its connections that were steered do not go on in clear,
-/// and those that were there before are let alone.
-fn killed_under_a_host(backend: Backend) {
-    lab::require!(Root, Program("iptables"));
-    let site = Site::apart("bothhost");
-    let _server = site.srv.serve(7, Service::Echo);
-    let at = site.srv.at(Family::V4, 7);
-    let mut old = site.app.connect(at).expect("nothing is steered");
-    assert!(echoes(&mut old, b"before"));
-    let config = format!(
-        "method: redirect\nbackend: {backend}\nscope: {{ host: true }}\non_failure: closed\n"
-    );
-    let up = site.up(&config).spawn();
-    up.wait_line(|line| line.contains("in force"));
-    let witness = site.witness();
-    let live = Live::start(&site.app, at, MANY);
-    live.wait_round();
-    assert!(echoes(&mut old, b"meanwhile"));
-    kill(&[site.process("keeper"), up.pid()]);
-    assert_eq!(up.wait(), Status::Killed(9));
-    let ended = live.wait_ended();
-    assert!(ended.iter().all(|one| one.end == End::Reset));
-    let locals: Vec<_> = ended.iter().map(|one| one.local).collect();
-    assert_eq!(left_by(&witness, &locals), 0, "they went on in clear");
-    assert_refused(site.app.connect(at));
-    assert!(echoes(&mut old, b"after"));
-    site.steer().arg("clean").run().expect_success();
-    site.assert_untouched();
-    let mut direct = site.app.connect(at).expect("direct connections work");
-    assert!(echoes(&mut direct, b"directly"));
-}
-
-#[test]
-fn killed_together_under_a_host_nft() {
-    killed_under_a_host(Backend::Nft);
-}
-
-#[test]
-fn killed_together_under_a_host_iptables() {
-    killed_under_a_host(Backend::Iptables);
-}
-
-/// A whole host whose engine died closed: the next start takes over what refused, and steers.
-fn restarted(backend: Backend) {
-    lab::require!(Root, Program("iptables"));
-    let site = Site::new("again");
-    let _server = site.srv.serve(7, Service::Echo);
-    let at = site.srv.at(Family::V4, 7);
-    let config = format!(
-        "method: redirect\nbackend: {backend}\nscope: {{ host: true }}\non_failure: closed\n\
-         listen: {{ outbound: 15001 }}\n"
-    );
-    let start = || {
-        let up = site.up(&config).spawn();
-        up.wait_line(|line| line.contains("in force"));
-        up
-    };
-    let first = start();
-    let steered = site.rules();
-    assert!(echoes(
-        &mut site.app.connect(at).expect("it is steered"),
-        b"1"
-    ));
-    let keeper = site.process("keeper");
-    first.kill();
-    eventually("the keeper has done its work", || {
-        (!std::path::Path::new(&format!("/proc/{keeper}")).exists()).then_some(())
-    });
-    assert_refused(site.app.connect(at));
-    let refusing = site.rules();
-    assert!(!refusing.is_empty() && refusing.len() < steered.len());
-
-    let second = start();
-    let witness = site.witness();
-    let mut client = site.app.connect(at).expect("it is steered again");
-    assert!(echoes(&mut client, b"2"));
-    assert_eq!(left_by(&witness, &[client.local()]), 0);
-    drop(client);
-    assert_eq!(site.rules(), steered, "one set of rules, and no second");
-    second.signal(Signal::SIGTERM);
-    assert_eq!(second.wait(), Status::Exited(0));
-    site.assert_untouched();
-}
-
-#[test]
-fn a_restart_adopts_what_a_closed_crash_left_nft() {
-    restarted(Backend::Nft);
-}
-
-#[test]
-fn a_restart_adopts_what_a_closed_crash_left_iptables() {
-    restarted(Backend::Iptables);
 }

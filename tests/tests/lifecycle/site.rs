@@ -84,7 +84,10 @@ impl Site {
         // The folder of the build may be closed to others.
         let copy = self.path("steer");
         if !copy.exists() {
-            fs::copy(steer(), &copy).expect("our directory can be written");
+            // By another process: a descriptor for writing here would be inherited by programs
+            // that other tests start meanwhile, and the copy be busy.
+            let cp = Program::new("cp").arg(steer()).arg(&copy);
+            cp.run().expect_success();
         }
         self.app.program(copy).user(NOBODY)
     }

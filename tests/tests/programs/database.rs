@@ -80,7 +80,7 @@ select inet_server_port();
 ";
 
 #[test]
-fn psql_with_postgresql() {
+fn psql_talks_with_postgresql_unchanged() {
     lab::require!(Root, Cgroup2, Program("psql"), Path("/usr/lib/postgresql"));
     let site = Site::new("postgres");
     let server = postgres(&site);
@@ -109,7 +109,7 @@ fn psql_with_postgresql() {
 }
 
 #[test]
-fn redis_cli_with_redis() {
+fn redis_cli_talks_with_redis_unchanged() {
     lab::require!(Root, Cgroup2, Program("redis-cli"), Program("redis-server"));
     let site = Site::new("redis");
     let server = site

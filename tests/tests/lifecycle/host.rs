@@ -1,0 +1,141 @@
+//! Death of what steers a whole host.
+
+use std::path::Path;
+
+use lab::{End, Family, Live, LiveConnection, Service, Signal, Status, eventually};
+
+use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, kill, left_by};
+
+/// How many connections live when something dies.
+const MANY: usize = 200;
+
+fn config(backend: Backend, on_failure: OnFailure) -> String {
+    format!(
+        "method: redirect\nbackend: {backend}\nscope: {{ host: true }}\n\
+         on_failure: {on_failure}\nlisten: {{ outbound: 15001 }}\n"
+    )
+}
+
+/// The engine alone dies: under open direct connections work, and nothing of ours is left.
+fn engine_killed_open(backend: Backend, family: Family) {
+    lab::require!(Root, Program("iptables"));
+    let site = Site::new("host");
+    let _server = site.srv.serve(7, Service::Echo);
+    let at = site.srv.at(family, 7);
+    let up = site.up(&config(backend, OnFailure::Open)).spawn();
+    up.wait_line(|line| line.contains("in force"));
+    let witness = site.witness();
+    let live = Live::start(&site.app, at, MANY);
+    live.wait_round();
+    assert_eq!(up.kill(), Status::Killed(9));
+    assert_all_reset(&live.wait_ended());
+    let mut direct = eventually("direct connections work", || {
+        let mut client = site.app.connect(at).ok()?;
+        echoes(&mut client, b"directly").then_some(client)
+    });
+    assert!(left_by(&witness, &[direct.local()]) > 0);
+    site.wait_untouched();
+    assert!(echoes(&mut direct, b"still"));
+}
+
+#[test]
+fn a_killed_engine_leaves_nothing_under_open_nft() {
+    engine_killed_open(Backend::Nft, Family::V6);
+}
+
+#[test]
+fn a_killed_engine_leaves_nothing_under_open_iptables() {
+    engine_killed_open(Backend::Iptables, Family::V4);
+}
+
+fn assert_all_reset(ended: &[LiveConnection]) {
+    let odd = ended.iter().find(|one| one.end != End::Reset);
+    assert!(odd.is_none(), "not reset: {odd:#?}");
+}
+
+/// Engine and keeper die at once: connections that were steered do not go on in clear, and those
+/// that were there before are let alone.
+fn both_killed_closed(backend: Backend) {
+    lab::require!(Root, Program("iptables"));
+    let site = Site::apart("bothhost");
+    let _server = site.srv.serve(7, Service::Echo);
+    let at = site.srv.at(Family::V4, 7);
+    let mut old = site.app.connect(at).expect("nothing is steered");
+    assert!(echoes(&mut old, b"before"));
+    let up = site.up(&config(backend, OnFailure::Closed)).spawn();
+    up.wait_line(|line| line.contains("in force"));
+    let witness = site.witness();
+    let live = Live::start(&site.app, at, MANY);
+    live.wait_round();
+    assert!(echoes(&mut old, b"meanwhile"));
+    kill(&[site.process("keeper"), up.pid()]);
+    assert_eq!(up.wait(), Status::Killed(9));
+    let ended = live.wait_ended();
+    assert_all_reset(&ended);
+    let locals: Vec<_> = ended.iter().map(|one| one.local).collect();
+    assert_eq!(left_by(&witness, &locals), 0, "they went on in clear");
+    assert_refused(site.app.connect(at));
+    assert!(echoes(&mut old, b"after"));
+    site.steer().arg("clean").run().expect_success();
+    site.assert_untouched();
+    let mut direct = site.app.connect(at).expect("direct connections work");
+    assert!(echoes(&mut direct, b"directly"));
+}
+
+#[test]
+fn guards_refuse_and_spare_what_was_before_when_both_are_killed_nft() {
+    both_killed_closed(Backend::Nft);
+}
+
+#[test]
+fn guards_refuse_and_spare_what_was_before_when_both_are_killed_iptables() {
+    both_killed_closed(Backend::Iptables);
+}
+
+/// A whole host whose engine died closed: the next start takes over what refused, and steers.
+fn restarted(backend: Backend) {
+    lab::require!(Root, Program("iptables"));
+    let site = Site::new("again");
+    let _server = site.srv.serve(7, Service::Echo);
+    let at = site.srv.at(Family::V4, 7);
+    let start = || {
+        let up = site.up(&config(backend, OnFailure::Closed)).spawn();
+        up.wait_line(|line| line.contains("in force"));
+        up
+    };
+    let first = start();
+    let steered = site.rules();
+    assert!(echoes(
+        &mut site.app.connect(at).expect("it is steered"),
+        b"1"
+    ));
+    let keeper = site.process("keeper");
+    first.kill();
+    eventually("the keeper has done its work", || {
+        (!Path::new(&format!("/proc/{keeper}")).exists()).then_some(())
+    });
+    assert_refused(site.app.connect(at));
+    let refusing = site.rules();
+    assert!(!refusing.is_empty() && refusing.len() < steered.len());
+
+    let second = start();
+    let witness = site.witness();
+    let mut client = site.app.connect(at).expect("it is steered again");
+    assert!(echoes(&mut client, b"2"));
+    assert_eq!(left_by(&witness, &[client.local()]), 0);
+    drop(client);
+    assert_eq!(site.rules(), steered, "one set of rules, and no second");
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.wait(), Status::Exited(0));
+    site.assert_untouched();
+}
+
+#[test]
+fn a_restart_adopts_what_a_closed_crash_left_nft() {
+    restarted(Backend::Nft);
+}
+
+#[test]
+fn a_restart_adopts_what_a_closed_crash_left_iptables() {
+    restarted(Backend::Iptables);
+}
