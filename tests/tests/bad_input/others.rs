@@ -1,6 +1,6 @@
 //! Things of others that bear our names.
 
-use lab::{End, Family, Live, Service, Signal, Status};
+use lab::{End, Family, Live, Service, Signal, Status, eventually};
 
 use crate::assert_refuses;
 use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, left_by};
@@ -90,7 +90,7 @@ fn a_foreign_deletion_of_the_nat_table_lets_nothing_out() {
 #[test]
 fn a_foreign_flush_does_not_open_a_steered_host() {
     lab::require!(Root, Program("nft"));
-    let site = Site::new("flush");
+    let site = Site::apart("flush");
     let server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
     let up = site
@@ -107,7 +107,19 @@ fn a_foreign_flush_does_not_open_a_steered_host() {
     let seen = server.wait_for(|seen| seen.len() == 1);
     assert_ne!(seen[0].peer, client.local(), "it came through the engine");
     drop(client);
-    up.signal(Signal::SIGTERM);
-    assert_eq!(up.wait(), Status::Exited(0));
+    // What refuses was flushed as well, and comes back when it is needed.
+    up.kill();
+    let guard = format!("table inet steer_{}_guard", site.name);
+    eventually("what refuses stands again", || {
+        let rules = site.rules();
+        rules.iter().any(|line| line.contains(&guard)).then_some(())
+    });
+    assert_refused(site.app.connect(at));
+    assert_eq!(server.seen().len(), 1);
+    // The keeper leaves when it is done; until then the steering counts as in force.
+    eventually("it can be cleaned", || {
+        let said = site.steer().arg("clean").run().expect_success();
+        said.contains("removed nft table").then_some(())
+    });
     site.assert_untouched();
 }
