@@ -100,6 +100,10 @@ pub(crate) fn a_reset_reaches_a_side_that_has_finished(mount: Mount) {
     assert_eq!((download.end, download.digest), (End::Fin, Digest::of(&Pattern(3).bytes(1))));
     client.reset();
     assert_eq!(source.wait_ended(1)[0].end, End::Reset);
+    for port in [7, 8] {
+        let record = rig.records().wait_to(stage.at(Family::V4, port));
+        assert_eq!(record["outcome"], "reset");
+    }
 }
 
 fn stage(service: Service) -> (Stage, Server) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use lab::{Client, End, Pattern, Service};
-use steer_tests::{Mount, Rig, Setup, Speech, Stage};
+use steer_tests::{Mount, Record, Rig, Setup, Speech, Stage};
 
 /// Onto the listener itself: the proxy port, or the one that only steered connections may reach.
 pub(crate) fn garbage_on_the_listener_closes_that_connection_alone(mount: Mount) {
@@ -34,6 +34,11 @@ pub(crate) fn garbage_on_the_listener_closes_that_connection_alone(mount: Mount)
     assert!(rig.proc().is_running());
     let mut another = rig.connect(to).expect("the server listens");
     echo(&mut another);
+    drop((good, another));
+    let served = |record: &&Record| record["outcome"] == "ok" && record["received"] != 0;
+    rig.records().wait("the good connections", |records| {
+        records.iter().filter(served).count() == 2
+    });
 }
 
 /// As what a steered program says, past everything that looks for a name in it: it arrives.
@@ -83,6 +88,11 @@ pub(crate) fn half_handshakes_keep_nobody_waiting(mount: Mount) {
     echo(&mut good);
     drop(begun);
     echo(&mut good);
+    let client = good.local().to_string();
+    drop(good);
+    rig.records().wait("the good connection", |records| {
+        records.iter().any(|record| record["client"] == client)
+    });
 }
 
 /// What no protocol allows, or what stops in the middle of one.

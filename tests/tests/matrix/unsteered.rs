@@ -1,6 +1,6 @@
 //! What a method cannot steer is refused where nothing may leak.
 
-use lab::{Capture, DEADLINE, Failure, Family, Status};
+use lab::{Capture, DEADLINE, Failure, Family, Service, Status};
 use steer_tests::{Mount, Rig, Setup, Stage};
 
 pub(crate) fn udp_of_the_scope_is_refused_under_closed(mount: Mount) {
@@ -50,7 +50,11 @@ pub(crate) fn udp_is_left_alone_under_open(mount: Mount) {
         assert_eq!((payload.as_slice(), from), (SECRET, stage.at(family, 7)));
     }
     assert_eq!(server.seen().len(), 2);
-    assert_eq!(rig.records().all().len(), 0);
+    // TCP is steered meanwhile, and alone has a record.
+    let (_server, to) = stage.serve(8, Service::Finish);
+    drop(rig.connect(to).expect("the server listens"));
+    rig.records().wait_to(to);
+    assert_eq!(rig.records().all().len(), 1);
 }
 
 /// Other protocols than TCP and UDP could carry a program's words out as well.
