@@ -123,6 +123,10 @@ async fn relay(mut line: Box<Line>) {
 async fn fail(mut entry: Entry, flow: Flow, answer: Option<Box<dyn Answer>>, failure: &Failure) {
     let (refusal, error) = match failure {
         Failure::Denied => (Refusal::Denied, "a rule rejects it".to_owned()),
+        Failure::Stranger => (
+            Refusal::Denied,
+            "a rule asks for the user, who cannot be told".to_owned(),
+        ),
         Failure::OwnDial => (
             Refusal::Loop,
             "it is a dial of this engine that was steered back".to_owned(),

@@ -34,6 +34,8 @@ pub(super) struct Opened {
 pub(super) enum Failure {
     /// A rule rejects it.
     Denied,
+    /// A rule asks for the user, and the method cannot tell.
+    Stranger,
     /// The connection is one of the engine's own dials.
     OwnDial,
     /// The engine will not take it.
@@ -144,6 +146,10 @@ impl Opening {
             };
             match shared.rules.decide(facts) {
                 Decision::Rule(rule) => return chosen(rule, entry, &shared.proxies),
+                Decision::Unknown(rule) => {
+                    entry.decided_by(&rule.name);
+                    return Err(Failure::Stranger);
+                }
                 Decision::Sniff => {
                     // A client that waits for its answer says nothing before it.
                     self.connected().await?;

@@ -42,6 +42,8 @@ pub(super) enum Decision<'a> {
     Sniff,
     /// It depends on the addresses of the name that was asked for.
     Resolve,
+    /// It depends on who asks, and the method cannot tell.
+    Unknown(&'a Rule),
 }
 
 impl Rules {
@@ -52,6 +54,7 @@ impl Rules {
                 Held::No => {}
                 Held::IfSniffed => return Decision::Sniff,
                 Held::IfResolved => return Decision::Resolve,
+                Held::IfKnown => return Decision::Unknown(rule),
             }
         }
         Decision::Rule(None)
@@ -72,6 +75,7 @@ enum Held {
     No,
     IfSniffed,
     IfResolved,
+    IfKnown,
 }
 
 fn holds(condition: &Condition, facts: Facts<'_>) -> Held {
@@ -92,9 +96,11 @@ fn holds(condition: &Condition, facts: Facts<'_>) -> Held {
     let keys = [
         any(port, |range| range.contains(destination.port())),
         any(protocol, |protocol| *protocol == Protocol::Tcp),
-        any(uid, |range| {
-            facts.uid.is_some_and(|uid| range.contains(uid))
-        }),
+        match (uid.is_empty(), facts.uid) {
+            (true, _) => Held::Yes,
+            (false, Some(id)) => any(uid, |range| range.contains(id)),
+            (false, None) => Held::IfKnown,
+        },
         match (cidr.is_empty(), destination) {
             (true, _) => Held::Yes,
             (false, Destination::Addr(to)) => any(cidr, |net| net.contains(to.addr().ip())),
@@ -124,8 +130,10 @@ fn holds(condition: &Condition, facts: Facts<'_>) -> Held {
     if keys.contains(&Held::No) {
         return Held::No;
     }
-    keys.into_iter()
-        .find(|held| *held != Held::Yes)
+    // What can be found out is, before the rest is given up.
+    [Held::IfResolved, Held::IfSniffed, Held::IfKnown]
+        .into_iter()
+        .find(|held| keys.contains(held))
         .unwrap_or(Held::Yes)
 }
 
@@ -199,7 +207,12 @@ mod tests {
         let to = |text: &str| text.parse::<Destination>().unwrap();
         assert_eq!(decided(&rules, facts(&to("192.0.2.1:80"))), Some("web"));
         assert_eq!(decided(&rules, facts(&to("192.0.2.1:81"))), Some("net"));
-        assert_eq!(decided(&rules, facts(&to("198.51.100.1:81"))), None);
+        let stranger = to("198.51.100.1:81");
+        assert_eq!(
+            rules.decide(facts(&stranger)),
+            Decision::Unknown(&rules.0[2]),
+            "nothing is guessed"
+        );
         let destination = to("198.51.100.1:81");
         assert_eq!(
             decided(
