@@ -44,6 +44,9 @@ fn main() -> ExitCode {
             return ExitCode::from(STATUS_OURS);
         }
     };
+    if let Err(error) = inherited.raise_open_files() {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
     let done = match command {
         Command::Run(args) => return run::run(&args, inherited),
         Command::Up(args) => up::up(&args),

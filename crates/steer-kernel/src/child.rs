@@ -11,6 +11,7 @@ mod running;
 mod spawner;
 
 pub use exit::Exit;
+pub(crate) use inherited::Files;
 pub use inherited::Inherited;
 pub use running::Running;
 pub use spawner::{SpawnError, Spawner};

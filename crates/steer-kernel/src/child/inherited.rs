@@ -1,15 +1,25 @@
-//! Signal settings that the caller was started with.
+//! Settings that the caller was started with and gives on.
 
 use std::fs;
 use std::io;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
-/// The signal mask and the ignored signals of a process, to be given on unchanged.
+/// The signal mask, the ignored signals and the limit of open files of a process, to be given on
+/// unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inherited {
-    pub(super) mask: SigSet,
-    pub(super) ignored: Vec<Signal>,
+    pub(crate) mask: SigSet,
+    pub(crate) ignored: Vec<Signal>,
+    pub(crate) files: Files,
+}
+
+/// A limit of open files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Files {
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
 }
 
 impl Inherited {
@@ -21,13 +31,22 @@ impl Inherited {
         let mut mask = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask))?;
         let status = fs::read_to_string("/proc/self/status")?;
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         Ok(Self {
             mask,
+            files: Files { soft, hard },
             ignored: ignored(&status)
                 .into_iter()
                 .filter(|signal| *signal != Signal::SIGPIPE)
                 .collect(),
         })
+    }
+
+    /// Raises this process's limit of open files as far as it may: a proxy has two a connection.
+    /// The command gets the limit as it was.
+    pub fn raise_open_files(&self) -> io::Result<()> {
+        let Files { soft: _, hard } = self.files;
+        Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
     }
 
     /// Whether the signal was ignored, as under `nohup`.
@@ -57,6 +76,22 @@ mod tests {
         let status = "Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
         assert_eq!(ignored(status), [Signal::SIGHUP, Signal::SIGPIPE]);
         assert!(ignored("").is_empty());
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_for_us_and_not_for_the_command() {
+        let inherited = Inherited::capture().unwrap();
+        let Files { soft, hard } = inherited.files;
+        inherited.raise_open_files().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
+        let args = ["-c", "ulimit -Sn"];
+        let mut shell = std::process::Command::new("sh");
+        shell.args(args).stdout(std::process::Stdio::piped());
+        let (_reader, refused) = io::pipe().unwrap();
+        crate::sys::process::prepare(&mut shell, None, refused.into(), inherited);
+        let said = shell.output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        assert_eq!(said.trim(), soft.to_string());
     }
 
     #[test]

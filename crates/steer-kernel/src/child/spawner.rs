@@ -147,8 +147,7 @@ impl Spawner {
         }
         let (path, procs) = cgroup.unzip();
         let (mut refusals, refused) = io::pipe().map_err(process)?;
-        let Inherited { mask, ignored } = self.inherited.clone();
-        sys::process::prepare(&mut command, procs, refused.into(), mask, ignored);
+        sys::process::prepare(&mut command, procs, refused.into(), self.inherited.clone());
         // Set before the command exists, so that no signal finds us deaf or takes us alone.
         let running = Running::listen(&self.inherited).map_err(process)?;
         let started = command.spawn();

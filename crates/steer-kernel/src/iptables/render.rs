@@ -79,7 +79,9 @@ pub(crate) fn lines(
             Test::RewrittenTo(port) => {
                 needs(protocol.is_some(), "a port", rule)?;
                 let port = number(port, rule)?;
-                vec![format!("-m conntrack --ctstate DNAT --ctreplsrcport {port}")]
+                vec![format!(
+                    "-m conntrack --ctstate DNAT --ctreplsrcport {port}"
+                )]
             }
             Test::Rewritten => vec!["-m conntrack --ctstate DNAT".to_owned()],
         };

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
+
+use crate::child::{Files, Inherited};
 
 /// A descriptor of a process that cannot come to mean another one.
 pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
@@ -100,9 +103,13 @@ pub(crate) fn prepare(
     command: &mut Command,
     cgroup: Option<OwnedFd>,
     refused: OwnedFd,
-    mask: SigSet,
-    ignored: Vec<Signal>,
+    inherited: Inherited,
 ) {
+    let Inherited {
+        mask,
+        ignored,
+        files: Files { soft, hard },
+    } = inherited;
     let step = move || {
         if let Some(procs) = &cgroup {
             // "0" is whoever writes.
@@ -111,6 +118,7 @@ pub(crate) fn prepare(
                 return Err(errno.into());
             }
         }
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
         for signal in Signal::iterator() {
             let handler = match ignored.contains(&signal) {
                 true => SigHandler::SigIgn,
