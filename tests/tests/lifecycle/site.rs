@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use lab::{Agent, Capture, Cgroup, Client, Failure, Host, Program, Section, Snapshot, eventually};
 use serde_json::Value;
@@ -148,9 +149,21 @@ impl Site {
         }
     }
 
+    fn journal(&self) -> PathBuf {
+        self.run_dir().join(format!("{}.json", self.name))
+    }
+
+    /// The folder of the cgroup that `run` makes for its command, below the test's own.
+    pub(crate) fn command_cgroup(&self) -> Option<PathBuf> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let root = lab::cgroup2_mount()?;
+        Some(root.join(own).join(format!("steer-{}", self.name)))
+    }
+
     /// The id that the journal names as `keeper` or `engine`, once there is a journal.
     pub(crate) fn process(&self, role: &str) -> i32 {
-        let path = self.run_dir().join(format!("{}.json", self.name));
+        let path = self.journal();
         eventually("the journal names the process", || {
             let text = fs::read_to_string(&path).ok()?;
             let journal: Value = serde_json::from_str(&text).ok()?;
@@ -208,6 +221,35 @@ impl Site {
     /// A witness on the program's uplink.
     pub(crate) fn witness(&self) -> Capture {
         Capture::start(&self.app, &self.app.uplink().name)
+    }
+}
+
+impl Drop for Site {
+    /// Whatever a failed test leaves in the machine is removed: its hosts take the keeper along,
+    /// which would have done it.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let journal = self.journal();
+        let ids = fs::read_to_string(&journal)
+            .ok()
+            .and_then(|text| serde_json::from_str::<Value>(&text).ok())
+            .map(|it| [&it["engine"]["pid"], &it["keeper"]["pid"]].map(Value::to_string));
+        if let Some(ids) = ids {
+            // Those that have ended are no matter.
+            let _ = Program::new("kill").arg("-9").args(ids).run();
+        }
+        let _ = fs::remove_file(journal);
+        let _ = fs::remove_dir(self.run_dir());
+        if let Some(cgroup) = self.command_cgroup() {
+            let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+            let gone = || fs::remove_dir(&cgroup).is_ok() || !cgroup.exists();
+            let end = Instant::now() + lab::DEADLINE;
+            while !gone() && Instant::now() < end {
+                std::thread::yield_now();
+            }
+        }
     }
 }
 

@@ -39,7 +39,7 @@ fn the_command_gets_ctrl_c_once() {
     }
     // Given on by `steer`, behind whatever else it might have given on.
     pty.signal(Signal::SIGUSR1);
-    pty.wait_line(|line| line == "count 3");
+    pty.wait_stdout(|text| text.contains("count 3"));
     assert_eq!(pty.wait(), Status::Exited(43));
     site.assert_untouched();
 }
@@ -169,9 +169,7 @@ fn a_terminal_that_hangs_up_ends_command_and_steering() {
 
 /// The process of this name in the command's cgroup.
 fn child(site: &Site, name: &str) -> Option<i32> {
-    let cgroup = cgroup_of(site.process("engine"))?;
-    let root = lab::cgroup2_mount()?;
-    let path = root.join(cgroup).join(format!("steer-{}", site.name));
+    let path = site.command_cgroup()?;
     let list = std::fs::read_to_string(path.join("cgroup.procs")).ok()?;
     list.lines()
         .filter_map(|line| line.parse::<i32>().ok())
@@ -179,12 +177,6 @@ fn child(site: &Site, name: &str) -> Option<i32> {
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
             comm.is_ok_and(|comm| comm.trim_end() == name)
         })
-}
-
-fn cgroup_of(pid: i32) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Some(path.to_owned())
 }
 
 fn session(pid: i32) -> String {
