@@ -13,6 +13,7 @@
 
 mod clean;
 mod client;
+mod elsewhere;
 mod fault;
 mod local;
 mod parking;

@@ -4,7 +4,7 @@ use std::fs;
 
 use lab::{Family, Service, Signal, Snapshot, Status, eventually};
 
-use crate::site::{Backend, Site, assert_refused, echoes, kill, left_by};
+use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, kill, left_by};
 
 /// Things of others whose names look like ours.
 const LOOKALIKES: &str = "\
@@ -140,6 +140,30 @@ fn a_stopped_engine_is_ended_by_force() {
 }
 
 /// Both died, and a journal that nobody can read lies beside the rules.
+#[test]
+fn an_instance_with_another_run_directory_is_left_alone() {
+    lab::require!(Root, Cgroup2);
+    let site = Site::apart("elsewhere");
+    let _server = site.srv.serve(7, Service::Echo);
+    let at = site.srv.at(Family::V4, 7);
+    // A command's cgroup and the guard are what the kernel does not protect by their owner.
+    let agent = site.agent(Backend::Nft, OnFailure::Closed);
+    let elsewhere = site.path("elsewhere");
+    for reach in [None, Some("--force")] {
+        let clean = site.steer().arg("clean").args(reach);
+        let said = clean.env("STEER_RUN_DIR", &elsewhere).run();
+        let said = said.expect_success();
+        let left = format!("left alone {}, in force by", site.name);
+        assert!(said.contains(&left) && !said.contains("removed"), "{said}");
+    }
+    let mut client = agent.connect(at).expect("it steers on");
+    assert!(echoes(&mut client, b"still steered"));
+    site.records();
+    drop(client);
+    agent.finish();
+    site.wait_untouched();
+}
+
 #[test]
 fn a_journal_that_cannot_be_read_does_not_stop_the_cleaning() {
     lab::require!(Root);

@@ -15,6 +15,7 @@ use steer_core::journal::{Journal, ProcessId};
 use steer_core::keeper::KeeperError;
 use steer_core::plan::Netns;
 
+use super::elsewhere;
 use crate::drivers::Drivers;
 use crate::journal::{Entry, RunDir, netns, process};
 use crate::{netns as here, sys};
@@ -88,6 +89,8 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
         }
         done.live.push(live);
     }
+    // Nobody's to end from here, whatever the reach: their journals are not in this directory.
+    let elsewhere: Vec<Live> = elsewhere::journals(dir).iter().filter_map(living).collect();
     let mut stuck = BTreeSet::new();
     for netns in namespaces(&entries) {
         let (found, errors) = drivers.observe(&netns);
@@ -98,6 +101,11 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
         spared.extend(started);
         for found in found {
             if spared.contains(&found.instance) {
+                continue;
+            }
+            if let Some(live) = elsewhere.iter().find(|l| l.instance == found.instance) {
+                spared.insert(found.instance);
+                done.live.push(live.clone());
                 continue;
             }
             match drivers.remove(&found) {
@@ -223,6 +231,7 @@ fn namespaces(entries: &[Entry]) -> Vec<Netns> {
     all
 }
 
+/// What was done and what was left alone; failures are errors and told as such by the caller.
 impl fmt::Display for Cleaned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -243,9 +252,6 @@ impl fmt::Display for Cleaned {
         }
         for instance in journals {
             writeln!(f, "removed the journal of {instance}")?;
-        }
-        for failure in failures {
-            writeln!(f, "failed: {failure}; {}", failure.help())?;
         }
         if live.is_empty() && removed.is_empty() && journals.is_empty() && failures.is_empty() {
             writeln!(f, "nothing of steer is left here")?;

@@ -197,7 +197,7 @@ pub(super) const START: &str = "start";
 /// The second is the keeper.
 const SERVE: &str = "serve";
 /// The process's name, for `ps`; the kernel keeps 15 bytes.
-const NAME: &std::ffi::CStr = c"steer-keeper";
+pub(super) const NAME: &std::ffi::CStr = c"steer-keeper";
 /// Where programs and journals are.
 const KEPT: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR"];
 const RUN_DIR: &str = "STEER_RUN_DIR";
