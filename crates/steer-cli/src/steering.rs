@@ -109,7 +109,7 @@ fn config(args: &Steering, purpose: Purpose, host: &Host) -> Result<Config, Fail
     if let Some(url) = upstream {
         settled = settled
             .with_upstream(url)
-            .map_err(|error| Failure::new(&error, error.help()))?;
+            .map_err(|error| Failure::plain(format!("--upstream: {error}"), error.help()))?;
     }
     Ok(settled)
 }
