@@ -171,6 +171,7 @@ impl Program {
         let (soft, hard) = *FILE_LIMIT;
         steps.push(Step::FileLimit(soft, hard));
         steps.extend(user.map(|id| Step::Become(Uid::from_raw(id), Gid::from_raw(id))));
+        steps.push(Step::HearSignals);
         steps.push(Step::DieWithParent);
         before_exec(&mut command, steps);
         command

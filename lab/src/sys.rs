@@ -9,6 +9,7 @@ use std::sync::Arc;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{Gid, Uid};
 
@@ -25,6 +26,9 @@ pub(crate) enum Step {
     FileLimit(rlim_t, rlim_t),
     /// Becomes leader of a session of its own with standard input as its terminal.
     OwnTerminal,
+    /// Hears the signals that `nohup` and background jobs of shells have ignored, so that a test
+    /// does not depend on how it was started.
+    HearSignals,
     /// Dies with the thread that started it. Comes after [`Step::Become`], which clears it.
     DieWithParent,
 }
@@ -47,6 +51,13 @@ impl Step {
                 // SAFETY: TIOCSCTTY takes an integer, no pointer; descriptor 0 is the terminal.
                 let result = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
                 nix::errno::Errno::result(result)?;
+            }
+            Self::HearSignals => {
+                let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+                for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+                    // SAFETY: the default action runs no code of ours.
+                    unsafe { sigaction(signal, &default) }?;
+                }
             }
             Self::DieWithParent => nix::sys::prctl::set_pdeathsig(nix::sys::signal::SIGKILL)?,
         }
