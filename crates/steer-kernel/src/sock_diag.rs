@@ -38,7 +38,9 @@ impl SockDiag {
     /// is none.
     ///
     /// Both ends are compared, so that a client port that NAT has rewritten gives no owner rather
-    /// than a wrong one.
+    /// than a wrong one. A socket that its process has closed while the connection lingers on (as
+    /// `FIN_WAIT2` or `TIME_WAIT`) has no owner either: the kernel says 0, which is not to be taken for
+    /// root.
     pub fn tcp_owner(&self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
         let (local, peer) = (canonical(local), canonical(peer));
         let request = request(local, peer);
@@ -115,7 +117,9 @@ fn parse(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> io::Result<Optio
         Some(SOCK_DIAG_BY_FAMILY) => {
             // The kernel answers with a listener where no connection matches.
             let same = answer.get(HEADER + 4..HEADER + 40) == Some(&identity(local, peer)[..]);
-            Ok(word(HEADER + UID).filter(|_| same))
+            // Only what is still open has an inode; the user of anything else is forgotten.
+            let open = word(HEADER + INODE).is_some_and(|inode| inode != 0);
+            Ok(word(HEADER + UID).filter(|_| same && open))
         }
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
@@ -125,12 +129,14 @@ const HEADER: usize = 16;
 const REQUEST: u32 = 72;
 const ANSWER: usize = 512;
 const UID: usize = 64;
+const INODE: usize = 68;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -147,6 +153,25 @@ mod tests {
             assert_eq!(diag.tcp_owner(from, to).unwrap(), Some(me), "{address}");
             let stranger = SocketAddr::new(from.ip(), 1);
             assert_eq!(diag.tcp_owner(to, stranger).unwrap(), None, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_has_closed_has_no_owner_rather_than_root() {
+        let diag = SockDiag::open().unwrap();
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).unwrap();
+            let to = listener.local_addr().unwrap();
+            let client = TcpStream::connect(to).unwrap();
+            let from = client.local_addr().unwrap();
+            let (mut accepted, _) = listener.accept().unwrap();
+            drop(client);
+            // Its FIN has come: the connection is half closed and has no process on its side.
+            assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
+            assert_eq!(diag.tcp_owner(from, to).unwrap(), None, "{address}");
+            drop(accepted);
+            // Closed both ways, it waits out its time.
+            assert_eq!(diag.tcp_owner(from, to).unwrap(), None, "{address}");
         }
     }
 }
