@@ -52,7 +52,8 @@ pub struct Credentials {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Secret {
-    /// The value itself.
+    /// The value itself; written out as nothing but a sign that there is one.
+    #[serde(serialize_with = "hidden")]
     Literal(String),
     /// An environment variable of the engine.
     Env(String),
@@ -167,6 +168,10 @@ impl Secret {
     }
 }
 
+fn hidden<S: serde::Serializer>(_value: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("(hidden)")
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -174,5 +179,25 @@ impl fmt::Debug for Secret {
             Self::Env(name) => f.debug_tuple("Env").field(name).finish(),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_shown_by_no_form_of_output() {
+        let secret = Secret::Literal("hunter2".to_owned());
+        assert!(!format!("{secret:?}").contains("hunter2"));
+        let credentials = Credentials {
+            username: "u".to_owned(),
+            password: secret,
+        };
+        let text = serde_yaml::to_string(&credentials).unwrap();
+        assert!(
+            !text.contains("hunter2") && text.contains("hidden"),
+            "{text}"
+        );
     }
 }
