@@ -250,7 +250,12 @@ impl Intent {
                 },
             on_failure,
             forward,
-            listen: _,
+            listen:
+                Listen {
+                    outbound,
+                    explicit,
+                    auth,
+                },
             bypass: _,
             backend,
             identify: _,
@@ -287,9 +292,10 @@ impl Intent {
                 cidrs,
                 domains: names,
             } = filter;
-            keys.extend(protocols.iter().map(|p| match p {
-                Protocol::Tcp => Key::Tcp,
-                Protocol::Udp => Key::Udp,
+            keys.extend(protocols.iter().map(|p| match (domains, p) {
+                (Key::ExcludeDomains, _) => Key::ExcludeProtocols,
+                (_, Protocol::Tcp) => Key::Tcp,
+                (_, Protocol::Udp) => Key::Udp,
             }));
             keys.extend((!ports.is_empty()).then_some(Key::Ports));
             keys.extend((!cidrs.is_empty()).then_some(Key::Cidrs));
@@ -314,6 +320,9 @@ impl Intent {
         }));
         keys.extend((!forward.is_empty()).then_some(Key::Forward));
         keys.extend(backend.is_some().then_some(Key::Backend));
+        keys.extend(outbound.is_some().then_some(Key::ListenOutbound));
+        keys.extend(explicit.is_some().then_some(Key::ListenExplicit));
+        keys.extend(auth.is_some().then_some(Key::ListenAuth));
         keys.sort_unstable();
         keys.dedup();
         keys

@@ -28,6 +28,8 @@ pub enum Key {
     Tcp,
     /// `udp` among the protocols
     Udp,
+    /// `traffic.exclude.protocols`
+    ExcludeProtocols,
     /// Port lists
     Ports,
     /// CIDR lists
@@ -58,11 +60,17 @@ pub enum Key {
     Forward,
     /// `backend`
     Backend,
+    /// `listen.outbound`
+    ListenOutbound,
+    /// `listen.explicit`
+    ListenExplicit,
+    /// `listen.auth`
+    ListenAuth,
 }
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::Command,
         Self::Host,
         Self::Cgroup,
@@ -73,6 +81,7 @@ impl Key {
         Self::Inbound,
         Self::Tcp,
         Self::Udp,
+        Self::ExcludeProtocols,
         Self::Ports,
         Self::Cidrs,
         Self::IncludeDomains,
@@ -88,6 +97,9 @@ impl Key {
         Self::Closed,
         Self::Forward,
         Self::Backend,
+        Self::ListenOutbound,
+        Self::ListenExplicit,
+        Self::ListenAuth,
     ];
 }
 
@@ -102,8 +114,9 @@ impl fmt::Display for Key {
             Self::Interface => "scope.interface",
             Self::Netns => "scope.netns",
             Self::Inbound => "scope.inbound",
-            Self::Tcp => "traffic protocols: tcp",
-            Self::Udp => "traffic protocols: udp",
+            Self::Tcp => "traffic.include.protocols: tcp",
+            Self::Udp => "traffic.include.protocols: udp",
+            Self::ExcludeProtocols => "traffic.exclude.protocols",
             Self::Ports => "traffic ports",
             Self::Cidrs => "traffic cidrs",
             Self::IncludeDomains => "traffic.include.domains",
@@ -119,6 +132,9 @@ impl fmt::Display for Key {
             Self::Closed => "on_failure: closed",
             Self::Forward => "forward",
             Self::Backend => "backend",
+            Self::ListenOutbound => "listen.outbound",
+            Self::ListenExplicit => "listen.explicit",
+            Self::ListenAuth => "listen.auth",
         })
     }
 }

@@ -114,10 +114,13 @@ static PROFILE: Profile = Profile {
     keys: &[
         Key::Command,
         Key::Tcp,
+        Key::ExcludeProtocols,
         Key::ExcludeDomains,
         Key::DnsLeave,
         Key::QuicLeave,
         Key::Forward,
+        Key::ListenExplicit,
+        Key::ListenAuth,
     ],
     privileges: &[],
     limits: &[

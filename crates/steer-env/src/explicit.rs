@@ -134,7 +134,15 @@ static PROFILE: Profile = Profile {
     transparent: false,
     protocols: &[Protocol::Tcp],
     // `dns: leave` and `quic: leave` hold because nothing is taken that is not sent here.
-    keys: &[Key::Tcp, Key::DnsLeave, Key::QuicLeave, Key::Forward],
+    keys: &[
+        Key::Tcp,
+        Key::ExcludeProtocols,
+        Key::DnsLeave,
+        Key::QuicLeave,
+        Key::Forward,
+        Key::ListenExplicit,
+        Key::ListenAuth,
+    ],
     privileges: &[],
     limits: &[
         "Only clients that are configured with the port are steered; whose traffic and which of \

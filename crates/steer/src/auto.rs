@@ -5,7 +5,7 @@ use std::fmt;
 use steer_core::host::Host;
 use steer_core::intent::Intent;
 #[cfg(feature = "explicit")]
-use steer_core::intent::{Scope, Traffic};
+use steer_core::intent::{Listen, Scope, Traffic};
 use steer_core::key::Key;
 use steer_core::method::Method;
 use steer_core::plan::Plan;
@@ -88,10 +88,13 @@ fn whole_plan(steerer: &dyn Steerer, intent: &Intent, host: &Host) -> Result<Pla
     if serves_ports || (intent.forward.is_empty() && intent.listen.explicit.is_none()) {
         return steerer.plan(intent, host);
     }
-    let without_ports = Intent {
+    let mut without_ports = Intent {
         forward: Vec::new(),
         ..intent.clone()
     };
+    if without_ports.listen.explicit.take().is_some() {
+        without_ports.listen.auth = None;
+    }
     Ok(steerer
         .plan(&without_ports, host)?
         .join(ports(intent, host)?))
@@ -107,6 +110,10 @@ fn ports(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
         traffic: Traffic::default(),
         on_failure: None,
         backend: None,
+        listen: Listen {
+            outbound: None,
+            ..intent.listen.clone()
+        },
         ..intent.clone()
     };
     steer_env::Explicit.plan(&ports_alone, host)

@@ -15,6 +15,7 @@ pub(super) static PROFILE: Profile = Profile {
         Key::Uid,
         Key::Gid,
         Key::Tcp,
+        Key::ExcludeProtocols,
         Key::Ports,
         Key::Cidrs,
         Key::LoopbackSkip,
@@ -25,6 +26,7 @@ pub(super) static PROFILE: Profile = Profile {
         Key::Open,
         Key::Closed,
         Key::Backend,
+        Key::ListenOutbound,
     ],
     privileges: &[
         Privilege {
@@ -37,10 +39,13 @@ pub(super) static PROFILE: Profile = Profile {
         },
     ],
     limits: &[
-        "TCP only; UDP and ICMP of the scope are refused under closed and go direct under open",
+        "TCP only; under open all else goes direct, under closed UDP of the scope is refused, and \
+         ICMP and other protocols are as well where nothing narrows the traffic and the scope is \
+         not the whole host; `plan` says which",
         "conntrack is in the path of every connection of the namespace while a rule exists",
         "sockets opened before the start are not steered",
         "with iptables, when the engine and the keeper are both killed at once, the rules stay \
-         and refuse until `steer clean`; with nft the kernel removes them",
+         until `steer clean`: connections are refused, but whoever binds the engine's port would \
+         get them; with nft the kernel removes what steers",
     ],
 };
