@@ -23,8 +23,10 @@ pub struct Host {
     pub cgroup2: Presence,
     /// This process's cgroup below the root of the hierarchy.
     pub own_cgroup: Option<String>,
-    /// Address families that are usable.
+    /// Address families on whose loopback address a listener can be.
     pub families: Vec<Family>,
+    /// Address families of which the kernel makes sockets: what a program could get out by.
+    pub socket_families: Vec<Family>,
     /// The effective user id.
     pub uid: u32,
     /// Capability to change the network (CAP_NET_ADMIN) in effect.
@@ -69,6 +71,7 @@ impl Host {
             cgroup2: Presence::Present,
             own_cgroup: Some(String::new()),
             families: Family::ALL.to_vec(),
+            socket_families: Family::ALL.to_vec(),
             uid: 0,
             net_admin: Presence::Present,
             users: BTreeMap::from([("root".to_owned(), 0), ("nobody".to_owned(), 65534)]),

@@ -13,7 +13,9 @@ use steer_core::instance::Instance;
 use steer_core::intent::{
     Backend, Filter, Intent, Loopback, OnFailure, Quic, Scope, Selector, Traffic,
 };
+use steer_core::object::Object;
 use steer_core::plan::Plan;
+use steer_core::ruleset::Role;
 use steer_core::steerer::{PlanError, Steerer};
 use steer_iptables::Redirect;
 
@@ -109,12 +111,31 @@ fn users_and_cgroups_with_exceptions_and_chosen_traffic() {
 }
 
 #[test]
-fn a_host_without_ipv6_gets_no_ipv6_rules() {
+fn a_kernel_without_ipv6_gets_no_ipv6_rules() {
+    let host = Host {
+        families: vec![Family::V4],
+        socket_families: vec![Family::V4],
+        ..Host::example()
+    };
+    hold("ipv4-only", &intent(Scope::command()), &host);
+}
+
+#[test]
+fn ipv6_that_cannot_be_listened_for_is_refused() {
     let host = Host {
         families: vec![Family::V4],
         ..Host::example()
     };
-    hold("ipv4-only", &intent(Scope::command()), &host);
+    let plan = Redirect.plan(&intent(Scope::command()), &host).unwrap();
+    let guard = plan
+        .objects
+        .iter()
+        .find_map(|planned| match &planned.object {
+            Object::Nft(rules) if rules.role == Role::Guard => Some(rules),
+            _ => None,
+        });
+    assert_eq!(guard.unwrap().families, Family::ALL);
+    assert!(plan.to_string().contains("IPv6 is refused"), "{plan}");
 }
 
 #[test]
@@ -127,7 +148,7 @@ fn what_cannot_be_honoured_is_named() {
     let error = Redirect.plan(&wish, &Host::example()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the method redirect cannot honour scope.interface, traffic protocols: udp"
+        "the method redirect cannot honour scope.interface, traffic.include.protocols: udp"
     );
 }
 

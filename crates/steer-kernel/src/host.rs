@@ -34,6 +34,7 @@ pub fn observe() -> Host {
         cgroup2: cgroup2(),
         own_cgroup: CgroupTree::own().ok(),
         families: families::usable(),
+        socket_families: families::known(),
         uid: nix::unistd::geteuid().as_raw(),
         users: users::names("/etc/passwd"),
         groups: users::names("/etc/group"),

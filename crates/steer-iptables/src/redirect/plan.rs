@@ -47,7 +47,7 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
                 backend,
                 Ruleset {
                     role: Role::Guard,
-                    families: families.clone(),
+                    families: refusable(host),
                     chains: guard(intent, &families),
                 },
             ),
@@ -68,7 +68,15 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
-/// The families to steer: IPv4 always, IPv6 where the host has it.
+/// The families to refuse: also one whose loopback address is missing, or comes up later.
+fn refusable(host: &Host) -> Vec<Family> {
+    Family::ALL
+        .into_iter()
+        .filter(|f| *f == Family::V4 || host.socket_families.contains(f))
+        .collect()
+}
+
+/// The families to steer: IPv4 always, IPv6 where there is an address to listen on.
 fn usable(host: &Host) -> Vec<Family> {
     Family::ALL
         .into_iter()
@@ -179,17 +187,20 @@ fn guard(intent: &Intent, families: &[Family]) -> Vec<Chain> {
     // Whoever is no command may have connections from before, which only their first segment
     // tells from later ones. All that a command opens is younger than the rules, so later segments
     // are refused as well: those of connections that were steered until the engine died.
-    let fresh = match intent.scope.command {
-        true => Test::FromOpener,
-        false => Test::Opening,
+    // The first segment is named in any case: conntrack has no word on what is not tracked.
+    let fresh: &[Test] = match intent.scope.command {
+        true => &[Test::Opening, Test::FromOpener],
+        false => &[Test::Opening],
     };
     for tests in rules::included(traffic, Protocol::Tcp) {
-        let tests = tests.into_iter().chain([fresh.clone()]);
-        refuse.push(Rule::new(
-            tests,
-            Verdict::Reset,
-            "TCP that was not steered is refused",
-        ));
+        for fresh in fresh {
+            let tests = tests.iter().chain([fresh]).cloned();
+            refuse.push(Rule::new(
+                tests,
+                Verdict::Reset,
+                "TCP that was not steered is refused",
+            ));
+        }
     }
     if rules::meant(traffic, Protocol::Udp) {
         if traffic.quic == Some(Quic::Leave) {
@@ -289,7 +300,14 @@ fn notes(intent: &Intent, host: &Host, plan: &mut Plan) {
         });
     }
     if !host.families.contains(&Family::V6) {
-        plan.note("this host has no IPv6: only IPv4 is steered");
+        let refused = intent.failure() == OnFailure::Closed;
+        plan.note(
+            match (host.socket_families.contains(&Family::V6), refused) {
+                (false, _) => "this kernel has no IPv6: only IPv4 is steered",
+                (true, true) => "this host has no address ::1 to listen on: IPv6 is refused",
+                (true, false) => "this host has no address ::1 to listen on: IPv6 goes direct",
+            },
+        );
     }
     plan.note("connections that exist at the start are left alone");
 }
