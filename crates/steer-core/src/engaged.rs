@@ -7,11 +7,12 @@ use std::time::Duration;
 use socket2::{Domain as SocketDomain, Socket, TcpKeepalive, Type};
 use tokio::net::unix::pipe::Receiver;
 
+use crate::address::Protocol;
 use crate::intake::Bound;
 use crate::intent::Intent;
 use crate::keeper::{EngageError, Job, Keeper, KeeperError, Released};
 use crate::object::{ChildSetting, Listener, Object};
-use crate::plan::Plan;
+use crate::plan::{Netns, Plan};
 use crate::symbol::Bindings;
 
 /// A plan in force: losing it undoes it.
@@ -55,6 +56,7 @@ impl Engaged {
         let mut bound = Vec::new();
         for planned in &plan.objects {
             if let Object::Listener(listener) = &planned.object {
+                supported(listener, &planned.netns)?;
                 let (port, sockets) = listen(listener)?;
                 bindings.ports.insert(listener.id.clone(), port);
                 bound.push(Bound {
@@ -157,6 +159,21 @@ impl Drop for Engaged {
     }
 }
 
+/// Refuses what would otherwise become a listener of another kind or in another place.
+fn supported(listener: &Listener, netns: &Netns) -> Result<(), EngageError> {
+    let refuse = |what| {
+        Err(EngageError::Unsupported {
+            id: listener.id.to_string(),
+            what,
+        })
+    };
+    match (netns, listener.protocol) {
+        (Netns::Here, Protocol::Tcp) => Ok(()),
+        (Netns::Here, Protocol::Udp) => refuse("UDP listeners are not built yet"),
+        (Netns::Path(_), _) => refuse("listeners in other namespaces are not built yet"),
+    }
+}
+
 /// One socket an address, all with the same port.
 fn listen(listener: &Listener) -> Result<(u16, Vec<TcpListener>), EngageError> {
     let mut last = None;
@@ -234,7 +251,7 @@ mod tests {
     use socket2::SockRef;
 
     use super::*;
-    use crate::address::{Family, Protocol};
+    use crate::address::Family;
     use crate::instance::Instance;
     use crate::intent::Scope;
     use crate::keeper::NoKeeper;
@@ -264,6 +281,9 @@ mod tests {
             .collect();
         assert_eq!(ports, [ports[0]; 2]);
         assert_eq!(bound.listener.port, Some(ports[0]));
+        plan.objects[0].netns = Netns::Path("/run/netns/x".to_owned());
+        let elsewhere = Engaged::engage(Box::new(NoKeeper), &intent, &plan, None);
+        assert!(elsewhere.is_err(), "not quietly opened here");
         for socket in &bound.sockets {
             socket.set_nonblocking(false).unwrap();
             let _client = TcpStream::connect(socket.local_addr().unwrap()).unwrap();

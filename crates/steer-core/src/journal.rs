@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::IdRange;
 use crate::intent::Scope;
 use crate::keeper::Job;
 
@@ -68,7 +69,7 @@ pub fn overlap(a: &Scope, b: &Scope) -> Option<String> {
     if x.netns != y.netns || x.inbound != y.inbound {
         return None;
     }
-    let ids = |p: &[crate::address::IdRange], q: &[crate::address::IdRange]| {
+    let ids = |p: &[IdRange], q: &[IdRange]| {
         p.is_empty()
             || q.is_empty()
             || p.iter().any(|r| {
@@ -76,8 +77,6 @@ pub fn overlap(a: &Scope, b: &Scope) -> Option<String> {
                     .any(|s| r.first() <= s.last() && s.first() <= r.last())
             })
     };
-    let below =
-        |p: &str, q: &str| p == q || p.strip_prefix(q).is_some_and(|rest| rest.starts_with('/'));
     let cgroups = x.cgroup.is_empty()
         || y.cgroup.is_empty()
         || x.cgroup
@@ -87,6 +86,9 @@ pub fn overlap(a: &Scope, b: &Scope) -> Option<String> {
         || y.interface.is_empty()
         || x.interface.iter().any(|i| y.interface.contains(i));
     if !(ids(&x.uid, &y.uid) && ids(&x.gid, &y.gid) && cgroups && interfaces) {
+        return None;
+    }
+    if excepted(a, b) || excepted(b, a) {
         return None;
     }
     let mut keys = Vec::new();
@@ -105,4 +107,76 @@ pub fn overlap(a: &Scope, b: &Scope) -> Option<String> {
         }
     }
     Some(keys.join(", "))
+}
+
+/// Whether one scope leaves out everybody whom the other means.
+fn excepted(a: &Scope, b: &Scope) -> bool {
+    let ids = |meant: &[IdRange], out: &[IdRange]| {
+        let covers = |r: &IdRange, s: &IdRange| r.first() <= s.first() && s.last() <= r.last();
+        !meant.is_empty() && meant.iter().all(|s| out.iter().any(|r| covers(r, s)))
+    };
+    let (out, meant) = (&a.except, &b.of);
+    ids(&meant.uid, &out.uid)
+        || ids(&meant.gid, &out.gid)
+        || (!meant.cgroup.is_empty()
+            && meant
+                .cgroup
+                .iter()
+                .all(|p| out.cgroup.iter().any(|q| below(p, q))))
+}
+
+/// Whether a cgroup is another one or below it.
+fn below(p: &str, q: &str) -> bool {
+    p == q || p.strip_prefix(q).is_some_and(|rest| rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::Selector;
+
+    fn users(of: &str) -> Selector {
+        Selector {
+            uid: vec![of.parse().unwrap()],
+            ..Selector::default()
+        }
+    }
+
+    fn scope(of: Selector) -> Scope {
+        Scope {
+            of,
+            ..Scope::default()
+        }
+    }
+
+    #[test]
+    fn scopes_overlap_where_one_sender_can_be_in_both() {
+        let host = scope(Selector {
+            host: true,
+            ..Selector::default()
+        });
+        let (low, high) = (scope(users("1000-1999")), scope(users("2000")));
+        assert_eq!(overlap(&low, &high), None);
+        assert_eq!(overlap(&low, &scope(users("1999"))).as_deref(), Some("uid"));
+        assert_eq!(overlap(&host, &low).as_deref(), Some("host, uid"));
+        assert_eq!(overlap(&host, &Scope::command()), None);
+    }
+
+    #[test]
+    fn whoever_is_excepted_can_be_another_instance_s() {
+        let mut host = scope(Selector {
+            host: true,
+            ..Selector::default()
+        });
+        host.except = users("1000-1999");
+        assert_eq!(overlap(&host, &scope(users("1500"))), None);
+        assert_eq!(overlap(&scope(users("1500")), &host), None);
+        assert!(overlap(&host, &scope(users("1500-2500"))).is_some());
+        host.except.cgroup.push("web.slice".to_owned());
+        let web = scope(Selector {
+            cgroup: vec!["web.slice/blog".to_owned()],
+            ..Selector::default()
+        });
+        assert_eq!(overlap(&host, &web), None);
+    }
 }

@@ -225,6 +225,14 @@ pub enum EngageError {
         /// Why.
         source: io::Error,
     },
+    /// A listener of a kind that this build does not open.
+    #[error("the listener {id} cannot be opened: {what}")]
+    Unsupported {
+        /// Its name in the plan.
+        id: String,
+        /// What is not supported.
+        what: &'static str,
+    },
     /// The plan names what nothing gives a value.
     #[error(transparent)]
     Unbound(#[from] Unbound),
@@ -245,6 +253,7 @@ impl EngageError {
                 "see who listens there with `ss -ltnp 'sport = :{}'`, or choose another port",
                 address.port()
             ),
+            Self::Unsupported { .. } => "choose another method or another scope".to_owned(),
             Self::Unbound(_) => {
                 "this is a mistake in the method; please report the plan".to_owned()
             }
