@@ -25,7 +25,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use steer::kernel::child::Inherited;
+use steer::kernel::drivers::Drivers;
 use steer::kernel::keeper;
+use steer::registry;
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
@@ -33,7 +35,8 @@ use args::{Cli, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    keeper::entry();
+    // The keeper is this program, executed again: it needs the drivers of every method.
+    keeper::entry_with(|| Drivers::new(registry::drivers()));
     let inherited = Inherited::capture();
     let Cli { verbose, command } = Cli::parse();
     log(verbose);

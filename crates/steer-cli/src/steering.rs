@@ -82,6 +82,14 @@ fn config(args: &Steering, purpose: Purpose, host: &Host) -> Result<Config, Fail
         None => Config::default(),
     };
     if purpose == Purpose::Command {
+        // A command is in a cgroup of its own and runs as its user: a scope beside it would mostly
+        // mean nobody, and nothing would be steered or refused.
+        if !settled.scope.of.is_empty() {
+            return Err(Failure::plain(
+                "`run` steers the command that it starts, and the config names another scope",
+                "remove `scope` (only `scope.except` may stay), or use `steer up` with this config",
+            ));
+        }
         settled = settled.with_command();
     }
     if let Some(choice) = method {
