@@ -30,3 +30,9 @@ fn assert_refuses(output: &Output, words: &[&str]) {
     }
     assert!(!output.stderr.contains("panicked"), "{output:#?}");
 }
+
+/// The client in a command of `steer run`; see [`lab::Agent`].
+#[test]
+fn agent() {
+    lab::serve_agent();
+}

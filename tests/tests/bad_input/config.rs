@@ -219,3 +219,17 @@ fn when_no_method_can_each_one_says_why() {
     }
     site.assert_untouched();
 }
+
+#[test]
+fn a_scope_beside_the_command_of_run_is_refused() {
+    lab::require!(Root);
+    let site = Site::new("beside");
+    let config = site.write("c.yaml", "scope: { uid: [1000] }\n");
+    let run = site.steer().args(["run", "-c"]).arg(config);
+    let output = run.args(["--", "true"]).run();
+    assert_refuses(
+        &output,
+        &["names another scope", "remove `scope`", "steer up"],
+    );
+    site.assert_untouched();
+}

@@ -1,5 +1,7 @@
 //! Things of others that bear our names.
 
+use std::time::Duration;
+
 use lab::{End, Family, Live, Service, Signal, Status, eventually};
 
 use crate::assert_refuses;
@@ -122,4 +124,42 @@ fn a_foreign_flush_does_not_open_a_steered_host() {
         said.contains("removed nft table").then_some(())
     });
     site.assert_untouched();
+}
+
+/// What a host does to the rules that steer, so that they do not take a connection.
+fn refused_where_it_cannot_be_steered(family: Family, hinder: impl Fn(&Site)) {
+    lab::require!(Root, Cgroup2, Program("nft"));
+    let site = Site::new("hindered");
+    hinder(&site);
+    let _server = site.srv.serve(7, Service::Echo);
+    let at = site.srv.at(family, 7);
+    let witness = site.witness();
+    // The positive control: it is only the scope that is refused.
+    let mut outside = site.app.connect(at).expect("the server listens");
+    assert!(echoes(&mut outside, b"direct"));
+    assert!(left_by(&witness, &[outside.local()]) > 0);
+    witness.clear();
+
+    let agent = site.agent(Backend::Nft, OnFailure::Closed);
+    // A loopback device without IPv6 loses the refusal too: the program waits, and nothing leaves.
+    assert!(agent.connect_within(at, Duration::from_secs(2)).is_err());
+    assert_eq!(witness.packets(|p| p.destination.port() == 7).len(), 0);
+    agent.finish();
+}
+
+#[test]
+fn ipv6_is_refused_where_there_is_no_address_to_listen_on() {
+    refused_where_it_cannot_be_steered(Family::V6, |site| {
+        site.app.set_sysctl("net/ipv6/conf/lo/disable_ipv6", "1");
+    });
+}
+
+#[test]
+fn tcp_that_another_program_keeps_from_conntrack_is_refused() {
+    refused_where_it_cannot_be_steered(Family::V4, |site| {
+        let rules = "table inet web { chain out { type filter hook output priority raw; \
+                     tcp dport 7 notrack; }; }\n";
+        let nft = site.app.program("nft").args(["-f", "-"]).input(rules);
+        nft.run().expect_success();
+    });
 }
