@@ -98,7 +98,8 @@ pub(crate) struct Steering {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Send everything through this proxy (socks5://, http://) unless a rule says otherwise.
+    /// Send everything through this proxy (socks5://, http://) unless a rule says otherwise. A
+    /// login in the URL can be seen in `ps`: put it into a config instead.
     #[arg(long, value_name = "URL")]
     pub(crate) upstream: Option<String>,
 
