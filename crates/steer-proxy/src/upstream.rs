@@ -6,11 +6,13 @@
 //! ```
 pub mod connect;
 pub(crate) mod direct;
+mod names;
 mod sockets;
 pub mod socks5;
 
 use std::fmt;
 
+pub use names::{Resolver, SystemResolver};
 pub use sockets::{MarkedSockets, PlainSockets, SocketFactory};
 
 /// A user name and password as they go to a proxy.

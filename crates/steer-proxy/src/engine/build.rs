@@ -13,7 +13,7 @@ use super::rules::Rules;
 use super::{Engine, Limits, Shared};
 use crate::record::Recorder;
 use crate::upstream::direct::{Dialler, needs_tuning};
-use crate::upstream::{Login, PlainSockets, SocketFactory};
+use crate::upstream::{Login, PlainSockets, Resolver, SocketFactory, SystemResolver};
 
 /// Why an engine cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,7 @@ pub struct EngineBuilder {
     limits: Limits,
     listeners: Vec<SocketAddr>,
     sockets: Box<dyn SocketFactory>,
+    resolver: Box<dyn Resolver>,
     recorder: Recorder,
 }
 
@@ -86,6 +87,7 @@ impl Engine {
             limits: Limits::default(),
             listeners: Vec::new(),
             sockets: Box::new(PlainSockets),
+            resolver: Box::new(SystemResolver),
             recorder: Recorder::none(),
         }
     }
@@ -110,6 +112,12 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets what looks names up.
+    pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
+        self.resolver = Box::new(resolver);
+        self
+    }
+
     /// Sets where the records go.
     pub fn recorder(mut self, recorder: Recorder) -> Self {
         self.recorder = recorder;
@@ -123,6 +131,7 @@ impl EngineBuilder {
             limits,
             listeners,
             sockets,
+            resolver,
             recorder,
         } = self;
         let rules = Rules(rules);
@@ -146,6 +155,7 @@ impl EngineBuilder {
             limits,
             dialler: Dialler {
                 sockets,
+                resolver,
                 loops,
                 retune: needs_tuning(),
             },

@@ -16,10 +16,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Shared;
 use super::build::Proxy;
 use super::entry::{Entry, Route};
-use super::rules::{Decision, Facts};
+use super::rules::{Decision, Facts, Rules, permits};
 use crate::error::UpstreamError;
 use crate::sniff::{Sniffed, WINDOW};
-use crate::upstream::direct::{Dialled, is_out_of_descriptors, resolve, tune};
+use crate::upstream::direct::{Dialled, is_out_of_descriptors, share, tune};
 use crate::upstream::{connect, socks5};
 
 /// A connected upstream.
@@ -78,24 +78,26 @@ impl Opening {
         if let Flow::Tcp(stream) = &self.flow {
             prepare(stream, client.0.ip(), shared.dialler.retune);
         }
-        let mut addresses = None;
-        let route = match prescribed {
-            Some(name) => named(&shared.proxies, name)?,
-            None => match shared
-                .rules
-                .decide(Facts::at_first(&entry.destination, entry.identity.uid))
-            {
-                Decision::Rule(rule) => chosen(rule, entry, &shared.proxies)?,
-                // Boxed, as what follows: not every connection needs the room.
-                _ => Box::pin(self.decide(entry, &shared, &mut addresses)).await?,
-            },
+        let (route, only) = match prescribed {
+            Some(name) => (named(&shared.proxies, name)?, None),
+            None => {
+                let facts = Facts::at_first(&entry.destination, entry.identity.uid);
+                match shared.rules.decide(facts) {
+                    Decision::Rule(rule) => {
+                        let only = bounds(&shared.rules, rule, facts, None);
+                        (chosen(rule, entry, &shared.proxies)?, only)
+                    }
+                    // Boxed, as what follows: not every connection needs the room.
+                    _ => Box::pin(self.decide(entry, &shared)).await?,
+                }
+            }
         };
         entry.sent_to(route);
         let deadline = Instant::now() + shared.limits.connect;
         let opened = match route {
             Route::None => Err(Failure::Denied),
             Route::Direct => {
-                let dialled = match (addresses, &entry.destination) {
+                let dialled = match (only, &entry.destination) {
                     (None, Destination::Addr(address)) => {
                         shared
                             .dialler
@@ -103,8 +105,8 @@ impl Opening {
                             .await
                     }
                     (None, to) => Box::pin(shared.dialler.dial(to, deadline)).await,
-                    (Some(addresses), to) => {
-                        Box::pin(shared.dialler.dial_any(&addresses, to, deadline)).await
+                    (Some(only), to) => {
+                        Box::pin(shared.dialler.dial_any(&only, to, deadline)).await
                     }
                 };
                 dialled
@@ -115,7 +117,11 @@ impl Opening {
                     .map_err(Failure::Upstream)
             }
             Route::Proxy(index) => {
-                Box::pin(self.through(entry, &shared, &shared.proxies[index], deadline)).await
+                let proxy = &shared.proxies[index];
+                match only {
+                    None => Box::pin(self.through(entry, &shared, proxy, deadline)).await,
+                    Some(only) => Box::pin(through_to(&only, &shared, proxy, deadline)).await,
+                }
             }
         };
         if let Err(Failure::Upstream(error)) = &opened
@@ -129,13 +135,12 @@ impl Opening {
     }
 
     /// Asks the rules, and looks for what they want to know.
-    async fn decide(
-        &mut self,
-        entry: &mut Entry,
-        shared: &Shared,
-        addresses: &mut Option<Vec<SocketAddr>>,
-    ) -> Result<Route, Failure> {
+    ///
+    /// Where a rule asks for the addresses of a name that has none, the connection fails: whether
+    /// the rule rejects it cannot be told.
+    async fn decide(&mut self, entry: &mut Entry, shared: &Shared) -> Result<Decided, Failure> {
         let mut sniffed: Option<Sniffed> = None;
+        let mut found: Option<Vec<SocketAddr>> = None;
         let mut ips: Option<Vec<IpAddr>> = None;
         loop {
             let facts = Facts {
@@ -145,7 +150,10 @@ impl Opening {
                 addresses: ips.as_deref(),
             };
             match shared.rules.decide(facts) {
-                Decision::Rule(rule) => return chosen(rule, entry, &shared.proxies),
+                Decision::Rule(rule) => {
+                    let only = bounds(&shared.rules, rule, facts, found);
+                    return Ok((chosen(rule, entry, &shared.proxies)?, only));
+                }
                 Decision::Unknown(rule) => {
                     entry.decided_by(&rule.name);
                     return Err(Failure::Stranger);
@@ -157,11 +165,11 @@ impl Opening {
                     sniffed = Some(entry.sniffer.conclude());
                 }
                 Decision::Resolve => {
-                    let found =
-                        lookup(&entry.destination, Instant::now() + shared.limits.connect).await;
-                    ips = Some(found.iter().map(SocketAddr::ip).collect());
+                    let deadline = Instant::now() + shared.limits.connect;
+                    let addresses = lookup(shared, &entry.destination, deadline).await?;
+                    ips = Some(addresses.iter().map(SocketAddr::ip).collect());
                     // Dialling what the rules have seen: a second lookup could differ.
-                    *addresses = (!found.is_empty()).then_some(found);
+                    found = Some(addresses);
                 }
             }
         }
@@ -183,26 +191,14 @@ impl Opening {
                 .as_ref()
                 .is_none_or(|answer| !answer.is_awaited());
         let dial = shared.dialler.dial(&proxy.address, deadline);
-        let mut dialled = if unknown && speaks_first {
+        let dialled = if unknown && speaks_first {
             let dial = async { dial.await.map_err(Failure::Upstream) };
             tokio::try_join!(dial, self.sniff(entry, shared.limits.sniff))?.0
         } else {
             dial.await?
         };
         let target = target(&entry.destination, entry.sniffer.conclude().host);
-        let login = proxy.login.as_ref();
-        let stream = &mut dialled.stream;
-        let asked = async {
-            match proxy.kind {
-                UpstreamKind::Socks5 => socks5::connect(stream, &target, login).await,
-                UpstreamKind::Http => connect::connect(stream, &target, login).await,
-            }
-        };
-        match timeout_at(deadline, asked).await {
-            Ok(Ok(prefix)) => Ok(Opened { dialled, prefix }),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(UpstreamError::Deadline(proxy.address.clone()).into()),
-        }
+        ask(proxy, dialled, &target, deadline).await
     }
 
     /// Reads the client's first bytes until they decide, the client ends, or `limit` has passed.
@@ -233,6 +229,74 @@ impl Opening {
             }
         }
         Ok(())
+    }
+}
+
+/// A route, and the addresses that the connection may go to alone, where it is bound to some.
+type Decided = (Route, Option<Vec<SocketAddr>>);
+
+/// The addresses that a connection may go to alone, now that the rules have decided.
+fn bounds(
+    rules: &Rules,
+    rule: Option<&Rule>,
+    facts: Facts<'_>,
+    found: Option<Vec<SocketAddr>>,
+) -> Option<Vec<SocketAddr>> {
+    let proxied = matches!(rule.map(|rule| &rule.action), Some(Action::Upstream(_)));
+    let found = match (proxied, facts.destination) {
+        (true, _) if !rules.pins(rule, facts) => None,
+        (true, Destination::Addr(to)) => Some(vec![to.addr()]),
+        _ => found,
+    };
+    found.map(|mut addresses| {
+        addresses.retain(|address| permits(rule, address.ip()));
+        addresses
+    })
+}
+
+/// Connects through a proxy to the first of the addresses that it reaches.
+async fn through_to(
+    addresses: &[SocketAddr],
+    shared: &Shared,
+    proxy: &Proxy,
+    deadline: Instant,
+) -> Result<Opened, Failure> {
+    let mut last = UpstreamError::Deadline(proxy.address.clone());
+    for (index, address) in addresses.iter().enumerate() {
+        let share = share(deadline, addresses.len() - index);
+        let dialled = shared.dialler.dial(&proxy.address, share).await?;
+        match ask(proxy, dialled, &Destination::addr(*address), share).await {
+            // The proxy works, so what it says is about the address.
+            Err(Failure::Upstream(
+                error @ (UpstreamError::Socks5(_)
+                | UpstreamError::Status(_)
+                | UpstreamError::Deadline(_)),
+            )) => last = error,
+            asked => return asked,
+        }
+    }
+    Err(last.into())
+}
+
+/// Asks a proxy for a destination.
+async fn ask(
+    proxy: &Proxy,
+    mut dialled: Dialled,
+    target: &Destination,
+    deadline: Instant,
+) -> Result<Opened, Failure> {
+    let login = proxy.login.as_ref();
+    let stream = &mut dialled.stream;
+    let asked = async {
+        match proxy.kind {
+            UpstreamKind::Socks5 => socks5::connect(stream, target, login).await,
+            UpstreamKind::Http => connect::connect(stream, target, login).await,
+        }
+    };
+    match timeout_at(deadline, asked).await {
+        Ok(Ok(prefix)) => Ok(Opened { dialled, prefix }),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(UpstreamError::Deadline(proxy.address.clone()).into()),
     }
 }
 
@@ -285,12 +349,14 @@ fn target(destination: &Destination, host: Option<HostName>) -> Destination {
     }
 }
 
-async fn lookup(destination: &Destination, deadline: Instant) -> Vec<SocketAddr> {
+async fn lookup(
+    shared: &Shared,
+    destination: &Destination,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, UpstreamError> {
     match destination {
-        Destination::Addr(to) => vec![to.addr()],
-        Destination::Name { host, port } => {
-            resolve(host, *port, deadline).await.unwrap_or_default()
-        }
+        Destination::Addr(to) => Ok(vec![to.addr()]),
+        Destination::Name { host, port } => shared.dialler.resolve(host, *port, deadline).await,
     }
 }
 

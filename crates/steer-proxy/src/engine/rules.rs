@@ -1,4 +1,10 @@
 //! The rules: the first one that matches decides.
+//!
+//! A name may have several addresses, of which a `cidr` key matches some. A rule that rejects then
+//! holds: no rule before it has let the connection pass. A rule that lets it pass holds for the
+//! addresses that match, and only these may be dialled: to dial another one would pass by the
+//! rules after it. For the same reason a proxy is asked for an address where an address was what
+//! decided, as it could find another one for the name.
 use std::net::IpAddr;
 
 use steer_core::address::{Destination, HostName, Protocol};
@@ -17,7 +23,7 @@ pub(super) struct Facts<'a> {
     pub(super) uid: Option<u32>,
     /// What the client's first bytes say, once they were looked at.
     pub(super) sniffed: Option<&'a Sniffed>,
-    /// The addresses of the destination's name, once it was looked up; none if it has none.
+    /// The addresses of the destination's name, once it was looked up.
     pub(super) addresses: Option<&'a [IpAddr]>,
 }
 
@@ -60,6 +66,23 @@ impl Rules {
         Decision::Rule(None)
     }
 
+    /// Whether the connection may only go to addresses that the rules have seen, now that `decided`
+    /// has decided: that rule asks for an address, or one that rejects other addresses was passed.
+    pub(super) fn pins(&self, decided: Option<&Rule>, facts: Facts<'_>) -> bool {
+        for rule in &self.0 {
+            let is_last = decided.is_some_and(|decided| std::ptr::eq(decided, rule));
+            if (is_last || rule.action == Action::Reject)
+                && asks_for_address(&rule.condition, facts)
+            {
+                return true;
+            }
+            if is_last {
+                break;
+            }
+        }
+        false
+    }
+
     /// The upstreams that rules name.
     pub(super) fn upstreams(&self) -> impl Iterator<Item = (&Rule, &str)> {
         self.0.iter().filter_map(|rule| match &rule.action {
@@ -78,7 +101,32 @@ enum Held {
     IfKnown,
 }
 
+/// The addresses that a rule which lets a connection pass lets it go to.
+pub(super) fn permits(rule: Option<&Rule>, address: IpAddr) -> bool {
+    let cidr = rule.map_or(&[][..], |rule| &rule.condition.cidr);
+    any(cidr, |net| net.contains(address)) == Held::Yes
+}
+
+/// Whether a condition has networks, and its other keys do not settle it without them.
+fn asks_for_address(condition: &Condition, facts: Facts<'_>) -> bool {
+    !condition.cidr.is_empty() && !keys(condition, facts)[1..].contains(&Held::No)
+}
+
 fn holds(condition: &Condition, facts: Facts<'_>) -> Held {
+    let keys = keys(condition, facts);
+    // A key that fails settles it, whatever the others depend on.
+    if keys.contains(&Held::No) {
+        return Held::No;
+    }
+    // What can be found out is, before the rest is given up.
+    [Held::IfResolved, Held::IfSniffed, Held::IfKnown]
+        .into_iter()
+        .find(|held| keys.contains(held))
+        .unwrap_or(Held::Yes)
+}
+
+/// How each key holds, the networks first.
+fn keys(condition: &Condition, facts: Facts<'_>) -> [Held; 6] {
     let Condition {
         host,
         cidr,
@@ -93,14 +141,7 @@ fn holds(condition: &Condition, facts: Facts<'_>) -> Held {
         addresses,
         ..
     } = facts;
-    let keys = [
-        any(port, |range| range.contains(destination.port())),
-        any(protocol, |protocol| *protocol == Protocol::Tcp),
-        match (uid.is_empty(), facts.uid) {
-            (true, _) => Held::Yes,
-            (false, Some(id)) => any(uid, |range| range.contains(id)),
-            (false, None) => Held::IfKnown,
-        },
+    [
         match (cidr.is_empty(), destination) {
             (true, _) => Held::Yes,
             (false, Destination::Addr(to)) => any(cidr, |net| net.contains(to.addr().ip())),
@@ -108,6 +149,13 @@ fn holds(condition: &Condition, facts: Facts<'_>) -> Held {
                 None => Held::IfResolved,
                 Some(addresses) => any(cidr, |net| addresses.iter().any(|ip| net.contains(*ip))),
             },
+        },
+        any(port, |range| range.contains(destination.port())),
+        any(protocol, |protocol| *protocol == Protocol::Tcp),
+        match (uid.is_empty(), facts.uid) {
+            (true, _) => Held::Yes,
+            (false, Some(id)) => any(uid, |range| range.contains(id)),
+            (false, None) => Held::IfKnown,
         },
         match (host.is_empty(), destination.name(), sniffed) {
             (true, _, _) => Held::Yes,
@@ -125,16 +173,7 @@ fn holds(condition: &Condition, facts: Facts<'_>) -> Held {
             (false, None) => Held::IfSniffed,
             (false, Some(sniffed)) => any(app, |app| *app == sniffed.app),
         },
-    ];
-    // A key that fails settles it, whatever the others depend on.
-    if keys.contains(&Held::No) {
-        return Held::No;
-    }
-    // What can be found out is, before the rest is given up.
-    [Held::IfResolved, Held::IfSniffed, Held::IfKnown]
-        .into_iter()
-        .find(|held| keys.contains(held))
-        .unwrap_or(Held::Yes)
+    ]
 }
 
 /// A key without values holds; otherwise one of its values must.
@@ -284,16 +323,46 @@ mod tests {
             ),
             Some("private")
         );
+        let elsewhere = ["192.0.2.1".parse().unwrap()];
         assert_eq!(
             decided(
                 &rules,
                 Facts {
-                    addresses: Some(&[]),
+                    addresses: Some(&elsewhere),
                     ..facts(&named)
                 }
             ),
             None
         );
+    }
+
+    #[test]
+    fn only_rules_that_look_at_addresses_pin_them() {
+        let cidr = |text: &str, port: &str| Condition {
+            cidr: vec![text.parse().unwrap()],
+            port: vec![port.parse().unwrap()],
+            ..Condition::default()
+        };
+        let acting = |name: &str, condition, action| Rule {
+            action,
+            ..rule(name, condition)
+        };
+        let rules = Rules(vec![
+            acting("lan", cidr("10.0.0.0/8", "1-99"), Action::Direct),
+            rule("never", cidr("192.0.2.0/24", "1-9")),
+            acting("rest", Condition::default(), Action::Direct),
+        ]);
+        let pins = |to: &str, index: usize| {
+            let to = to.parse().unwrap();
+            rules.pins(Some(&rules.0[index]), facts(&to))
+        };
+        assert!(pins("10.0.0.1:80", 0), "it decided by the address");
+        assert!(!pins("198.51.100.1:80", 2), "another one let others pass");
+        assert!(pins("198.51.100.1:7", 2), "another one rejects addresses");
+        let lan = Some(&rules.0[0]);
+        assert!(permits(lan, "10.9.9.9".parse().unwrap()));
+        assert!(!permits(lan, "192.0.2.1".parse().unwrap()));
+        assert!(permits(None, "192.0.2.1".parse().unwrap()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::SocketFactory;
+use super::{Resolver, SocketFactory};
 use crate::engine::loops::{Claim, Loops};
 use crate::error::UpstreamError;
 
@@ -26,6 +26,7 @@ pub(crate) struct Dialled {
 #[derive(Debug)]
 pub(crate) struct Dialler {
     pub(crate) sockets: Box<dyn SocketFactory>,
+    pub(crate) resolver: Box<dyn Resolver>,
     pub(crate) loops: Arc<Loops>,
     /// Whether this host's congestion control is another one than reno.
     pub(crate) retune: bool,
@@ -41,7 +42,7 @@ impl Dialler {
         match to {
             Destination::Addr(address) => self.dial_address(address.addr(), to, deadline).await,
             Destination::Name { host, port } => {
-                let addresses = resolve(host, *port, deadline).await?;
+                let addresses = self.resolve(host, *port, deadline).await?;
                 self.dial_any(&addresses, to, deadline).await
             }
         }
@@ -58,15 +59,40 @@ impl Dialler {
     ) -> Result<Dialled, UpstreamError> {
         let mut last = UpstreamError::Deadline(to.clone());
         for (index, address) in addresses.iter().enumerate() {
-            let waiting = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            let now = Instant::now();
-            let share = now + deadline.saturating_duration_since(now) / waiting;
+            let share = share(deadline, addresses.len() - index);
             match self.dial_address(*address, to, share).await {
                 Ok(dialled) => return Ok(dialled),
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// The addresses of a name, in the resolver's order; at least one.
+    pub(crate) async fn resolve(
+        &self,
+        host: &HostName,
+        port: u16,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, UpstreamError> {
+        let found = timeout_at(deadline, self.resolver.resolve(host, port)).await;
+        let addresses = match found {
+            Err(_) => {
+                return Err(UpstreamError::Deadline(Destination::Name {
+                    host: host.clone(),
+                    port,
+                }));
+            }
+            Ok(found) => found.map_err(|source| UpstreamError::Resolve {
+                name: host.clone(),
+                source,
+            })?,
+        };
+        if addresses.is_empty() {
+            Err(UpstreamError::NoAddress(host.clone()))
+        } else {
+            Ok(addresses)
+        }
     }
 
     /// Connects to one address.
@@ -120,31 +146,11 @@ impl Dialler {
     }
 }
 
-/// The addresses of a name, in the resolver's order.
-pub(crate) async fn resolve(
-    host: &HostName,
-    port: u16,
-    deadline: Instant,
-) -> Result<Vec<SocketAddr>, UpstreamError> {
-    let lookup = tokio::net::lookup_host((host.as_str(), port));
-    let found = match timeout_at(deadline, lookup).await {
-        Err(_) => {
-            return Err(UpstreamError::Deadline(Destination::Name {
-                host: host.clone(),
-                port,
-            }));
-        }
-        Ok(found) => found.map_err(|source| UpstreamError::Resolve {
-            name: host.clone(),
-            source,
-        })?,
-    };
-    let addresses: Vec<_> = found.collect();
-    if addresses.is_empty() {
-        Err(UpstreamError::NoAddress(host.clone()))
-    } else {
-        Ok(addresses)
-    }
+/// When the next of those that wait has had its part of the time until `deadline`.
+pub(crate) fn share(deadline: Instant, waiting: usize) -> Instant {
+    let waiting = u32::try_from(waiting.max(1)).unwrap_or(u32::MAX);
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / waiting
 }
 
 /// Chooses reno for a socket whose other end is on this host: nothing is lost between the two, and

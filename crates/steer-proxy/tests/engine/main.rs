@@ -1,208 +1,30 @@
 //! The engine between programs, servers and proxies, fed by an intake of the test's own.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+mod addresses;
+mod bench;
+
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fast_socks5::server::Socks5ServerProtocol;
 use socket2::Socket;
 use steer_core::address::{ClientAddr, Destination, Family};
 use steer_core::intake::Intake;
 use steer_core::method::Method;
-use steer_core::policy::{
-    Action, App, Condition, Credentials, Policy, Rule, Secret, Upstream, UpstreamKind,
-};
-use steer_core::steered::{Answer, Flow, Identity, Refusal, ResetAnswer, Steered, reset_on_close};
-use steer_proxy::engine::{Drained, Engine, EngineBuilder, EngineError, Limits};
-use steer_proxy::record::{HostFrom, Outcome, Record, Recorder};
+use steer_core::policy::{Action, App, Condition, Credentials, Policy, Secret, UpstreamKind};
+use steer_core::steered::{Answer, Flow, Identity, Refusal, ResetAnswer, Steered};
+use steer_proxy::engine::{Drained, Engine, EngineError, Limits};
+use steer_proxy::record::{HostFrom, Outcome};
 use steer_proxy::upstream::{PlainSockets, SocketFactory};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::mpsc;
 
-async fn soon<T>(event: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(20), event)
-        .await
-        .expect("it happens before the deadline")
-}
-
-/// Steered connections that a test makes.
-#[derive(Debug)]
-struct Given(mpsc::UnboundedReceiver<Steered>);
-
-#[async_trait]
-impl Intake for Given {
-    async fn next(&mut self) -> Option<Steered> {
-        self.0.recv().await
-    }
-}
-
-/// Lines as they are written, each as a record.
-struct Lines(mpsc::UnboundedSender<Record>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for line in bytes
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            let _ = self.0.send(serde_json::from_slice(line)?);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Bench {
-    engine: Engine,
-    steered_tx: mpsc::UnboundedSender<Steered>,
-    records: mpsc::UnboundedReceiver<Record>,
-}
-
-impl Bench {
-    fn new(policy: Policy) -> Self {
-        Self::with(Engine::builder(policy))
-    }
-
-    fn with(builder: EngineBuilder) -> Self {
-        let (record_tx, records) = mpsc::unbounded_channel();
-        let engine = builder
-            .recorder(Recorder::to(Lines(record_tx)).unwrap())
-            .build()
-            .unwrap();
-        let (steered_tx, given) = mpsc::unbounded_channel();
-        tokio::spawn(engine.clone().serve(Box::new(Given(given))));
-        Self {
-            engine,
-            steered_tx,
-            records,
-        }
-    }
-
-    /// A program whose connection to `destination` is steered to the engine.
-    async fn program(&self, destination: impl Into<Target>) -> TcpStream {
-        self.program_with(destination, Box::new(ResetAnswer)).await
-    }
-
-    async fn program_with(
-        &self,
-        destination: impl Into<Target>,
-        answer: Box<dyn Answer>,
-    ) -> TcpStream {
-        let (listener, address) = server().await;
-        let (program, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (stream, client) = accepted.unwrap();
-        reset_on_close(&stream).unwrap();
-        let identity = Identity {
-            pid: Some(7),
-            uid: Some(1000),
-            exe: None,
-        };
-        let steered = Steered {
-            flow: Flow::Tcp(stream),
-            client: ClientAddr(client),
-            destination: destination.into().0,
-            identity,
-            via: Method::Redirect,
-            upstream: None,
-            answer,
-        };
-        self.steered_tx.send(steered).unwrap();
-        program.unwrap()
-    }
-
-    async fn record(&mut self) -> Record {
-        soon(self.records.recv()).await.unwrap()
-    }
-}
-
-struct Target(Destination);
-
-impl From<SocketAddr> for Target {
-    fn from(address: SocketAddr) -> Self {
-        Self(Destination::addr(address))
-    }
-}
-
-impl From<&str> for Target {
-    fn from(text: &str) -> Self {
-        Self(text.parse().unwrap())
-    }
-}
-
-async fn server() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-/// A port at which nothing listens, kept from others for as long as the socket lives.
-fn closed_port() -> (Socket, SocketAddr) {
-    let socket = PlainSockets.tcp(Family::V4).unwrap();
-    socket
-        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-        .unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, address)
-}
-
-fn rule(name: &str, condition: Condition, action: Action) -> Rule {
-    Rule {
-        name: name.to_owned(),
-        condition,
-        action,
-    }
-}
-
-fn through(
-    name: &str,
-    kind: UpstreamKind,
-    address: SocketAddr,
-    credentials: Option<Credentials>,
-) -> Policy {
-    Policy {
-        upstreams: vec![Upstream {
-            name: name.to_owned(),
-            kind,
-            address: Destination::addr(address),
-            credentials,
-        }],
-        rules: vec![rule(
-            "all",
-            Condition::default(),
-            Action::Upstream(name.to_owned()),
-        )],
-    }
-}
-
-/// A SOCKS5 proxy that tells what it was asked for and then plays the destination.
-async fn socks5_proxy() -> (SocketAddr, oneshot::Receiver<(String, TcpStream)>) {
-    let (listener, address) = server().await;
-    let (asked_tx, asked) = oneshot::channel();
-    tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let proxy = Socks5ServerProtocol::accept_no_auth(stream).await.unwrap();
-        let (proxy, _, target) = proxy.read_command().await.unwrap();
-        let stream = proxy.reply_success(address).await.unwrap();
-        let _ = asked_tx.send((target.to_string(), stream));
-    });
-    (address, asked)
-}
-
-async fn broken(stream: &mut TcpStream) -> ErrorKind {
-    soon(stream.read_to_end(&mut Vec::new()))
-        .await
-        .expect_err("the stream breaks")
-        .kind()
-}
+use crate::bench::{Bench, Told, broken, closed_port, rule, server, socks5_proxy, soon, through};
 
 #[tokio::test]
 async fn a_connection_that_no_rule_matches_goes_to_its_destination() {
@@ -413,23 +235,6 @@ async fn an_http_proxy_gets_the_name_and_the_credentials() {
     let mut first = [0; 5];
     soon(program.read_exact(&mut first)).await.unwrap();
     assert_eq!(&first, b"first");
-}
-
-/// Tells the test what the client would have been told.
-#[derive(Debug)]
-struct Told(mpsc::UnboundedSender<Result<(), Refusal>>);
-
-#[async_trait]
-impl Answer for Told {
-    async fn connected(&mut self, _flow: &mut Flow) -> io::Result<()> {
-        self.0
-            .send(Ok(()))
-            .map_err(|_| ErrorKind::BrokenPipe.into())
-    }
-
-    async fn failed(self: Box<Self>, _flow: Flow, why: Refusal) {
-        self.0.send(Err(why)).unwrap();
-    }
 }
 
 #[tokio::test]
