@@ -58,6 +58,8 @@ pub struct Lifeline {
     pub domain: Domain,
     /// The namespace that the objects are in.
     pub netns: Netns,
+    /// What it keeps, among several of one domain and namespace; the driver's own word.
+    pub label: String,
     /// The descriptor, close-on-exec.
     pub fd: OwnedFd,
 }

@@ -182,6 +182,7 @@ impl Driver for NftDriver {
             lifelines.push(Lifeline {
                 domain: Domain::Nft,
                 netns: netns.clone(),
+                label: "table".to_owned(),
                 fd: socket.as_fd().try_clone_to_owned()?,
             });
         }
@@ -192,6 +193,7 @@ impl Driver for NftDriver {
         let Lifeline {
             domain: _,
             netns,
+            label: _,
             fd,
         } = lifeline;
         match Netlink::adopt(fd) {

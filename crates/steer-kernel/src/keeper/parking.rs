@@ -67,6 +67,7 @@ mod tests {
         Lifeline {
             domain: Domain::Nft,
             netns: Netns::Here,
+            label: String::new(),
             fd: fd.into(),
         }
     }

@@ -24,9 +24,10 @@ use crate::sys::process;
 pub(super) enum Request {
     /// Comes first: who asks.
     Hello { engine: ProcessId },
-    /// Put a job in force.
+    /// Put a job in force; the engine's listeners come beside.
     Commit { job: Box<Job> },
-    /// Take over a job of a keeper that is gone; its lifelines come beside.
+    /// Take over a job of a keeper that is gone; its lifelines come beside, and after them the
+    /// engine's listeners.
     Adopt {
         job: Box<Job>,
         retired: bool,
@@ -55,6 +56,7 @@ pub(super) enum Reply {
 pub(super) struct Tag {
     pub(super) domain: Domain,
     pub(super) netns: Netns,
+    pub(super) label: String,
 }
 
 /// One end of the socket.
@@ -73,6 +75,9 @@ impl Wire {
 
     /// Sends a message with descriptors.
     pub(super) fn send(&mut self, message: &impl Serialize, fds: &[RawFd]) -> io::Result<()> {
+        if fds.len() > MOST_FDS {
+            return Err(too_many(fds.len()));
+        }
         let body = serde_json::to_vec(message)?;
         let length = u32::try_from(body.len())
             .ok()
@@ -132,13 +137,20 @@ impl Wire {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
             };
+            let (bytes, cut) = (message.bytes, message.flags.contains(MsgFlags::MSG_CTRUNC));
             let mut fds = Vec::new();
             for beside in message.cmsgs()? {
                 if let ControlMessageOwned::ScmRights(raw) = beside {
                     fds.extend(process::received(raw));
                 }
             }
-            return Ok((message.bytes, fds));
+            if cut {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "descriptors beside a message were lost",
+                ));
+            }
+            return Ok((bytes, fds));
         }
     }
 }
@@ -147,11 +159,11 @@ impl Wire {
 pub(super) fn tags(lifelines: &[Lifeline]) -> (Vec<Tag>, Vec<RawFd>) {
     lifelines
         .iter()
-        .take(MOST_FDS)
         .map(|line| {
             let tag = Tag {
                 domain: line.domain,
                 netns: line.netns.clone(),
+                label: line.label.clone(),
             };
             (tag, line.fd.as_raw_fd())
         })
@@ -162,14 +174,31 @@ pub(super) fn tags(lifelines: &[Lifeline]) -> (Vec<Tag>, Vec<RawFd>) {
 pub(super) fn lifelines(tags: Vec<Tag>, fds: Vec<OwnedFd>) -> Vec<Lifeline> {
     tags.into_iter()
         .zip(fds)
-        .map(|(Tag { domain, netns }, fd)| Lifeline { domain, netns, fd })
+        .map(|(tag, fd)| {
+            let Tag {
+                domain,
+                netns,
+                label,
+            } = tag;
+            Lifeline {
+                domain,
+                netns,
+                label,
+                fd,
+            }
+        })
         .collect()
+}
+
+fn too_many(count: usize) -> io::Error {
+    let text = format!("{count} descriptors were to be sent, and a message takes {MOST_FDS}");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 /// Far beyond any plan; a length above it is not from us.
 const LONGEST: u32 = 16 << 20;
-/// One a domain and namespace; the kernel lets 253 pass in a message.
-const MOST_FDS: usize = 64;
+/// The kernel lets no more pass in a message (`SCM_MAX_FD` of include/net/scm.h).
+const MOST_FDS: usize = 253;
 
 #[cfg(test)]
 mod tests {
@@ -190,6 +219,7 @@ mod tests {
         let line = Lifeline {
             domain: Domain::Nft,
             netns: Netns::Here,
+            label: "table".to_owned(),
             fd: writer.as_fd().try_clone_to_owned().unwrap(),
         };
         let lines = [line];
@@ -202,12 +232,29 @@ mod tests {
         };
         let lines = lifelines(tags, fds);
         assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].label, "table");
         std::fs::File::from(lines[0].fd.try_clone().unwrap())
             .write_all(b"x")
             .unwrap();
         let mut byte = [0];
         reader.read_exact(&mut byte).unwrap();
         assert_eq!(&byte, b"x");
+    }
+
+    #[test]
+    fn as_many_descriptors_as_the_kernel_takes_arrive_and_more_are_an_error() {
+        let (mut a, mut b) = pair();
+        let (_reader, writer) = io::pipe().unwrap();
+        let most = [writer.as_raw_fd(); MOST_FDS];
+        a.send(&Request::Retire, &most).unwrap();
+        let (_, fds) = b.receive::<Request>().unwrap().unwrap();
+        assert_eq!(fds.len(), MOST_FDS);
+        let more = [writer.as_raw_fd(); MOST_FDS + 1];
+        let error = a.send(&Request::Retire, &more).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        a.send(&Request::Release, &[]).unwrap();
+        let (next, _) = b.receive::<Request>().unwrap().unwrap();
+        assert_eq!(next, Request::Release);
     }
 
     #[test]
