@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain as SocketDomain, Socket, TcpKeepalive, Type};
@@ -53,7 +54,8 @@ impl Engaged {
                 }
             });
         }
-        let mut bound = Vec::new();
+        keeper.await_predecessors()?;
+        let mut bound: Vec<Bound> = Vec::new();
         for planned in &plan.objects {
             if let Object::Listener(listener) = &planned.object {
                 supported(listener, &planned.netns)?;
@@ -87,6 +89,12 @@ impl Engaged {
             objects: plan.host_objects(&bindings)?,
             bindings: bindings.clone(),
         };
+        let listeners: Vec<_> = bound
+            .iter()
+            .flat_map(|b| &b.sockets)
+            .map(AsFd::as_fd)
+            .collect();
+        keeper.hold(&listeners)?;
         keeper.commit(&job)?;
         Ok(Self {
             keeper,
@@ -200,10 +208,16 @@ fn listen(listener: &Listener) -> Result<(u16, Vec<TcpListener>), EngageError> {
 fn listen_once(listener: &Listener) -> Result<(u16, Vec<TcpListener>), (SocketAddr, io::Error)> {
     let mut port = listener.port.unwrap_or(0);
     let mut sockets = Vec::new();
+    if let (0, Some(ip)) = (port, listener.addresses.first()) {
+        // A port that the kernel gives to a bind is lost when the socket stops listening; one that
+        // was asked for by number stays until the socket is closed, which keepers rely on.
+        let address = SocketAddr::new(*ip, 0);
+        let any = TcpListener::bind(address).map_err(|e| (address, e))?;
+        port = any.local_addr().map_err(|e| (address, e))?.port();
+    }
     for ip in &listener.addresses {
         let address = SocketAddr::new(*ip, port);
         let socket = open(address).map_err(|e| (address, e))?;
-        port = socket.local_addr().map_err(|e| (address, e))?.port();
         sockets.push(socket);
     }
     Ok((port, sockets))
@@ -293,6 +307,30 @@ mod tests {
             assert!(accepted.tcp_nodelay().unwrap());
             assert!(accepted.keepalive().unwrap());
             assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE);
+        }
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_chose_is_taken_until_the_socket_is_closed() {
+        let listener = Listener {
+            id: ListenerId("outbound".to_owned()),
+            method: Method::Redirect,
+            protocol: Protocol::Tcp,
+            addresses: Family::ALL.map(Family::loopback).to_vec(),
+            port: None,
+            to: None,
+        };
+        let (_, sockets) = listen(&listener).unwrap();
+        for socket in sockets {
+            let at = socket.local_addr().unwrap();
+            // As a keeper does it after the engine's death.
+            let held = SockRef::from(&socket);
+            held.set_reuse_address(false).unwrap();
+            held.shutdown(std::net::Shutdown::Both).unwrap();
+            let refused = TcpStream::connect(at).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{at}");
+            let taken = TcpListener::bind(at).unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "{at}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,21 @@ use crate::symbol::{Bindings, Unbound};
 /// Two implementations: one in the engine's own process, for tests and embedding, and a process
 /// of its own that outlives the engine's death.
 pub trait Keeper: fmt::Debug + Send {
+    /// Waits, for a bounded time, until the keepers of engines that are gone have cleared up: the
+    /// ports that they hold are free then. Comes before the listeners are opened.
+    fn await_predecessors(&mut self) -> Result<(), KeeperError> {
+        Ok(())
+    }
+
+    /// Holds duplicates of the listeners that the next job steers to, and never accepts.
+    ///
+    /// After the engine's death their ports are nobody else's while anything still steers there.
+    /// A keeper that dies with the engine has no use for them.
+    fn hold(&mut self, listeners: &[BorrowedFd<'_>]) -> Result<(), KeeperError> {
+        let _ = listeners;
+        Ok(())
+    }
+
     /// Puts a job in force: all of it, or nothing and an error.
     fn commit(&mut self, job: &Job) -> Result<(), KeeperError>;
 

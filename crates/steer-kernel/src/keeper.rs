@@ -17,6 +17,8 @@ mod elsewhere;
 mod fault;
 mod local;
 mod parking;
+mod ports;
+mod predecessor;
 mod process;
 mod wire;
 

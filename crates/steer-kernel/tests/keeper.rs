@@ -22,6 +22,8 @@ mod command;
 mod crash;
 #[path = "keeper/manners.rs"]
 mod manners;
+#[path = "keeper/ports.rs"]
+mod ports;
 
 use std::process::ExitCode;
 
@@ -56,6 +58,9 @@ fn main() -> ExitCode {
         crash::both_killed_leaves_no_steering_and_clean_removes_the_guard,
         crash::both_killed_resets_the_clients_before_the_rules_go,
         crash::the_engine_killed_resets_the_clients_before_the_rules_go,
+        ports::nobody_else_gets_the_port_of_a_dead_engine_while_rules_steer_there,
+        ports::a_successor_of_the_keeper_holds_the_port_too,
+        ports::a_restart_waits_until_the_last_keeper_has_cleared_up,
         manners::no_signal_of_a_terminal_reaches_the_keeper,
         manners::the_keeper_holds_nothing_of_the_engine_s_surroundings,
         manners::a_second_instance_of_the_name_and_an_overlapping_scope_are_refused,

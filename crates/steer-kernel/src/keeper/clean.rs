@@ -194,7 +194,7 @@ fn stop(id: ProcessId, signals: &[Signal]) -> std::io::Result<()> {
 }
 
 /// Whether the process is gone within the time.
-fn wait(id: ProcessId, time: Duration) -> std::io::Result<bool> {
+pub(super) fn wait(id: ProcessId, time: Duration) -> std::io::Result<bool> {
     let fd = match sys::process::pidfd_open(id.pid) {
         Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => return Ok(true),
         other => other?,

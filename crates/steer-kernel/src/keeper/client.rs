@@ -1,7 +1,7 @@
 //! The engine's side of the keeper process.
 
 use std::io::{self, PipeReader};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,9 +11,10 @@ use steer_core::journal::ProcessId;
 use steer_core::keeper::{Job, Keeper, KeeperError, Released};
 
 use super::parking::Parking;
+use super::predecessor;
 use super::process::{START, again, is_misplaced};
 use super::wire::{Reply, Request, Wire, lifelines, tags};
-use crate::journal::process;
+use crate::journal::{RunDir, process};
 
 /// A keeper process: this program again, which calls [`entry`](super::entry) first.
 ///
@@ -33,6 +34,8 @@ pub struct Client {
     link: Option<Link>,
     engine: ProcessId,
     held: Option<Held>,
+    /// Duplicates of the engine's listeners, for a keeper and its successors.
+    listeners: Vec<OwnedFd>,
     /// Declared after the link: the keeper sees the end before the lifelines close here.
     parked: Parking,
 }
@@ -60,6 +63,7 @@ impl Client {
             link: None,
             engine: process::this(),
             held: None,
+            listeners: Vec::new(),
             parked,
         })
     }
@@ -69,13 +73,18 @@ impl Client {
             link,
             parked,
             engine,
+            listeners,
             ..
         } = self;
+        let beside = match request {
+            Request::Commit { .. } => numbers(listeners),
+            _ => Vec::new(),
+        };
         let link = match link {
             Some(link) => link,
             None => link.insert(Link::start(*engine)?),
         };
-        link.ask(request, &[], what)
+        link.ask(request, &beside, what)
             .and_then(|answer| match answer {
                 Answer::Done(lines) => {
                     parked
@@ -105,6 +114,23 @@ impl Client {
 }
 
 impl Keeper for Client {
+    fn await_predecessors(&mut self) -> Result<(), KeeperError> {
+        match RunDir::find() {
+            Ok(dir) => predecessor::wait_all(&dir),
+            // Whoever has no place for journals finds out when there is one to write.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn hold(&mut self, listeners: &[BorrowedFd<'_>]) -> Result<(), KeeperError> {
+        self.listeners = listeners
+            .iter()
+            .map(BorrowedFd::try_clone_to_owned)
+            .collect::<io::Result<_>>()
+            .map_err(|e| lost("hold its listeners", e))?;
+        Ok(())
+    }
+
     fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
         if job.objects.is_empty() {
             return Ok(());
@@ -127,6 +153,8 @@ impl Keeper for Client {
         if let Some(held) = &mut self.held {
             held.retired = true;
         }
+        // Nothing is steered to them; whether they accept is the engine's affair.
+        self.listeners.clear();
         Ok(())
     }
 
@@ -136,6 +164,7 @@ impl Keeper for Client {
         }
         let released = self.ask_someone(&Request::Release, "undo the job")?;
         self.held = None;
+        self.listeners.clear();
         drop(self.parked.take());
         Ok(released.unwrap_or(Released::Clean))
     }
@@ -149,7 +178,8 @@ impl Keeper for Client {
         let mut link = Link::start(self.engine)?;
         if let Some(Held { job, retired }) = &self.held {
             let lines = self.parked.take().map_err(|e| lost(WHAT, e))?;
-            let (lifelines, fds) = tags(&lines);
+            let (lifelines, mut fds) = tags(&lines);
+            fds.extend(numbers(&self.listeners));
             let request = Request::Adopt {
                 job: Box::new(job.clone()),
                 retired: *retired,
@@ -207,12 +237,7 @@ impl Link {
         Ok(link)
     }
 
-    fn ask(
-        &mut self,
-        request: &Request,
-        fds: &[std::os::fd::RawFd],
-        what: &str,
-    ) -> Result<Answer, KeeperError> {
+    fn ask(&mut self, request: &Request, fds: &[RawFd], what: &str) -> Result<Answer, KeeperError> {
         let answer = self
             .wire
             .send(request, fds)
@@ -227,6 +252,10 @@ impl Link {
             Err(source) => Err(lost(what, source)),
         }
     }
+}
+
+fn numbers(fds: &[OwnedFd]) -> Vec<RawFd> {
+    fds.iter().map(AsRawFd::as_raw_fd).collect()
 }
 
 fn lost(what: &str, source: io::Error) -> KeeperError {

@@ -10,6 +10,8 @@ use steer_core::object::Domain;
 use steer_core::plan::Planned;
 
 use super::fault::{Fault, joined};
+use super::ports::Ports;
+use super::predecessor;
 use crate::cgroup::CgroupTree;
 use crate::drivers::Drivers;
 use crate::journal::{Entry, RunDir, process};
@@ -51,6 +53,8 @@ pub struct LocalKeeper {
     dir: RunDir,
     engine: ProcessId,
     held: Option<Held>,
+    /// Of an engine in another process.
+    ports: Ports,
 }
 
 /// A job in force.
@@ -69,13 +73,24 @@ impl LocalKeeper {
     }
 
     /// A keeper for an engine in another process.
-    pub(super) const fn of(drivers: Drivers, dir: RunDir, engine: ProcessId) -> Self {
+    pub(super) fn of(drivers: Drivers, dir: RunDir, engine: ProcessId) -> Self {
         Self {
             drivers,
             dir,
             engine,
             held: None,
+            ports: Ports::default(),
         }
+    }
+
+    /// Holds the listeners that the next job steers to.
+    pub(super) fn hold_ports(&mut self, ports: Ports) {
+        self.ports = ports;
+    }
+
+    /// Refuses what is still steered to an engine that accepts no more.
+    pub(super) fn refuse(&self) {
+        self.ports.refuse();
     }
 
     /// The descriptors that the engine shall hold as well.
@@ -237,6 +252,8 @@ impl LocalKeeper {
             self.record(error);
             return done;
         }
+        // Before the journal goes, so that a successor that finds none finds the ports free.
+        self.ports.close();
         match self.held.take() {
             Some(held) => self.dir.remove(held.journal.job.instance()),
             None => Ok(()),
@@ -251,6 +268,9 @@ impl LocalKeeper {
         held.journal.state = state;
         let remains = held.journal.job.remains();
         let done = joined(self.reduce(&remains));
+        if done.is_ok() {
+            self.ports.close();
+        }
         match (&done, &self.held) {
             (Err(error), _) => self.record(error),
             (Ok(()), Some(held)) => self.dir.write(&held.journal)?,
@@ -276,7 +296,12 @@ impl LocalKeeper {
 }
 
 impl Keeper for LocalKeeper {
+    fn await_predecessors(&mut self) -> Result<(), KeeperError> {
+        predecessor::wait_all(&self.dir)
+    }
+
     fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
+        self.await_predecessors()?;
         let instance = job.instance().clone();
         let mut journal = self.journal(job.clone())?;
         journal.state = State::Committing;
@@ -312,6 +337,7 @@ impl Keeper for LocalKeeper {
             let instance = held.journal.job.instance();
             self.drivers.set_all(instance, &held.standing, &retired)?;
             held.standing = retired;
+            self.ports.close();
         }
         Ok(())
     }
@@ -321,6 +347,7 @@ impl Keeper for LocalKeeper {
             return Ok(Released::Clean);
         };
         let on_failure = held.journal.job.on_failure;
+        self.refuse();
         let Some(processes) = self.inhabitants() else {
             self.undo()?;
             return Ok(Released::Clean);

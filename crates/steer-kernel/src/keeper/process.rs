@@ -12,10 +12,11 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::{chdir, close, dup2_stdin, dup2_stdout, setsid};
 use steer_core::driver::Lifeline;
-use steer_core::keeper::Keeper;
+use steer_core::keeper::{Keeper, KeeperError};
 
 use super::fault::Fault;
 use super::local::LocalKeeper;
+use super::ports::Ports;
 use super::wire::{Reply, Request, Wire, lifelines, tags};
 use crate::drivers::Drivers;
 use crate::journal::RunDir;
@@ -108,6 +109,7 @@ fn serve(drivers: Drivers) -> io::Result<()> {
     }
     drop(wire);
     wait_gone(&engine_fd);
+    keeper.refuse();
     let done = keeper.engine_gone().and_then(|()| keeper.outlast());
     if let Err(error) = &done {
         keeper.record(error);
@@ -119,18 +121,24 @@ fn answer(
     wire: &mut Wire,
     keeper: &mut LocalKeeper,
     request: Request,
-    fds: Vec<OwnedFd>,
+    mut fds: Vec<OwnedFd>,
 ) -> io::Result<()> {
     let done = match request {
         Request::Hello { .. } => Ok(None),
-        Request::Commit { job } => keeper.commit(&job).map(|()| None),
+        Request::Commit { job } => {
+            keeper.hold_ports(Ports::new(fds));
+            keeper.commit(&job).map(|()| None)
+        }
         Request::Adopt {
             job,
             retired,
             lifelines: tags,
-        } => keeper
-            .adopt(*job, retired, lifelines(tags, fds))
-            .map(|()| None),
+        } => {
+            keeper.hold_ports(Ports::new(fds.split_off(tags.len().min(fds.len()))));
+            keeper
+                .adopt(*job, retired, lifelines(tags, fds))
+                .map(|()| None)
+        }
         Request::Retire => keeper.retire().map(|()| None),
         Request::Release => keeper.release().map(Some),
     };
@@ -139,7 +147,18 @@ fn answer(
         Ok(None) => {
             let lines: Vec<Lifeline> = keeper.lifelines()?;
             let (lifelines, fds) = tags(&lines);
-            wire.send(&Reply::Done { lifelines }, &fds)
+            match wire.send(&Reply::Done { lifelines }, &fds) {
+                // Nothing was sent: more lifelines than the engine can be given beside us.
+                Err(source) if source.kind() == io::ErrorKind::InvalidInput => {
+                    let error = KeeperError::Lost {
+                        what: "hand over its lifelines".to_owned(),
+                        source,
+                    };
+                    let error = keeper.release().err().unwrap_or(error);
+                    wire.send(&Reply::Failed(Fault::of(&error)), &[])
+                }
+                done => done,
+            }
         }
         Err(error) => wire.send(&Reply::Failed(Fault::of(&error)), &[]),
     }

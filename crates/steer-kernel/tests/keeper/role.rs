@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, Read};
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 
 use steer_core::keeper::Job;
 use steer_kernel::drivers::Drivers;
@@ -13,7 +14,17 @@ use crate::PORT;
 
 /// An engine: accepts and holds connections, and does what lines on its input say.
 pub(crate) fn engine() -> ! {
+    let file = std::env::args().nth(1).unwrap();
+    let job: Job = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let mut keeper = match keeper::spawn() {
+        Ok(keeper) => keeper,
+        Err(error) => fail(&error),
+    };
+    println!("started");
+    keeper.await_predecessors().unwrap();
+    // Where another engine has the port, the keeper has something to say on that.
     if let Ok(listener) = TcpListener::bind(("0.0.0.0", PORT)) {
+        keeper.hold(&[listener.as_fd()]).unwrap();
         std::thread::spawn(move || {
             let mut held = Vec::new();
             while let Ok((stream, _)) = listener.accept() {
@@ -28,12 +39,6 @@ pub(crate) fn engine() -> ! {
             }
         });
     }
-    let file = std::env::args().nth(1).unwrap();
-    let job: Job = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    let mut keeper = match keeper::spawn() {
-        Ok(keeper) => keeper,
-        Err(error) => fail(&error),
-    };
     if let Err(error) = keeper.commit(&job) {
         fail(&error);
     }
