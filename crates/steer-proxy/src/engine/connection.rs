@@ -38,6 +38,7 @@ async fn open(shared: Arc<Shared>, steered: Steered) -> Option<Box<Line>> {
         flow,
         answer: Some(answer),
         prefix: Vec::new(),
+        listened: false,
     };
     match opening.open(&mut entry, client, upstream.as_deref()).await {
         Ok(Opened { dialled, prefix }) => {

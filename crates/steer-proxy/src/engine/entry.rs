@@ -9,6 +9,7 @@ use steer_core::steered::{Identity, Steered};
 use time::OffsetDateTime;
 
 use super::Shared;
+use super::rules::{Decision, Facts};
 use crate::record::{DIRECT, HostFrom, NO_UPSTREAM, Outcome, Record};
 use crate::relay::{End, Expired, Side, Traffic};
 use crate::sniff::Sniffer;
@@ -25,6 +26,8 @@ pub(super) struct Entry {
     client: ClientAddr,
     via: Method,
     rule: Option<String>,
+    /// Whether the rule is the one that the first bytes tell, when they have passed.
+    late: bool,
     upstream: Route,
     outcome: Outcome,
     error: Option<String>,
@@ -51,6 +54,7 @@ impl Entry {
             client: steered.client,
             via: steered.via,
             rule: None,
+            late: false,
             upstream: Route::None,
             // Stands if nobody comes to say otherwise: the task was aborted.
             outcome: Outcome::Reset,
@@ -61,6 +65,11 @@ impl Entry {
 
     pub(super) fn decided_by(&mut self, rule: &str) {
         self.rule = Some(rule.to_owned());
+    }
+
+    /// Leaves it to the first bytes to tell the rule, which does not change the way.
+    pub(super) fn decided_later(&mut self) {
+        self.late = true;
     }
 
     pub(super) fn sent_to(&mut self, upstream: Route) {
@@ -115,6 +124,15 @@ impl Drop for Entry {
         }
         let mut record = Record::new(self.via, self.client, &self.destination, &self.identity);
         let sniffed = self.sniffer.conclude();
+        if self.late {
+            let facts = Facts {
+                sniffed: Some(&sniffed),
+                ..Facts::at_first(&self.destination, self.identity.uid)
+            };
+            if let Decision::Rule(rule) = self.shared.rules.decide(facts) {
+                self.rule = rule.map(|rule| rule.name.clone());
+            }
+        }
         record.app = sniffed.app;
         if record.host.is_none() && sniffed.host.is_some() {
             record.host_from = Some(if sniffed.app == App::Tls {

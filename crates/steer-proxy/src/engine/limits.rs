@@ -10,7 +10,11 @@ use crate::relay::RelayLimits;
 pub struct Limits {
     /// Connections at once; one more is refused at once.
     pub connections: usize,
-    /// How long the client's first bytes are waited for where the route depends on them.
+    /// How long the client's first bytes are waited for where the route, or the name that a proxy
+    /// is asked for, depends on them; once a connection.
+    ///
+    /// A server that speaks first is heard that much later there. Where every rule that the bytes
+    /// could choose leads direct, nothing is waited for.
     pub sniff: Duration,
     /// How long a dial may take, with name resolution and the proxy's answer.
     pub connect: Duration,

@@ -59,6 +59,8 @@ pub(super) struct Opening {
     pub(super) answer: Option<Box<dyn Answer>>,
     /// What the client has said.
     pub(super) prefix: Vec<u8>,
+    /// Whether the client had its time to speak first.
+    pub(super) listened: bool,
 }
 
 impl Opening {
@@ -136,6 +138,11 @@ impl Opening {
 
     /// Asks the rules, and looks for what they want to know.
     ///
+    /// The client's first bytes are waited for only where they choose between ways: nothing is
+    /// dialled before that, because a connection to a destination that is to be rejected or
+    /// reached through a proxy would show. So a server that speaks first is heard after the sniff
+    /// limit there, and at once everywhere else.
+    ///
     /// Where a rule asks for the addresses of a name that has none, the connection fails: whether
     /// the rule rejects it cannot be told.
     async fn decide(&mut self, entry: &mut Entry, shared: &Shared) -> Result<Decided, Failure> {
@@ -158,6 +165,10 @@ impl Opening {
                     entry.decided_by(&rule.name);
                     return Err(Failure::Stranger);
                 }
+                Decision::Sniff if shared.rules.leave_direct(facts) => {
+                    entry.decided_later();
+                    return Ok((Route::Direct, None));
+                }
                 Decision::Sniff => {
                     // A client that waits for its answer says nothing before it.
                     self.connected().await?;
@@ -176,6 +187,9 @@ impl Opening {
     }
 
     /// Connects through a proxy, by name where one is known.
+    ///
+    /// The client's first bytes are waited for while the proxy is dialled, and for the sniff limit
+    /// at most: until the proxy is asked, no server can speak.
     async fn through(
         &mut self,
         entry: &mut Entry,
@@ -184,8 +198,8 @@ impl Opening {
         deadline: Instant,
     ) -> Result<Opened, Failure> {
         let unknown = entry.destination.name().is_none() && !entry.sniffer.verdict().is_decided();
-        // Bytes may already be here, because the rules wanted to see them.
-        let speaks_first = self.prefix.is_empty()
+        // It may have had its time already, because the rules wanted to see its bytes.
+        let speaks_first = !self.listened
             && self
                 .answer
                 .as_ref()
@@ -204,7 +218,13 @@ impl Opening {
     /// Reads the client's first bytes until they decide, the client ends, or `limit` has passed.
     async fn sniff(&mut self, entry: &mut Entry, limit: Duration) -> Result<(), Failure> {
         let deadline = Instant::now() + limit;
-        let Self { flow, prefix, .. } = self;
+        let Self {
+            flow,
+            prefix,
+            listened,
+            ..
+        } = self;
+        *listened = true;
         let sniffer = &mut entry.sniffer;
         while !sniffer.verdict().is_decided() && prefix.len() < WINDOW {
             let known = prefix.len();

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bench;
+mod sniffing;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -492,8 +493,9 @@ async fn a_fault_in_one_connection_ends_that_connection_only() {
     let mut bench = Bench::new(Policy::default());
     let (listener, address) = server().await;
     let mut faulty = bench.program_with(address, Box::new(Faulty)).await;
-    soon(listener.accept()).await.unwrap();
+    let (mut server, _) = soon(listener.accept()).await.unwrap();
     assert_eq!(broken(&mut faulty).await, ErrorKind::ConnectionReset);
+    assert_eq!(broken(&mut server).await, ErrorKind::ConnectionReset);
     assert_eq!(bench.record().await.outcome, Outcome::Error);
     let _next = bench.program(address).await;
     soon(listener.accept()).await.unwrap();
