@@ -26,7 +26,7 @@ pub(crate) fn plan(args: &Plan) -> Result<ExitCode, Failure> {
     } else {
         Purpose::Config
     };
-    let decided = Decided::new(&args.steering, purpose, facts)?;
+    let decided = Decided::planned(&args.steering, purpose, facts)?;
     let choice = &decided.choice;
     if args.json {
         let text =

@@ -31,13 +31,12 @@ enum Ended {
 }
 
 fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
-    let host = steer::kernel::host::observe();
-    let decided = Decided::new(&args.steering, Purpose::Command, host)?;
-    if let Some(text) = decided.announcement() {
-        say(&format_args!("steer: {text}"));
-    }
     let runtime = crate::runtime()?;
     runtime.block_on(async {
+        let decided = Decided::tried(&args.steering, Purpose::Command).await?;
+        if let Some(text) = decided.announcement() {
+            say(&format_args!("steer: {text}"));
+        }
         let mut session = Session::start(&decided)?;
         let (program, rest) = args.command.split_first().expect("clap requires a command");
         let running = match Spawner::new(inherited).spawn(program, rest, session.child()) {

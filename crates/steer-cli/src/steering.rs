@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use steer::auto::{self, Choice};
+use steer::auto::{self, Choice, NoMethod};
 use steer::core::config::{Config, LogTarget, MethodChoice};
 use steer::core::host::Host;
 use steer::core::instance::Instance;
@@ -29,24 +29,62 @@ pub(crate) struct Decided {
     pub(crate) choice: Choice,
 }
 
-impl Decided {
-    /// Reads the config, lays the flags over it and chooses a method for the host.
-    pub(crate) fn new(args: &Steering, purpose: Purpose, host: Host) -> Result<Self, Failure> {
+/// What was asked for, before a method is chosen.
+struct Wish {
+    config: Config,
+    intent: Intent,
+    host: Host,
+}
+
+impl Wish {
+    fn read(args: &Steering, purpose: Purpose, host: Host) -> Result<Self, Failure> {
         let config = config(args, purpose, &host)?;
         let name = config.name.clone().unwrap_or_else(|| match purpose {
             Purpose::Command => Instance::of_run(std::process::id()),
             Purpose::Config => Instance::new("main").expect("a literal name is valid"),
         });
         let intent = config.intent(name);
-        let order = config.method.preferred().unwrap_or(&auto::ORDER);
-        let choice = auto::choose(order, &intent, &host)
-            .map_err(|error| Failure::new(&error, error.help()))?;
         Ok(Self {
+            config,
+            intent,
+            host,
+        })
+    }
+
+    fn decided(self, choice: Result<Choice, NoMethod>) -> Result<Decided, Failure> {
+        let Self {
+            config,
+            intent,
+            host,
+        } = self;
+        let choice = choice.map_err(|error| Failure::new(&error, error.help()))?;
+        Ok(Decided {
             config,
             intent,
             host,
             choice,
         })
+    }
+}
+
+impl Decided {
+    /// Reads the config, lays the flags over it and chooses a method by what is known of the host.
+    pub(crate) fn planned(args: &Steering, purpose: Purpose, host: Host) -> Result<Self, Failure> {
+        let wish = Wish::read(args, purpose, host)?;
+        let order = wish.config.method.preferred().unwrap_or(&auto::ORDER);
+        let choice = auto::choose(order, &wish.intent, &wish.host);
+        wish.decided(choice)
+    }
+
+    /// The same for this host, trying the methods where there is more than one to choose from.
+    pub(crate) async fn tried(args: &Steering, purpose: Purpose) -> Result<Self, Failure> {
+        let wish = Wish::read(args, purpose, steer::kernel::host::observe())?;
+        let order = wish.config.method.preferred().unwrap_or(&auto::ORDER);
+        let choice = match order {
+            [_] => auto::choose(order, &wish.intent, &wish.host),
+            _ => auto::choose_tried(order, &wish.intent, &wish.host).await,
+        };
+        wish.decided(choice)
     }
 
     /// The method and, where it was not the first choice, why.

@@ -15,10 +15,9 @@ use crate::steering::{Decided, Purpose};
 
 /// Steers until a signal comes.
 pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
-    let host = steer::kernel::host::observe();
-    let decided = Decided::new(&args.steering, Purpose::Config, host)?;
     let runtime = crate::runtime()?;
     runtime.block_on(async {
+        let decided = Decided::tried(&args.steering, Purpose::Config).await?;
         // Before anything is in force, so that no signal ends us with the host changed.
         let ended = signals().map_err(|error| Failure::new(&error, "start again"))?;
         let mut session = Session::start(&decided)?;

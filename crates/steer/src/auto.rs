@@ -9,7 +9,7 @@ use steer_core::intent::{Listen, Scope, Traffic};
 use steer_core::key::Key;
 use steer_core::method::Method;
 use steer_core::plan::Plan;
-use steer_core::steerer::{PlanError, Steerer};
+use steer_core::steerer::{Evidence, PlanError, Steerer};
 
 use crate::registry;
 
@@ -42,6 +42,14 @@ pub enum Why {
     /// It has no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// It was tried in a namespace of its own and did not work.
+    #[error("it was tried and does not work here: {why}")]
+    Tried {
+        /// What went wrong.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// It is not in this build.
     #[error("the method {0} is not in this build")]
     Absent(Method),
@@ -54,22 +62,48 @@ pub struct NoMethod {
     pub refused: Vec<Refused>,
 }
 
-/// The first method of the list that has a plan for the intent on this host.
+/// The first method of the list that has a plan for the intent on this host. Pure: nothing is tried.
 pub fn choose(order: &[Method], intent: &Intent, host: &Host) -> Result<Choice, NoMethod> {
     let mut refused = Vec::new();
     for method in order {
-        let why = match registry::find(*method) {
-            None => Why::Absent(*method),
-            Some(steerer) => match whole_plan(steerer, intent, host) {
-                Ok(plan) => {
+        match planned(*method, intent, host) {
+            Ok((steerer, plan)) => {
+                return Ok(Choice {
+                    steerer,
+                    plan,
+                    refused,
+                });
+            }
+            Err(why) => refused.push(Refused {
+                method: *method,
+                why,
+            }),
+        }
+    }
+    Err(NoMethod { refused })
+}
+
+/// As [`choose`], and really tries each method that has a plan, in a throw-away namespace: one that
+/// fails is passed over. One that cannot be tried is taken at its plan's word.
+pub async fn choose_tried(
+    order: &[Method],
+    intent: &Intent,
+    host: &Host,
+) -> Result<Choice, NoMethod> {
+    let mut refused = Vec::new();
+    for method in order {
+        let why = match planned(*method, intent, host) {
+            Ok((steerer, plan)) => match steerer.probe(intent).await {
+                Evidence::Works | Evidence::Unknown { .. } => {
                     return Ok(Choice {
                         steerer,
                         plan,
                         refused,
                     });
                 }
-                Err(error) => Why::Plan(error),
+                Evidence::Fails { why, remedy } => Why::Tried { why, remedy },
             },
+            Err(why) => why,
         };
         refused.push(Refused {
             method: *method,
@@ -77,6 +111,16 @@ pub fn choose(order: &[Method], intent: &Intent, host: &Host) -> Result<Choice, 
         });
     }
     Err(NoMethod { refused })
+}
+
+fn planned(
+    method: Method,
+    intent: &Intent,
+    host: &Host,
+) -> Result<(&'static dyn Steerer, Plan), Why> {
+    let steerer = registry::find(method).ok_or(Why::Absent(method))?;
+    let plan = whole_plan(steerer, intent, host)?;
+    Ok((steerer, plan))
 }
 
 /// The method's plan, with the ports that the intent asks for beside it.
@@ -133,6 +177,7 @@ impl Refused {
     pub fn help(&self) -> String {
         match &self.why {
             Why::Plan(error) => error.help(),
+            Why::Tried { remedy, .. } => remedy.clone(),
             Why::Absent(_) => {
                 let built: Vec<_> = registry::all().iter().map(|s| s.method().name()).collect();
                 format!("choose one of {}", built.join(", "))
