@@ -1,5 +1,4 @@
 //! Trying the method, in a namespace of its own.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lab::{Lab, Snapshot};
 use steer_core::instance::Instance;
