@@ -95,6 +95,14 @@ fn identity(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
     out
 }
 
+/// The same address as an IPv6 socket has it.
+fn mapped(end: SocketAddr) -> SocketAddr {
+    match end.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), end.port()),
+        IpAddr::V6(_) => end,
+    }
+}
+
 fn parse(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
     let kind = answer.get(4..6).map(|b| u16::from_ne_bytes([b[0], b[1]]));
     let word = |at: usize| {
@@ -116,7 +124,10 @@ fn parse(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> io::Result<Optio
         }
         Some(SOCK_DIAG_BY_FAMILY) => {
             // The kernel answers with a listener where no connection matches.
-            let same = answer.get(HEADER + 4..HEADER + 40) == Some(&identity(local, peer)[..]);
+            let told = answer.get(HEADER + 4..HEADER + 40);
+            let same = told == Some(&identity(local, peer)[..])
+                // What an IPv6 socket that speaks IPv4 is called, as those of Java are.
+                || told == Some(&identity(mapped(local), mapped(peer))[..]);
             // Only what is still open has an inode; the user of anything else is forgotten.
             let open = word(HEADER + INODE).is_some_and(|inode| inode != 0);
             Ok(word(HEADER + UID).filter(|_| same && open))
@@ -154,6 +165,18 @@ mod tests {
             let stranger = SocketAddr::new(from.ip(), 1);
             assert_eq!(diag.tcp_owner(to, stranger).unwrap(), None, "{address}");
         }
+    }
+
+    #[test]
+    fn a_socket_of_ipv6_that_speaks_ipv4_has_an_owner_too() {
+        let diag = SockDiag::open().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let client = TcpStream::connect(mapped(to)).unwrap();
+        assert!(client.local_addr().unwrap().is_ipv6());
+        let from = canonical(client.local_addr().unwrap());
+        let me = nix::unistd::geteuid().as_raw();
+        assert_eq!(diag.tcp_owner(from, to).unwrap(), Some(me));
     }
 
     #[test]
