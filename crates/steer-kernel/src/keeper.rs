@@ -20,6 +20,7 @@ mod parking;
 mod ports;
 mod predecessor;
 mod process;
+mod watch;
 mod wire;
 
 pub use clean::{Cleaned, Live, Reach, clean};

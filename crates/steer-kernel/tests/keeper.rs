@@ -16,6 +16,8 @@ mod role;
 #[path = "keeper/stage.rs"]
 mod stage;
 
+#[path = "keeper/cgroups.rs"]
+mod cgroups;
 #[path = "keeper/command.rs"]
 mod command;
 #[path = "keeper/crash.rs"]
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
         crash::both_killed_leaves_no_steering_and_clean_removes_the_guard,
         crash::both_killed_resets_the_clients_before_the_rules_go,
         crash::the_engine_killed_resets_the_clients_before_the_rules_go,
+        cgroups::a_cgroup_that_is_made_again_is_steered_and_guarded_again,
+        cgroups::a_job_is_undone_while_its_cgroup_does_not_exist,
         ports::nobody_else_gets_the_port_of_a_dead_engine_while_rules_steer_there,
         ports::a_successor_of_the_keeper_holds_the_port_too,
         ports::a_restart_waits_until_the_last_keeper_has_cleared_up,

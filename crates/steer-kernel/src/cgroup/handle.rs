@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -39,6 +39,11 @@ impl Cgroup {
         fstat(&self.dir)
             .map(|stat| stat.st_ino)
             .map_err(|errno| CgroupError::failed("look at", &self.path, errno))
+    }
+
+    /// The directory.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
     }
 
     /// Its depth; the root is 0.

@@ -12,6 +12,7 @@ use steer_core::plan::Planned;
 use super::fault::{Fault, joined};
 use super::ports::Ports;
 use super::predecessor;
+use super::watch::present;
 use crate::cgroup::CgroupTree;
 use crate::drivers::Drivers;
 use crate::journal::{Entry, RunDir, process};
@@ -118,10 +119,21 @@ impl LocalKeeper {
             self.dir.write(&journal)?;
         }
         let instance = journal.job.instance().clone();
-        let done = self.drivers.set_all(&instance, &standing, &standing);
+        let done = self
+            .drivers
+            .set_all(&instance, &standing, &present(&standing));
         // Whatever the kernel says, the job is ours to undo.
         self.held = Some(Held { journal, standing });
         done?;
+        Ok(())
+    }
+
+    /// Has the rules take the cgroups' ids as they are by now.
+    pub(super) fn rebind(&mut self) -> Result<(), KeeperError> {
+        let Self { drivers, held, .. } = self;
+        if let Some(Held { journal, standing }) = held {
+            drivers.set_all(journal.job.instance(), standing, &present(standing))?;
+        }
         Ok(())
     }
 
@@ -163,7 +175,11 @@ impl LocalKeeper {
     /// Writes what went wrong where `status` and `clean` find it.
     pub(super) fn record(&mut self, error: &KeeperError) {
         if let Some(held) = &mut self.held {
-            held.journal.failures.push(Fault::of(error).what);
+            let what = Fault::of(error).what;
+            if held.journal.failures.last() == Some(&what) {
+                return;
+            }
+            held.journal.failures.push(what);
             // There is no other place to say it.
             let _ = self.dir.write(&held.journal);
         }
@@ -226,14 +242,17 @@ impl LocalKeeper {
             return Vec::new();
         };
         let instance = held.journal.job.instance();
-        if drivers.set_all(instance, &held.standing, to).is_ok() {
+        if drivers
+            .set_all(instance, &held.standing, &present(to))
+            .is_ok()
+        {
             held.standing = to.to_vec();
             return Vec::new();
         }
         let mut errors = Vec::new();
         let mut stays = Vec::new();
         for (from, to) in apart(&held.standing, to) {
-            match drivers.set_all(instance, &from, &to) {
+            match drivers.set_all(instance, &from, &present(&to)) {
                 Ok(()) => stays.extend(to),
                 Err(error) => {
                     errors.push(error);
@@ -335,7 +354,8 @@ impl Keeper for LocalKeeper {
         if let Some(held) = &mut self.held {
             let retired = held.journal.job.retired();
             let instance = held.journal.job.instance();
-            self.drivers.set_all(instance, &held.standing, &retired)?;
+            self.drivers
+                .set_all(instance, &held.standing, &present(&retired))?;
             held.standing = retired;
             self.ports.close();
         }

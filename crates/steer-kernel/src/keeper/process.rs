@@ -17,6 +17,7 @@ use steer_core::keeper::{Keeper, KeeperError};
 use super::fault::Fault;
 use super::local::LocalKeeper;
 use super::ports::Ports;
+use super::watch::Watch;
 use super::wire::{Reply, Request, Wire, lifelines, tags};
 use crate::drivers::Drivers;
 use crate::journal::RunDir;
@@ -102,7 +103,24 @@ fn serve(drivers: Drivers) -> io::Result<()> {
         },
         &[],
     )?;
-    while let Ok(Some((request, fds))) = wire.receive() {
+    let mut watch = None;
+    loop {
+        while let Some(watch) = &mut watch
+            && !Watch::wait(watch, wire.as_fd())
+        {
+            let done = keeper.rebind();
+            watch.done(wire.as_fd(), done.is_ok());
+            if let Err(error) = done {
+                keeper.record(&error);
+            }
+        }
+        let Ok(Some((request, fds))) = wire.receive() else {
+            break;
+        };
+        if let Request::Commit { job } | Request::Adopt { job, .. } = &request {
+            // Before the rules take the ids, so that no change in between is missed.
+            watch = Watch::over(&job.objects);
+        }
         if answer(&mut wire, &mut keeper, request, fds).is_err() {
             break;
         }

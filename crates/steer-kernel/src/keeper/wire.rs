@@ -1,7 +1,7 @@
 //! Messages between an engine and its keeper: JSON behind a length, descriptors beside it.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -66,6 +66,11 @@ pub(super) struct Wire(UnixStream);
 impl Wire {
     pub(super) const fn new(socket: UnixStream) -> Self {
         Self(socket)
+    }
+
+    /// Readable when a message is coming, or the other end has closed.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// How long to wait for a message.
@@ -202,9 +207,6 @@ const MOST_FDS: usize = 253;
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::os::fd::AsFd;
-
     use super::*;
 
     fn pair() -> (Wire, Wire) {
