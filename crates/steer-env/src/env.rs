@@ -65,7 +65,7 @@ impl Steerer for Env {
         for setting in settings {
             plan.push(Life::Steer, Object::Child(setting));
         }
-        note_access(&mut plan, intent);
+        note_access(&mut plan, intent, address);
         for note in NOTES {
             plan.note(note);
         }
@@ -81,7 +81,7 @@ impl Steerer for Env {
     }
 
     async fn probe(&self, intent: &Intent) -> Evidence {
-        probe::probe(intent).await
+        probe::probe(intent, Method::Env).await
     }
 }
 
@@ -135,6 +135,8 @@ static PROFILE: Profile = Profile {
          sends addresses of 127.0.0.0/8 other than 127.0.0.1 to the proxy.",
         "Neither `open` nor `closed`: when the engine is gone, programs that read the variables \
          are refused, but any local program may take the free port.",
+        "Without `listen.auth` the port serves the user that runs steer, and root: a program of the \
+         command that becomes another user (sudo -u, setpriv) is refused.",
         "Java reads none of these variables; Node does from version 22.21 or 24.5 on.",
     ],
 };

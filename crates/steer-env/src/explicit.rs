@@ -59,7 +59,7 @@ impl Steerer for Explicit {
         let listener = proxy_listener(Method::Explicit, address);
         plan.push(Life::Steer, Object::Listener(listener));
         let mut plan = plan.join(forward::forward_plan(intent, Method::Explicit));
-        note_access(&mut plan, intent);
+        note_access(&mut plan, intent, address);
         plan.note(
             "only clients that are configured with the port are steered; when the engine is gone, \
              they are refused until another program takes the port",
@@ -76,7 +76,7 @@ impl Steerer for Explicit {
     }
 
     async fn probe(&self, intent: &Intent) -> Evidence {
-        probe::probe(intent).await
+        probe::probe(intent, Method::Explicit).await
     }
 }
 
@@ -102,19 +102,41 @@ pub(crate) fn tcp_is_left(intent: &Intent) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// Says who else can use ports that are not on loopback.
-pub(crate) fn note_access(plan: &mut Plan, intent: &Intent) {
-    let open = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
-    if let Some(address) = intent.listen.explicit.filter(open) {
-        plan.note(match intent.listen.auth {
-            None => format!("whoever reaches {address} can use it; listen.auth asks for a login"),
-            Some(_) => format!("logins cross the network to {address} unencrypted"),
-        });
+/// Says who else can use the ports.
+pub(crate) fn note_access(plan: &mut Plan, intent: &Intent, address: SocketAddr) {
+    let local = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+    let port = |address: &SocketAddr| match address.port() {
+        0 => format!("the port on {}", address.ip()),
+        _ => address.to_string(),
+    };
+    match (local(&address), &intent.listen.auth, plan.method) {
+        (true, None, Method::Env) => plan.note(
+            "the port serves this user and root alone; listen.auth lets others in with a login",
+        ),
+        (true, None, _) => plan.note(format!(
+            "every local user can use {}; listen.auth asks for a login",
+            port(&address)
+        )),
+        (true, Some(_), _) => {}
+        (false, None, _) => plan.note(format!(
+            "whoever reaches {} can use it; listen.auth asks for a login",
+            port(&address)
+        )),
+        (false, Some(_), _) => plan.note(format!(
+            "logins cross the network to {} unencrypted",
+            port(&address)
+        )),
     }
-    for forward in intent.forward.iter().filter(|f| open(&f.listen)) {
+    for forward in &intent.forward {
+        let who = if local(&forward.listen) {
+            "every local user"
+        } else {
+            "whoever"
+        };
         plan.note(format!(
-            "whoever reaches {} is connected to {}",
-            forward.listen, forward.to
+            "{who} that reaches {} is connected to {}",
+            port(&forward.listen),
+            forward.to
         ));
     }
 }
@@ -145,6 +167,8 @@ static PROFILE: Profile = Profile {
     ],
     privileges: &[],
     limits: &[
+        "Every local user can use a port on loopback, with the logins of the upstreams, unless \
+         `listen.auth` is written.",
         "Only clients that are configured with the port are steered; whose traffic and which of \
          it is decided there.",
         "No UDP: SOCKS5's UDP ASSOCIATE and BIND are answered with `command not supported`.",
@@ -185,10 +209,18 @@ mod tests {
             "method explicit\n\
              listener explicit tcp 0.0.0.0:{explicit} for explicit\n\
              listener forward1 tcp [::1]:15432 for explicit, to db.internal:5432\n\
-             note: whoever reaches 0.0.0.0:0 can use it; listen.auth asks for a login\n\
+             note: whoever reaches the port on 0.0.0.0 can use it; listen.auth asks for a login\n\
+             note: every local user that reaches [::1]:15432 is connected to db.internal:5432\n\
              note: only clients that are configured with the port are steered; when the engine \
              is gone, they are refused until another program takes the port\n"
         );
+    }
+
+    #[test]
+    fn the_plan_says_who_can_use_a_port_on_loopback() {
+        let text = plan(&intent()).unwrap().to_string();
+        let shared = "note: every local user can use 127.0.0.1:15080; listen.auth asks for a login";
+        assert!(text.contains(shared), "{text}");
     }
 
     #[test]

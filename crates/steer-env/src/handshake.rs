@@ -14,11 +14,12 @@ use crate::connect::ConnectAnswer;
 use crate::detect::Speech;
 use crate::exchange::Exchange;
 use crate::farewell::farewell;
+use crate::gate::Guest;
 use crate::head::read_head;
 use crate::login::Login;
 use crate::reply::Fault;
 use crate::request::Request;
-use crate::socks5::{self, SOCKS4_REJECTED, SocksAnswer};
+use crate::socks5::{self, NOT_SERVED, SOCKS4_REJECTED, SocksAnswer};
 
 /// Why a handshake led nowhere.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub(crate) enum End {
 pub(crate) async fn greet(
     accepted: Accepted,
     identity: Identity,
+    guest: Guest,
     via: Method,
     login: Option<&Login>,
 ) -> Option<Steered> {
@@ -54,7 +56,7 @@ pub(crate) async fn greet(
                 _ => End::Silent("the handshake took too long"),
             })
         });
-    let asked = match asked {
+    let asked = match asked.and_then(|asked| asked.by(guest)) {
         Ok(asked) => asked,
         Err(end) => {
             refuse(stream, end).await;
@@ -80,6 +82,15 @@ enum Asked {
 }
 
 impl Asked {
+    /// Refuses whoever is not served, in the protocol that was spoken.
+    fn by(self, guest: Guest) -> Result<Self, End> {
+        match (guest, &self) {
+            (Guest::Admitted, _) => Ok(self),
+            (Guest::Stranger, Self::Socks(_)) => Err(End::Words(NOT_SERVED.to_vec())),
+            (Guest::Stranger, Self::Http(_)) => Err(Fault::Stranger.into()),
+        }
+    }
+
     fn answered(self, stream: TcpStream) -> (Flow, Destination, Box<dyn Answer>) {
         match self {
             Self::Socks(destination) => (Flow::Tcp(stream), destination, Box::new(SocksAnswer)),

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::forward;
+use crate::gate::{Gate, Guest};
 use crate::handshake::greet;
 use crate::login::Login;
 use crate::owner::Owners;
@@ -29,15 +30,24 @@ pub(crate) fn open(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>>
     if let Some(to) = &listener.to {
         return Ok(Box::new(ForwardIntake {
             acceptor,
-            owners: Owners::new(intent),
+            owners: owners(intent.identify),
             via,
             to: to.clone(),
             upstream: forward::upstream(intent, &listener.id),
         }));
     }
     let mut intake = ProxyIntake::new(acceptor, via, login(intent)?, MOST_HANDSHAKES);
-    intake.owners = Owners::new(intent);
+    intake.gate = Gate::new(intent, via);
+    intake.owners = owners(intent.identify || intake.gate.asks());
     Ok(Box::new(intake))
+}
+
+fn owners(wanted: bool) -> Owners {
+    if wanted {
+        Owners::open()
+    } else {
+        Owners::Unasked
+    }
 }
 
 fn login(intent: &Intent) -> io::Result<Option<Login>> {
@@ -55,6 +65,9 @@ fn login(intent: &Intent) -> io::Result<Option<Login>> {
 struct ProxyIntake {
     acceptor: Acceptor,
     owners: Owners,
+    gate: Gate,
+    /// Connections of users that the port does not serve.
+    strangers: u64,
     via: Method,
     login: Arc<Option<Login>>,
     /// A connection for which there was no place yet.
@@ -102,6 +115,8 @@ impl ProxyIntake {
         Self {
             acceptor,
             owners: Owners::default(),
+            gate: Gate::default(),
+            strangers: 0,
             via,
             login: Arc::new(login),
             arrived: None,
@@ -119,11 +134,21 @@ impl ProxyIntake {
         let span = tracing::debug_span!("handshake", client = %accepted.client);
         // Asked at once: a client that leaves has no owner any more.
         let identity = self.owners.of(&accepted);
+        let guest = self.gate.meets(accepted.client.0.ip(), identity.uid);
+        if guest == Guest::Stranger {
+            self.strangers += 1;
+            tracing::debug!(
+                client = %accepted.client,
+                uid = identity.uid,
+                count = self.strangers,
+                "a connection of another user was refused"
+            );
+        }
         let task = self.tasks.spawn(
             async move {
                 (
                     number,
-                    greet(accepted, identity, via, login.as_ref().as_ref()).await,
+                    greet(accepted, identity, guest, via, login.as_ref().as_ref()).await,
                 )
             }
             .instrument(span),
@@ -250,6 +275,31 @@ mod tests {
         ask(&mut silent[1]).await;
         let steered = intake.next().await.unwrap();
         assert_eq!(steered.client.0, silent[1].local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_user_that_the_port_does_not_serve_is_told_so_in_its_protocol() {
+        let (mut intake, address) = port(64);
+        intake.owners = Owners::open();
+        intake.gate = Gate::Users(Vec::new());
+        tokio::spawn(async move { while intake.next().await.is_some() {} });
+        let told = |words: &'static [u8]| async move {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(words).await.unwrap();
+            let mut told = Vec::new();
+            client.read_to_end(&mut told).await.unwrap();
+            told
+        };
+        for request in [
+            &b"CONNECT example.com:443 HTTP/1.1\r\n\r\n"[..],
+            b"GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n",
+        ] {
+            let told = String::from_utf8(told(request).await).unwrap();
+            assert!(told.starts_with("HTTP/1.1 403 "), "{told}");
+            assert!(told.contains("listen.auth"), "{told}");
+        }
+        let socks = b"\x05\x01\x00\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50";
+        assert_eq!(told(socks).await, [5, 0, 5, 2, 0, 1, 0, 0, 0, 0, 0, 0]);
     }
 
     #[tokio::test]

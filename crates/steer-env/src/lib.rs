@@ -22,6 +22,7 @@ mod explicit;
 mod forward;
 mod variables;
 
+mod gate;
 mod intake;
 mod owner;
 

@@ -19,8 +19,8 @@ use crate::intake;
 /// Whether a CONNECT request to a port on loopback arrives as asked and its refusal comes back.
 ///
 /// Nothing is dialled, and the configured port stays free.
-pub(crate) async fn probe(intent: &Intent) -> Evidence {
-    match tokio::time::timeout(DEADLINE, attempt(intent)).await {
+pub(crate) async fn probe(intent: &Intent, method: Method) -> Evidence {
+    match tokio::time::timeout(DEADLINE, attempt(intent, method)).await {
         Ok(Ok(())) => Evidence::Works,
         Ok(Err(error)) => fails(error.to_string()),
         Err(_) => fails("a connection over loopback took too long".to_owned()),
@@ -34,12 +34,17 @@ fn fails(why: String) -> Evidence {
     }
 }
 
-async fn attempt(intent: &Intent) -> io::Result<()> {
+async fn attempt(intent: &Intent, method: Method) -> io::Result<()> {
     let socket = std::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .or_else(|_| std::net::TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, 0))))?;
     let address = socket.local_addr()?;
+    // Where a login is asked for, nobody asks who connects.
+    let method = match intent.listen.auth {
+        None => method,
+        Some(_) => Method::Explicit,
+    };
     let bound = Bound {
-        listener: proxy_listener(Method::Explicit, address),
+        listener: proxy_listener(method, address),
         sockets: vec![socket],
     };
     let open = Intent {
@@ -85,6 +90,8 @@ mod tests {
     #[tokio::test]
     async fn the_method_works_wherever_loopback_does() {
         let intent = Intent::new(Instance::new("main").unwrap(), Scope::command());
-        assert_eq!(probe(&intent).await, Evidence::Works);
+        for method in [Method::Env, Method::Explicit] {
+            assert_eq!(probe(&intent, method).await, Evidence::Works);
+        }
     }
 }

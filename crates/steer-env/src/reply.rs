@@ -20,6 +20,12 @@ pub(crate) enum Fault {
     /// Name and password are missing or wrong.
     #[error("this proxy wants a name and a password")]
     Login,
+    /// The client is a user whom the port does not serve.
+    #[error(
+        "this proxy serves the user of one command: give that command a proxy with a login \
+         (listen.auth) for other users"
+    )]
+    Stranger,
     /// The head did not arrive in time.
     #[error("the request did not arrive in time")]
     Slow,
@@ -49,6 +55,7 @@ impl Fault {
                 "407 Proxy Authentication Required",
                 "Proxy-Authenticate: Basic realm=\"steer\", charset=\"UTF-8\"\r\n",
             ),
+            Self::Stranger => ("403 Forbidden", ""),
             Self::Slow => ("408 Request Timeout", ""),
             Self::TooLong => ("431 Request Header Fields Too Large", ""),
             Self::Unserved(_) => ("501 Not Implemented", ""),

@@ -103,6 +103,9 @@ impl Code {
     }
 }
 
+/// The reply to whoever the port does not serve: not allowed.
+pub(crate) const NOT_SERVED: [u8; 10] = [VERSION, Code::NotAllowed as u8, 0, 1, 0, 0, 0, 0, 0, 0];
+
 /// A reply; the bound address, which clients of CONNECT have no use for, is left unspecified.
 fn reply(code: Code) -> Vec<u8> {
     vec![VERSION, code as u8, 0, 1, 0, 0, 0, 0, 0, 0]
