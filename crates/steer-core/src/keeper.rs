@@ -186,6 +186,18 @@ pub enum KeeperError {
         /// Why.
         source: io::Error,
     },
+    /// Others could write journals, and have us change and end what they like.
+    #[error(
+        "the run directory {path} is not ours alone: it belongs to user {owner} and has mode {mode:04o}"
+    )]
+    NotOurs {
+        /// The directory.
+        path: String,
+        /// Whose it is.
+        owner: u32,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The keeper's process could not be started or does not answer.
     #[error("the keeper process does not answer: {what}")]
     Lost {
@@ -222,6 +234,9 @@ impl KeeperError {
             Self::Journal { path, .. } => {
                 format!("make {path} writable, or set STEER_RUN_DIR to a directory that is")
             }
+            Self::NotOurs { path, .. } => format!(
+                "find out who made it; then `chown \"$(id -u)\" {path} && chmod go-w {path}`, or set STEER_RUN_DIR to a directory of your own"
+            ),
             Self::Lost { .. } => "run `steer clean` and start again".to_owned(),
             Self::Remote { help, .. } => help.clone(),
         }

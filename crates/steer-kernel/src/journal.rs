@@ -14,7 +14,11 @@ use steer_core::instance::Instance;
 use steer_core::journal::Journal;
 use steer_core::keeper::KeeperError;
 
-/// The directory of the journals, mode 0700, removed when it is empty.
+/// The directory of the journals: the caller's own, and nobody else may write there.
+///
+/// Where it is missing it is made with mode 1700 and removed when it is empty. The sticky bit says
+/// that it was made here: it means nothing in a directory that only its owner can write, and one
+/// that somebody else made stays.
 ///
 /// ```
 /// use steer_kernel::journal::RunDir;
@@ -30,7 +34,7 @@ pub struct RunDir(PathBuf);
 #[derive(Debug)]
 pub struct Locked<'a> {
     dir: &'a RunDir,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 /// A file of the run directory.
@@ -85,6 +89,16 @@ impl RunDir {
 
     /// Every journal, in the order of names; none where the directory does not exist.
     pub fn read(&self) -> Result<Vec<Entry>, KeeperError> {
+        match fs::metadata(&self.0) {
+            Ok(meta) => self.trust(&meta)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(self.error(source)),
+        }
+        self.read_unchecked()
+    }
+
+    /// As [`RunDir::read`], of whomever the directory is: fit for asking who lives, no more.
+    pub(crate) fn read_unchecked(&self) -> Result<Vec<Entry>, KeeperError> {
         let files = match fs::read_dir(&self.0) {
             Ok(files) => files,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -135,11 +149,9 @@ impl RunDir {
                 Err(source) => return Err(self.error(source)),
             };
             let held = lock.metadata().map_err(|source| self.error(source))?;
+            self.trust(&held)?;
             if fs::metadata(&self.0).is_ok_and(|m| (m.dev(), m.ino()) == (held.dev(), held.ino())) {
-                return Ok(Locked {
-                    dir: self,
-                    _lock: lock,
-                });
+                return Ok(Locked { dir: self, lock });
             }
         }
         Err(self.error(vanished.unwrap_or_else(|| io::ErrorKind::ResourceBusy.into())))
@@ -148,7 +160,7 @@ impl RunDir {
     fn hold(&self) -> io::Result<Flock<File>> {
         DirBuilder::new()
             .recursive(true)
-            .mode(0o700)
+            .mode(MADE_HERE | 0o700)
             .create(&self.0)?;
         let mut dir = File::open(&self.0)?;
         loop {
@@ -194,6 +206,19 @@ impl RunDir {
         self.lock()?.remove(instance)
     }
 
+    /// Refuses a directory that others own or may write to.
+    fn trust(&self, meta: &fs::Metadata) -> Result<(), KeeperError> {
+        let (owner, mode) = (meta.uid(), meta.mode() & 0o7777);
+        if owner == nix::unistd::geteuid().as_raw() && mode & 0o022 == 0 {
+            return Ok(());
+        }
+        Err(KeeperError::NotOurs {
+            path: self.0.display().to_string(),
+            owner,
+            mode,
+        })
+    }
+
     fn error(&self, source: io::Error) -> KeeperError {
         KeeperError::Journal {
             path: self.0.display().to_string(),
@@ -218,11 +243,20 @@ impl Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
+        if !self
+            .lock
+            .metadata()
+            .is_ok_and(|meta| meta.mode() & MADE_HERE != 0)
+        {
+            return;
+        }
         // Fails while a journal is in it, which is what keeps it.
         let _ = fs::remove_dir(&self.dir.0);
     }
 }
 
+/// The sticky bit.
+const MADE_HERE: u32 = 0o1000;
 /// Each try lost is somebody else's turn with the lock.
 const TRIES: u32 = 1000;
 

@@ -113,3 +113,47 @@ fn a_directory_that_cannot_be_made_is_an_error_that_names_it() {
     assert!(error.to_string().contains("/proc/steer"), "{error}");
     assert!(error.help().contains("STEER_RUN_DIR"));
 }
+
+#[test]
+fn a_directory_that_others_may_write_to_is_refused_and_told_what_to_do() {
+    let (outer, _) = fresh();
+    for mode in [0o777, 0o1777, 0o720] {
+        fs::set_permissions(outer.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let dir = RunDir::at(outer.path());
+        for error in [dir.lock().map(drop), dir.read().map(drop)] {
+            let error = error.unwrap_err();
+            assert!(matches!(error, KeeperError::NotOurs { .. }), "{error}");
+            assert!(
+                error.to_string().contains(&format!("{mode:04o}")),
+                "{error}"
+            );
+            assert!(error.help().contains("chmod go-w"), "{}", error.help());
+        }
+    }
+}
+
+#[test]
+fn a_directory_of_another_user_is_refused() {
+    if !lab::require(&[lab::Need::Root]) {
+        return;
+    }
+    let (outer, _) = fresh();
+    std::os::unix::fs::chown(outer.path(), Some(4242), None).unwrap();
+    let error = RunDir::at(outer.path()).lock().unwrap_err();
+    assert!(
+        matches!(error, KeeperError::NotOurs { owner: 4242, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_directory_that_somebody_else_made_stays() {
+    let (outer, _) = fresh();
+    let dir = RunDir::at(outer.path());
+    let lock = dir.lock().unwrap();
+    dir.write(&journal("main")).unwrap();
+    drop(lock);
+    dir.remove(&Instance::new("main").unwrap()).unwrap();
+    assert!(dir.read().unwrap().is_empty());
+    assert!(outer.path().exists());
+}
