@@ -342,7 +342,7 @@ impl Fault {
 fn help_with(errno: Errno) -> &'static str {
     match errno {
         Errno::EPERM | Errno::EACCES => {
-            "run as root, or give the program the capability: setcap cap_net_admin+ep /path/to/steer"
+            "run as root, or as a service that is given it: AmbientCapabilities=CAP_NET_ADMIN"
         }
         Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT => {
             "the kernel lacks a part of nf_tables (5.13 or later is needed): modprobe -a nf_tables nft_chain_nat nft_redir nft_reject_inet nft_socket nft_ct"

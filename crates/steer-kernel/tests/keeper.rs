@@ -70,6 +70,7 @@ fn main() -> ExitCode {
         manners::a_second_instance_of_the_name_and_an_overlapping_scope_are_refused,
         manners::a_foreign_table_of_our_name_is_refused_and_nothing_is_left,
         manners::clean_ends_what_lives_only_when_told_to,
+        manners::a_program_with_more_rights_than_its_starter_becomes_no_keeper,
         manners::a_program_without_an_entry_is_told_so_and_not_started_over_and_over,
         command::closed_refuses_what_the_command_left_until_it_is_gone,
         command::closed_guards_the_command_of_a_killed_engine_until_it_is_gone,

@@ -15,6 +15,7 @@ use super::predecessor;
 use super::process::{START, again, is_misplaced};
 use super::wire::{Reply, Request, Wire, lifelines, tags};
 use crate::journal::{RunDir, process};
+use crate::sys;
 
 /// A keeper process: this program again, which calls [`entry`](super::entry) first.
 ///
@@ -210,6 +211,12 @@ impl Link {
             return Err(lost(
                 "the program must call keeper::entry() first in main",
                 io::ErrorKind::InvalidInput.into(),
+            ));
+        }
+        if sys::process::is_secure() {
+            return Err(lost(
+                "a program with set-user-id or file capabilities cannot be its own keeper; run it as root or with ambient capabilities",
+                io::ErrorKind::PermissionDenied.into(),
             ));
         }
         let (ours, theirs) = UnixStream::pair().map_err(|e| lost(WHAT, e))?;

@@ -36,6 +36,10 @@ pub fn entry_with(drivers: impl FnOnce() -> Drivers) {
     let Some(stage) = env::var_os(STAGE) else {
         return;
     };
+    if sys::process::is_secure() {
+        // The variable, and every other that a keeper goes by, comes from somebody with less right.
+        exit(REFUSED);
+    }
     let done = match stage.to_str() {
         Some(START) => detach(),
         Some(SERVE) => serve(drivers()),
@@ -229,6 +233,8 @@ fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
 
 /// The variable by which a process knows that it is to be a keeper.
 const STAGE: &str = "STEER_KEEPER_STAGE";
+/// The status of a process whose stage is not its starter's to choose.
+const REFUSED: i32 = 77;
 /// The first stage leaves the engine's session.
 pub(super) const START: &str = "start";
 /// The second is the keeper.

@@ -23,6 +23,12 @@ pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Whether whoever started this program has fewer rights than it: set-user-id, file capabilities.
+pub(crate) fn is_secure() -> bool {
+    // SAFETY: getauxval reads what the kernel has put beside the environment.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// Takes over the descriptors that a message brought.
 pub(crate) fn received(fds: Vec<RawFd>) -> Vec<OwnedFd> {
     fds.into_iter()

@@ -1,5 +1,6 @@
 //! How the keeper behaves to terminals, to other instances and to other programs.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use lab::{Program, Signal, Status};
@@ -170,4 +171,22 @@ pub(crate) fn a_program_without_an_entry_is_told_so_and_not_started_over_and_ove
         output.stdout,
         "error: the keeper process does not answer: start it\n"
     );
+}
+
+pub(crate) fn a_program_with_more_rights_than_its_starter_becomes_no_keeper() {
+    let files = tempfile::tempdir_in("/var/tmp").unwrap();
+    let everyone = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    everyone(files.path(), 0o755);
+    let program = files.path().join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for (mode, status) in [(0o755, 1), (0o4755, 77)] {
+        everyone(&program, mode);
+        let output = Program::new(&program)
+            .env("STEER_KEEPER_STAGE", "start")
+            .user(4242)
+            .run();
+        assert_eq!(output.status, Status::Exited(status), "{mode:o}");
+    }
 }
