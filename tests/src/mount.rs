@@ -110,7 +110,8 @@ impl Mount {
                     why: "its clients resolve names themselves",
                     refused: None,
                 }),
-                "a_proxy_port_cannot_be_asked_for_itself_in_any_spelling" => Some(Cannot {
+                "a_proxy_port_cannot_be_asked_for_itself_in_any_spelling"
+                | "the_port_of_a_command_serves_no_other_user" => Some(Cannot {
                     why: "it has no proxy port",
                     refused: None,
                 }),
@@ -163,6 +164,13 @@ impl Mount {
                     "traffic: { loopback: steer }",
                     "traffic.loopback: steer",
                 )),
+            ),
+            "a_rule_by_user_decides" if self == Self::Env => {
+                ("without a login, its port serves one user", None)
+            }
+            "the_port_of_a_command_serves_no_other_user" if self != Self::Env => (
+                "its port is made to be shared, with a login where one is asked for",
+                None,
             ),
             "udp_of_the_scope_is_refused_under_closed"
             | "icmp_of_the_scope_is_refused_under_closed" => (

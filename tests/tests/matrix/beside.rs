@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use lab::{Agent, Cgroup, Client, End, Family, Host, Live, Program, Server, Service, Status};
-use steer_tests::{Mount, Record, Records, Rig, Setup, Stage, instance_name, steer};
+use steer_tests::{
+    Mount, Record, Records, Refused, Rig, Setup, Speech, Stage, instance_name, steer,
+};
 
 pub(crate) fn a_neighbour_of_another_user_is_untouched(mount: Mount) {
     let stage = Stage::new("user");
@@ -230,6 +232,27 @@ pub(crate) fn established_connections_go_on_untouched(mount: Mount) {
         }
         assert_eq!(server.seen().len(), 51);
     }
+}
+
+/// On loopback every user reaches the port, with the rights of the engine behind it.
+pub(crate) fn the_port_of_a_command_serves_no_other_user(mount: Mount) {
+    let stage = Stage::new("owner");
+    let (server, to) = stage.serve(7, Service::Echo);
+    let stranger = user(&stage.app, 2002);
+    let rig = Rig::start(&stage.app, mount, &Setup::default());
+    let entrance = rig.entrance().expect("the method has a port");
+    for (speech, refusal) in [
+        (Speech::Connect, Refused::Http(403)),
+        (Speech::Socks5, Refused::Socks5(2)),
+    ] {
+        let mut client = stranger.connect(entrance).expect("the port listens");
+        assert_eq!(speech.ask(&mut client, to), Err(refusal));
+    }
+    assert_eq!(server.seen(), []);
+    let mut own = rig.connect(to).expect("the server listens");
+    own.finish();
+    assert_eq!(own.receive_all(), (Vec::new(), End::Fin));
+    server.wait_ended(1);
 }
 
 fn user(host: &Host, id: u32) -> Agent {

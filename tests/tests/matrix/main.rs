@@ -73,6 +73,7 @@ matrix! {
         loopback_is_skipped
         loopback_is_steered_where_asked
         established_connections_go_on_untouched
+        the_port_of_a_command_serves_no_other_user
     }
     "Rules and upstreams" rules {
         the_first_rule_that_matches_decides
