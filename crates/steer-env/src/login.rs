@@ -6,6 +6,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use steer_core::policy::{Credentials, SecretError};
 
+/// Why the name and password cannot be asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoginError {
+    /// The password could not be read.
+    #[error("the password of listen.auth could not be read")]
+    Secret(#[source] SecretError),
+    /// The name has a colon, which ends it in HTTP (RFC 7617, section 2).
+    #[error("the user name of listen.auth holds a colon, which HTTP clients cannot send")]
+    Colon,
+}
+
 /// A name and password to compare with.
 pub(crate) struct Login {
     username: String,
@@ -14,10 +25,13 @@ pub(crate) struct Login {
 
 impl Login {
     /// Reads the secret.
-    pub(crate) fn read(credentials: &Credentials) -> Result<Self, SecretError> {
+    pub(crate) fn read(credentials: &Credentials) -> Result<Self, LoginError> {
+        if credentials.username.contains(':') {
+            return Err(LoginError::Colon);
+        }
         Ok(Self {
             username: credentials.username.clone(),
-            password: credentials.password.reveal()?,
+            password: credentials.password.reveal().map_err(LoginError::Secret)?,
         })
     }
 
@@ -110,6 +124,15 @@ mod tests {
         ] {
             assert!(!login().admits_basic(wrong.as_bytes()), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_name_that_http_clients_cannot_send_is_refused() {
+        let read = Login::read(&Credentials {
+            username: "a:b".to_owned(),
+            password: Secret::Literal("c".to_owned()),
+        });
+        assert!(read.unwrap_err().to_string().contains("colon"));
     }
 
     #[test]

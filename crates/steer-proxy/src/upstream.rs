@@ -12,6 +12,8 @@ pub mod socks5;
 
 use std::fmt;
 
+use steer_core::policy::UpstreamKind;
+
 pub use names::{Resolver, SystemResolver};
 pub use sockets::{MarkedSockets, PlainSockets, SocketFactory};
 
@@ -22,6 +24,28 @@ pub struct Login {
     pub username: String,
     /// The password.
     pub password: String,
+}
+
+impl Login {
+    /// Whether a protocol can carry it; otherwise which part not, and why.
+    pub(crate) fn sendable(&self, kind: UpstreamKind) -> Result<(), (&'static str, &'static str)> {
+        let Self { username, password } = self;
+        match kind {
+            // RFC 1929, section 2: both lengths are a byte from 1 to 255.
+            UpstreamKind::Socks5 => [("user name", username), ("password", password)]
+                .into_iter()
+                .find(|(_, text)| text.is_empty() || text.len() > 255)
+                .map_or(Ok(()), |(part, _)| {
+                    Err((part, "SOCKS5 demands 1 to 255 bytes"))
+                }),
+            // RFC 7617, section 2: the first colon ends the user name.
+            UpstreamKind::Http if username.contains(':') => Err((
+                "user name",
+                "HTTP basic authentication forbids a colon in it",
+            )),
+            UpstreamKind::Http => Ok(()),
+        }
+    }
 }
 
 impl fmt::Debug for Login {

@@ -42,6 +42,16 @@ pub enum EngineError {
         /// Why.
         source: SecretError,
     },
+    /// A user name or password that the upstream's protocol cannot carry.
+    #[error("the {part} of the upstream {upstream:?} cannot be sent: {why}")]
+    Unsendable {
+        /// The upstream.
+        upstream: String,
+        /// `user name` or `password`.
+        part: &'static str,
+        /// What the protocol demands.
+        why: &'static str,
+    },
 }
 
 impl EngineError {
@@ -55,6 +65,9 @@ impl EngineError {
                 format!("give {upstream:?} the address of another proxy")
             }
             Self::Secret { source, .. } => source.help(),
+            Self::Unsendable { part, upstream, .. } => {
+                format!("choose another {part} at the proxy that {upstream:?} names")
+            }
         }
     }
 }
@@ -197,6 +210,15 @@ fn proxy(upstream: Upstream, loops: &Loops) -> Result<Proxy, EngineError> {
             upstream: name.clone(),
             source,
         })?;
+    if let Some(login) = &login {
+        login
+            .sendable(kind)
+            .map_err(|(part, why)| EngineError::Unsendable {
+                upstream: name.clone(),
+                part,
+                why,
+            })?;
+    }
     Ok(Proxy {
         name,
         kind,

@@ -336,6 +336,25 @@ fn an_upstream_that_is_the_engine_itself_is_no_engine() {
 }
 
 #[test]
+fn a_login_that_the_upstream_could_not_be_told_is_no_engine() {
+    for (kind, username, password, part) in [
+        (UpstreamKind::Http, "a:b", "pw", "user name"),
+        (UpstreamKind::Socks5, "", "pw", "user name"),
+        (UpstreamKind::Socks5, "me", &"p".repeat(256), "password"),
+    ] {
+        let credentials = Credentials {
+            username: username.to_owned(),
+            password: Secret::Literal(password.to_owned()),
+        };
+        let address = "192.0.2.1:3128".parse().unwrap();
+        let policy = through("corp", kind, address, Some(credentials));
+        let error = Engine::builder(policy).build().unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(!error.to_string().contains("ppp") && error.help().contains("corp"));
+    }
+}
+
+#[test]
 fn a_rule_with_an_unknown_upstream_is_no_engine() {
     let rules = vec![rule(
         "r",
