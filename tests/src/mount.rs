@@ -118,14 +118,22 @@ impl Mount {
                 _ => None,
             };
         }
+        // `run` has a scope of its own, before any method is asked.
+        let or_run = |key: &'static str| match self {
+            Self::Env => "names another scope",
+            _ => key,
+        };
         let (why, refused) = match case {
             "a_neighbour_of_another_user_is_untouched" => (
                 WILLING,
-                Some(Asked::Line("scope: { uid: 4711 }", "scope.uid")),
+                Some(Asked::Line("scope: { uid: 4711 }", or_run("scope.uid"))),
             ),
             "a_neighbour_of_another_cgroup_is_untouched" => (
                 WILLING,
-                Some(Asked::Line("scope: { cgroup: some.slice }", "scope.cgroup")),
+                Some(Asked::Line(
+                    "scope: { cgroup: some.slice }",
+                    or_run("scope.cgroup"),
+                )),
             ),
             "whoever_is_excepted_is_untouched" => (
                 WILLING,
