@@ -138,3 +138,17 @@ async fn a_silent_client_is_waited_for_once_though_the_rules_and_the_proxy_both_
     let waited = start.elapsed();
     assert!((sniff..sniff * 2).contains(&waited), "{waited:?}");
 }
+
+#[tokio::test]
+async fn a_client_that_is_cut_off_before_it_spoke_is_reset() {
+    let mut bench = bench(Action::Reject, FOREVER);
+    let (told_tx, mut told) = mpsc::unbounded_channel();
+    let mut program = bench
+        .program_with("192.0.2.1:80", Box::new(Told(told_tx)))
+        .await;
+    // It is told so when its first bytes are waited for.
+    assert_eq!(soon(told.recv()).await, Some(Ok(())));
+    assert_eq!(bench.engine.drain(Duration::ZERO).await.aborted, 1);
+    assert_eq!(broken(&mut program).await, ErrorKind::ConnectionReset);
+    assert_eq!(bench.record().await.outcome, Outcome::Reset);
+}
