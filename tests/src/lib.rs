@@ -38,7 +38,7 @@ pub use record::{Record, Records};
 pub use refused::Refused;
 pub use rig::{Rig, refusal_of};
 pub use setup::Setup;
-pub use speech::Speech;
+pub use speech::{Speech, connect_with_login};
 pub use stage::Stage;
 pub use table::{Theme, hold_table};
 pub use upstream::{Login, Request, UpstreamProxy};

@@ -173,9 +173,6 @@ impl Mount {
                     "traffic.loopback: steer",
                 )),
             ),
-            "a_rule_by_user_decides" if self == Self::Env => {
-                ("without a login, its port serves one user", None)
-            }
             "the_port_of_a_command_serves_no_other_user" if self != Self::Env => (
                 "its port is made to be shared, with a login where one is asked for",
                 None,

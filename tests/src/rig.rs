@@ -233,6 +233,8 @@ fn proxy_variable(environment: &str) -> SocketAddr {
         .lines()
         .find_map(|line| line.strip_prefix("http_proxy=http://"))
         .unwrap_or_else(|| panic!("no http_proxy: {environment}"));
+    // Behind the login, where there is one.
+    let value = value.rsplit('@').next().unwrap_or(value);
     value
         .trim_end_matches('/')
         .parse()

@@ -25,7 +25,7 @@ impl Speech {
     pub fn ask(self, client: &mut Client, to: SocketAddr) -> Result<(), Refused> {
         match self {
             Self::Unaware => Ok(()),
-            Self::Connect => connect(client, &to.to_string()),
+            Self::Connect => connect(client, &to.to_string(), ""),
             Self::Socks5 => {
                 let mut address = match to.ip() {
                     IpAddr::V4(ip) => [&[1][..], &ip.octets()].concat(),
@@ -44,7 +44,7 @@ impl Speech {
     pub fn ask_name(self, client: &mut Client, name: &str, port: u16) -> Result<(), Refused> {
         match self {
             Self::Unaware => panic!("a client that knows of no proxy has no name to give it"),
-            Self::Connect => connect(client, &format!("{name}:{port}")),
+            Self::Connect => connect(client, &format!("{name}:{port}"), ""),
             Self::Socks5 => {
                 let length = u8::try_from(name.len()).expect("a short name");
                 let mut address = [&[3, length][..], name.as_bytes()].concat();
@@ -55,8 +55,17 @@ impl Speech {
     }
 }
 
-fn connect(client: &mut Client, target: &str) -> Result<(), Refused> {
-    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+/// Asks by CONNECT with a login, given as the base64 of `name:password`.
+///
+/// # Errors
+/// What the proxy answered instead.
+pub fn connect_with_login(client: &mut Client, to: SocketAddr, login: &str) -> Result<(), Refused> {
+    let field = format!("Proxy-Authorization: Basic {login}\r\n");
+    connect(client, &to.to_string(), &field)
+}
+
+fn connect(client: &mut Client, target: &str, fields: &str) -> Result<(), Refused> {
+    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n");
     client.send(request.as_bytes()).map_err(Refused::Ended)?;
     let mut head = Vec::new();
     // Byte by byte: what comes behind the head is the server's.

@@ -1,7 +1,7 @@
 //! Rules decide, and upstreams are asked in the client's place.
 
 use lab::{Agent, Client, Family, Server, Service};
-use steer_tests::{Login, Mount, Rig, Setup, Speech, Stage, UpstreamProxy};
+use steer_tests::{Login, Mount, Refused, Rig, Setup, Speech, Stage, UpstreamProxy};
 
 pub(crate) fn an_upstream_over_socks5_gets_the_login(mount: Mount) {
     asked_with_login(mount, "socks5", "me:p w");
@@ -177,10 +177,25 @@ pub(crate) fn a_rule_by_user_decides(mount: Mount) {
         Agent::start(stage.app.program("env").args(Agent::command_line("agent")).user(id))
     });
     let rules = "rules: [ { name: his, match: { uid: 2001 }, action: reject } ]";
-    let rig = Rig::start(&stage.app, mount, &Setup::policy(rules));
-    let refused = steer_tests::refusal_of(rig.connect_by(to, |to| first.connect(to)));
+    // Without a login, the port of a command serves one user.
+    let login = "listen: { auth: { username: me, password: p w } }";
+    let by = |rig: &Rig, agent: &Agent| match mount {
+        Mount::Env => {
+            let entrance = rig.entrance().expect("the method has a port");
+            let mut client = agent.connect(entrance).map_err(Refused::Connect)?;
+            // The base64 of `me:p w`.
+            steer_tests::connect_with_login(&mut client, to, "bWU6cCB3").map(|()| client)
+        }
+        _ => rig.connect_by(to, |to| agent.connect(to)),
+    };
+    let policy = match mount {
+        Mount::Env => format!("{rules}\n{login}\n"),
+        _ => rules.to_owned(),
+    };
+    let rig = Rig::start(&stage.app, mount, &Setup::policy(policy));
+    let refused = steer_tests::refusal_of(by(&rig, &first));
     assert!(refused.is_an_error(), "{refused:?}");
-    let granted = rig.connect_by(to, |to| second.connect(to));
+    let granted = by(&rig, &second);
     echo(granted.expect("the server listens"));
     let records = rig.records().wait_for(2);
     let said = |uid: u32| {
