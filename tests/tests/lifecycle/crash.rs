@@ -85,6 +85,10 @@ impl Scene {
     fn assert_closed(&mut self) {
         let neighbour = self.neighbour.local();
         self.witness.clear();
+        // The port of an engine that has just died may take one yet, and reset it.
+        eventually("connections are refused", || {
+            self.agent.connect(self.at).err()
+        });
         for _ in 0..20 {
             assert_refused(self.agent.connect(self.at));
         }
@@ -128,10 +132,11 @@ impl Scene {
 
     /// The client's connections go direct.
     fn assert_direct(&mut self) {
-        let mut client = eventually("direct connections work", || {
-            self.agent.connect(self.at).ok()
+        // Until the rules go, one may still be taken by a port that nobody serves, and be reset.
+        let client = eventually("direct connections work", || {
+            let mut client = self.agent.connect(self.at).ok()?;
+            echoes(&mut client, b"directly").then_some(client)
         });
-        assert!(echoes(&mut client, b"directly"));
         self.witness
             .wait_for(|p| p.source == client.local() && p.carries(b"directly"));
     }

@@ -130,8 +130,9 @@ fn serve(drivers: Drivers) -> io::Result<()> {
         }
     }
     drop(wire);
-    wait_gone(&engine_fd);
+    // At once: nobody accepts any more, and whoever connects would only be reset later.
     keeper.refuse();
+    wait_gone(&engine_fd);
     let done = keeper.engine_gone().and_then(|()| keeper.outlast());
     if let Err(error) = &done {
         keeper.record(error);
