@@ -44,6 +44,8 @@ pub(super) static PROFILE: Profile = Profile {
          not the whole host; `plan` says which",
         "conntrack is in the path of every connection of the namespace while a rule exists",
         "sockets opened before the start are not steered",
+        "a cgroup of the scope that is removed and made again is bound again at once or within \
+         250 ms; what connects before that is not steered",
         "with iptables, when the engine and the keeper are both killed at once, the rules stay \
          until `steer clean`: connections are refused, but whoever binds the engine's port would \
          get them; with nft the kernel removes what steers",
