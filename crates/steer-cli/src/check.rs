@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use steer::core::config::Config;
 use steer::kernel::host;
+use steer::registry;
 
 use crate::args::Check;
 use crate::failure::Failure;
@@ -13,6 +14,21 @@ use crate::print;
 pub(crate) fn check(args: &Check) -> Result<ExitCode, Failure> {
     let config = Config::read(&args.config, &host::observe())
         .map_err(|error| Failure::new(&error, error.help()))?;
+    if let Some(methods) = config.method.preferred()
+        && methods
+            .iter()
+            .all(|method| registry::find(*method).is_none())
+    {
+        let built: Vec<_> = registry::all().iter().map(|s| s.method().name()).collect();
+        return Err(Failure::plain(
+            format!(
+                "{}: the method {} is not in this build",
+                args.config.display(),
+                config.method
+            ),
+            format!("choose one of {}", built.join(", ")),
+        ));
+    }
     print(&format_args!(
         "{}: right; method {}, {} rules, {} upstreams\n",
         args.config.display(),

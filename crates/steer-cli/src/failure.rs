@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::fmt;
 
+use steer::auto::{Refused, Why};
+use steer::core::method::Method;
+
 /// An error with its advice.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -35,6 +38,20 @@ impl Failure {
         Self {
             what: what.into(),
             help: Some(help.into()),
+        }
+    }
+}
+
+impl Failure {
+    /// The failure as the reason why a method was passed over.
+    pub(crate) fn refusal(self, method: Method) -> Refused {
+        let Self { what, help } = self;
+        Refused {
+            method,
+            why: Why::Tried {
+                why: what,
+                remedy: help.unwrap_or_default(),
+            },
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use steer::core::key::Key;
+use steer::core::method::Method;
 use steer::kernel::host;
-use steer::{auto, registry};
+use steer::registry;
 
 use crate::args::{Plan, Steering};
 use crate::failure::Failure;
@@ -46,7 +47,8 @@ fn can_run(steering: &Steering) -> bool {
         .method
         .as_ref()
         .and_then(|choice| choice.preferred());
-    chosen.unwrap_or(&auto::ORDER).iter().any(|method| {
+    let runs = |method: &Method| {
         registry::find(*method).is_none_or(|s| s.profile().keys.contains(&Key::Command))
-    })
+    };
+    chosen.is_none_or(|methods| methods.iter().any(runs))
 }

@@ -9,8 +9,7 @@ use steer::kernel::child::{Exit, Inherited, Spawner};
 
 use crate::args::Run;
 use crate::failure::Failure;
-use crate::session::Session;
-use crate::steering::{Decided, Purpose};
+use crate::steering::{self, Purpose};
 use crate::{STATUS_OURS, say};
 
 /// Runs the command and ends as it ended.
@@ -33,17 +32,18 @@ enum Ended {
 fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
     let runtime = crate::runtime()?;
     runtime.block_on(async {
-        let decided = Decided::tried(&args.steering, Purpose::Command).await?;
+        let (decided, mut session) = steering::start(&args.steering, Purpose::Command).await?;
         if let Some(text) = decided.announcement() {
             say(&format_args!("steer: {text}"));
         }
-        let mut session = Session::start(&decided)?;
         let (program, rest) = args.command.split_first().expect("clap requires a command");
         let running = match Spawner::new(inherited).spawn(program, rest, session.child()) {
             Ok(running) => running,
             Err(error) => {
                 say(&Failure::new(&error, error.help()));
-                session.stop(Duration::ZERO).await?;
+                if let Err(failure) = session.stop(Duration::ZERO).await {
+                    say(&failure);
+                }
                 let status = u8::try_from(error.status()).unwrap_or(STATUS_OURS);
                 return Ok(Ended::NotStarted(status));
             }
@@ -53,8 +53,11 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
             exit = &mut waiting => exit,
             () = session.guard() => unreachable!("guarding never ends"),
         };
-        let released = session.stop(PATIENCE).await?;
-        report(&released);
+        // The command's status is told whatever becomes of the steering.
+        match session.stop(PATIENCE).await {
+            Ok(released) => report(&released),
+            Err(failure) => say(&failure),
+        }
         let exit = exit
             .map_err(|error| Failure::new(&error, ""))?
             .map_err(|error| Failure::new(&error, "the command could not be waited for"))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use steer::core::config::LogTarget;
 use steer::core::engaged::Engaged;
 use steer::core::keeper::{Keeper, NoKeeper, Released};
-use steer::core::object::{ChildSetting, Domain};
+use steer::core::object::{ChildSetting, Domain, Listener};
 use steer::core::plan::Plan;
 use steer::core::policy::Policy;
 use steer::kernel::keeper;
@@ -24,6 +24,7 @@ pub(crate) struct Session {
     engine: Engine,
     engaged: Engaged,
     serving: JoinSet<()>,
+    listeners: Vec<Listener>,
 }
 
 impl Session {
@@ -46,6 +47,7 @@ impl Session {
         )
         .map_err(|error| Failure::new(&error, error.help()))?;
         let bound = engaged.take_bound();
+        let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
         let mut builder = Engine::builder(Policy::clone(&config.policy)).recorder(recorder);
         if has_host_objects(&choice.plan) {
             let sockets = MarkedSockets::new(intent.bypass).map_err(|error| {
@@ -78,7 +80,13 @@ impl Session {
             engine,
             engaged,
             serving,
+            listeners,
         })
+    }
+
+    /// The ports that are open, with their numbers.
+    pub(crate) fn listeners(&self) -> &[Listener] {
+        &self.listeners
     }
 
     /// How a command has to be started to be steered.

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use steer::auto::{self, Choice, NoMethod};
+use steer::auto::{self, Choice};
 use steer::core::config::{Config, LogTarget, MethodChoice};
 use steer::core::host::Host;
 use steer::core::instance::Instance;
 use steer::core::intent::Intent;
+use steer::core::method::Method;
 
 use crate::args::Steering;
 use crate::failure::Failure;
+use crate::session::Session;
 
 /// What a steering is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,7 @@ pub(crate) struct Decided {
 }
 
 /// What was asked for, before a method is chosen.
+#[derive(Clone, Debug)]
 struct Wish {
     config: Config,
     intent: Intent,
@@ -51,19 +54,68 @@ impl Wish {
         })
     }
 
-    fn decided(self, choice: Result<Choice, NoMethod>) -> Result<Decided, Failure> {
+    fn order(&self) -> Vec<Method> {
+        match self.config.method.preferred() {
+            Some(methods) => methods.to_vec(),
+            None => auto::order(&self.intent),
+        }
+    }
+
+    fn decided(self, choice: Choice) -> Decided {
         let Self {
             config,
             intent,
             host,
         } = self;
-        let choice = choice.map_err(|error| Failure::new(&error, error.help()))?;
-        Ok(Decided {
+        Decided {
             config,
             intent,
             host,
             choice,
-        })
+        }
+    }
+}
+
+/// Chooses a method and puts it in force on this host. Where there are several, each is tried
+/// first, and one that cannot be put in force after all makes room for the next.
+pub(crate) async fn start(
+    args: &Steering,
+    purpose: Purpose,
+) -> Result<(Decided, Session), Failure> {
+    let wish = Wish::read(args, purpose, steer::kernel::host::observe())?;
+    let order = wish.order();
+    let mut left = order.as_slice();
+    let mut before = Vec::new();
+    loop {
+        let chosen = match left {
+            [_] if before.is_empty() => auto::choose(left, &wish.intent, &wish.host),
+            _ => auto::choose_tried(left, &wish.intent, &wish.host).await,
+        };
+        let mut choice = match chosen {
+            Ok(choice) => choice,
+            Err(mut error) => {
+                before.append(&mut error.refused);
+                error.refused = before;
+                return Err(Failure::new(&error, error.help()));
+            }
+        };
+        before.append(&mut choice.refused);
+        let method = choice.steerer.method();
+        let decided = wish.clone().decided(choice);
+        let failure = match Session::start(&decided) {
+            Ok(session) => {
+                let mut decided = decided;
+                decided.choice.refused = before;
+                return Ok((decided, session));
+            }
+            Err(failure) => failure,
+        };
+        let tried = left.iter().position(|m| *m == method);
+        left = &left[tried.map_or(left.len(), |index| index + 1)..];
+        if left.is_empty() && before.is_empty() {
+            return Err(failure);
+        }
+        before.push(failure.refusal(method));
     }
 }
 
@@ -71,20 +123,9 @@ impl Decided {
     /// Reads the config, lays the flags over it and chooses a method by what is known of the host.
     pub(crate) fn planned(args: &Steering, purpose: Purpose, host: Host) -> Result<Self, Failure> {
         let wish = Wish::read(args, purpose, host)?;
-        let order = wish.config.method.preferred().unwrap_or(&auto::ORDER);
-        let choice = auto::choose(order, &wish.intent, &wish.host);
-        wish.decided(choice)
-    }
-
-    /// The same for this host, trying the methods where there is more than one to choose from.
-    pub(crate) async fn tried(args: &Steering, purpose: Purpose) -> Result<Self, Failure> {
-        let wish = Wish::read(args, purpose, steer::kernel::host::observe())?;
-        let order = wish.config.method.preferred().unwrap_or(&auto::ORDER);
-        let choice = match order {
-            [_] => auto::choose(order, &wish.intent, &wish.host),
-            _ => auto::choose_tried(order, &wish.intent, &wish.host).await,
-        };
-        wish.decided(choice)
+        let choice = auto::choose(&wish.order(), &wish.intent, &wish.host)
+            .map_err(|error| Failure::new(&error, error.help()))?;
+        Ok(wish.decided(choice))
     }
 
     /// The method and, where it was not the first choice, why.

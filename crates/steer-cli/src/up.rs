@@ -5,22 +5,21 @@ use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::Up;
 use crate::failure::Failure;
 use crate::say;
-use crate::session::Session;
-use crate::steering::{Decided, Purpose};
+use crate::steering::{self, Purpose};
 
 /// Steers until a signal comes.
 pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
     let runtime = crate::runtime()?;
     runtime.block_on(async {
-        let decided = Decided::tried(&args.steering, Purpose::Config).await?;
         // Before anything is in force, so that no signal ends us with the host changed.
-        let ended = signals().map_err(|error| Failure::new(&error, "start again"))?;
-        let mut session = Session::start(&decided)?;
+        let listen = || signals().map_err(|error| Failure::new(&error, "start again"));
+        let (mut ended, again) = (listen()?, listen()?);
+        let (decided, mut session) = steering::start(&args.steering, Purpose::Config).await?;
         let note = decided.announcement().unwrap_or_default();
         let plan = &decided.choice.plan;
         say(&format_args!(
@@ -29,30 +28,51 @@ pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
             plan.method,
             if note.is_empty() { "" } else { "; " },
         ));
+        for listener in session.listeners() {
+            say(&format_args!("steer: {listener}"));
+        }
         notify("READY=1");
         tokio::select! {
-            () = ended => {}
+            () = ended.recv() => {}
             () = session.guard() => unreachable!("guarding never ends"),
         }
         notify("STOPPING=1");
         say(&format_args!("steer: {} stops", decided.intent.instance));
+        // The first signal is in `again` as well; the next one ends what takes too long.
+        tokio::spawn(async move {
+            let mut again = again;
+            again.recv().await;
+            again.recv().await;
+            say(&"steer: ended at once; the keeper undoes the rest");
+            std::process::exit(1);
+        });
         session.stop(PATIENCE).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// Waits for a signal that asks for an end.
-fn signals() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
+/// The signals that ask for an end.
+#[derive(Debug)]
+struct Signals([Signal; 3]);
+
+fn signals() -> io::Result<Signals> {
+    Ok(Signals([
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    ]))
+}
+
+impl Signals {
+    /// Waits for the next one.
+    async fn recv(&mut self) {
+        let Self([terminate, interrupt, hangup]) = self;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {}
         }
-    })
+    }
 }
 
 /// Tells a service manager that asked for it (sd_notify(3)).

@@ -123,7 +123,7 @@ impl Acceptor {
             self.warned = Some(now);
             tracing::warn!(
                 %error,
-                help = "raise the limit of open files (ulimit -n) or lower the limit of connections",
+                help = "raise the limit of open files (ulimit -n)",
                 "connections wait: none can be accepted"
             );
         }

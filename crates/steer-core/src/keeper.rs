@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::driver::DriverError;
@@ -237,7 +238,14 @@ impl KeeperError {
             Self::NotOurs { path, .. } => format!(
                 "find out who made it; then `chown \"$(id -u)\" {path} && chmod go-w {path}`, or set STEER_RUN_DIR to a directory of your own"
             ),
-            Self::Lost { .. } => "run `steer clean` and start again".to_owned(),
+            Self::Lost { source, .. } => match source.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EMFILE | Errno::ENFILE) => "raise `ulimit -n`".to_owned(),
+                Some(Errno::EAGAIN) => "a keeper that is stopped or hangs undoes its work when it \
+                                        goes on: kill -CONT the process `steer-keeper`, or \
+                                        kill -9 it and run `steer clean`"
+                    .to_owned(),
+                _ => "run `steer clean` and start again".to_owned(),
+            },
             Self::Remote { help, .. } => help.clone(),
         }
     }

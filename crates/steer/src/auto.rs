@@ -13,8 +13,16 @@ use steer_core::steerer::{Evidence, PlanError, Steerer};
 
 use crate::registry;
 
-/// What `method: auto` tries, in this order.
-pub const ORDER: [Method; 3] = [Method::Redirect, Method::Env, Method::Explicit];
+/// What `method: auto` tries, in this order. `explicit` is among them only where a port is written:
+/// nobody asked for a proxy port otherwise.
+#[must_use]
+pub fn order(intent: &Intent) -> Vec<Method> {
+    let mut order = vec![Method::Redirect, Method::Env];
+    if !intent.forward.is_empty() || intent.listen.explicit.is_some() {
+        order.push(Method::Explicit);
+    }
+    order
+}
 
 /// A method that can honour an intent on a host.
 #[derive(Debug)]

@@ -11,7 +11,8 @@
 //! use steer::core::{host::Host, instance::Instance, intent::{Intent, Scope}};
 //!
 //! let intent = Intent::new(Instance::new("demo")?, Scope::command());
-//! let choice = steer::auto::choose(&steer::auto::ORDER, &intent, &Host::example())?;
+//! let order = steer::auto::order(&intent);
+//! let choice = steer::auto::choose(&order, &intent, &Host::example())?;
 //! println!("{}", choice.plan);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -132,3 +132,50 @@ fn env_brings_the_same_bytes_and_the_log_tells_the_destination() {
     }
     site.assert_untouched();
 }
+
+#[test]
+fn a_method_that_cannot_be_put_in_force_makes_room_for_the_next() {
+    lab::require!(Root, Cgroup2, Program("curl"));
+    let site = Site::new("fallback");
+    let _server = site.srv.serve(80, Service::Http);
+    let at = site.srv.at(Family::V4, 80);
+    let output = site
+        .steer()
+        .env("STEER_RUN_DIR", "/proc/no/such/place")
+        .args(["run", "--log"])
+        .arg(site.log())
+        .args(["--", "curl", "-sS", &format!("http://{at}/")])
+        .run();
+    for word in ["method env; not redirect", "/proc/no/such/place"] {
+        assert!(output.stderr.contains(word), "{word}: {output:#?}");
+    }
+    assert!(output.expect_success().starts_with("GET / "));
+    assert_eq!(site.records().wait_to(at)["method"], "env");
+    site.assert_untouched();
+}
+
+#[test]
+fn nobody_gets_a_proxy_port_who_did_not_ask_for_one() {
+    lab::require!(Root);
+    let site = Site::new("unasked");
+    let output = site.steer().arg("up").run();
+    assert_eq!(output.status, Status::Exited(1), "{output:#?}");
+    assert!(output.stderr.contains("scope is empty"), "{output:#?}");
+
+    let up = site.steer().args(["up", "-m", "explicit"]).spawn();
+    up.wait_line(|line| line.contains("listener explicit tcp 127.0.0.1:15080"));
+    up.signal(lab::Signal::SIGTERM);
+    assert_eq!(up.wait(), Status::Exited(0));
+    site.assert_untouched();
+}
+
+#[test]
+fn a_config_for_a_method_that_is_not_built_is_not_right() {
+    let site = Site::new("unbuilt");
+    let config = site.write("c.yaml", "method: tproxy\nscope: { host: true }\n");
+    let output = site.steer().args(["check", "-c"]).arg(config).run();
+    assert_eq!(output.status, Status::Exited(1), "{output:#?}");
+    for word in ["tproxy is not in this build", "redirect"] {
+        assert!(output.stderr.contains(word), "{word}: {output:#?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Orderly ends: with connections that live, and with none.
 
 use std::fs;
+use std::time::Duration;
 
 use lab::{Agent, Client, End, Family, Live, Service, Signal, Status};
 
@@ -216,4 +217,48 @@ fn a_command_steers_a_command() {
     let inner = fs::read_to_string(inner).expect("the inner one wrote records");
     assert!(inner.contains(&at.to_string()), "{inner}");
     site.assert_untouched();
+}
+
+#[test]
+fn a_keeper_that_hangs_does_not_hold_up_the_end_and_undoes_its_work_later() {
+    lab::require!(Root, Cgroup2);
+    let site = Site::apart("hung");
+    let up = site.up("method: redirect\nscope: { host: true }\n").spawn();
+    up.wait_line(|line| line.contains("in force"));
+    let keeper = site.process("keeper");
+    kill_with(keeper, Signal::SIGSTOP);
+    up.signal(Signal::SIGTERM);
+    let status = up.wait_within(Duration::from_secs(50));
+    kill_with(keeper, Signal::SIGCONT);
+    assert_eq!(status, Some(Status::Exited(1)), "{}", up.stderr());
+    for word in ["the keeper process does not answer", "kill -CONT"] {
+        assert!(up.stderr().contains(word), "{}", up.stderr());
+    }
+    site.wait_untouched();
+}
+
+#[test]
+fn a_second_signal_ends_what_takes_too_long() {
+    lab::require!(Root, Cgroup2);
+    let site = Site::apart("twice");
+    let server = site.srv.serve(7, Service::Silent);
+    let at = site.srv.at(Family::V4, 7);
+    let up = site.up("method: redirect\nscope: { host: true }\n").spawn();
+    up.wait_line(|line| line.contains("in force"));
+    // A connection that would be waited for.
+    let held = site.app.connect(at).expect("it is steered");
+    server.wait_for(|seen| seen.len() == 1);
+    up.signal(Signal::SIGTERM);
+    up.wait_line(|line| line.contains("stops"));
+    up.signal(Signal::SIGTERM);
+    up.wait_line(|line| line.contains("ended at once"));
+    assert_eq!(up.wait(), Status::Exited(1));
+    drop(held);
+    site.wait_untouched();
+}
+
+fn kill_with(id: i32, signal: Signal) {
+    let name = format!("-{}", signal as i32);
+    let program = lab::Program::new("kill").args([name, id.to_string()]);
+    program.run().expect_success();
 }

@@ -89,7 +89,7 @@ impl SpawnError {
                 "check that cgroup.type of the cgroup is `domain`, and pids.max of those above it"
             }
             Self::Setting { .. } => "this is a mistake in the method; please report the plan",
-            Self::Process { .. } => "check `ulimit -u` and the free memory",
+            Self::Process { .. } => "check `ulimit -u`, `ulimit -n` and the free memory",
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Live {
     pub engine: Option<u32>,
     /// The keeper, while it lives.
     pub keeper: Option<u32>,
+    /// Whether the keeper waits for the end of a command's processes.
+    pub waits: bool,
     /// Whether it was ended.
     pub ended: bool,
 }
@@ -159,6 +161,7 @@ fn living(journal: &Journal) -> Option<Live> {
         instance: journal.job.instance().clone(),
         engine,
         keeper,
+        waits: engine.is_none() && journal.job.bindings.command_cgroup.is_some(),
         ended: false,
     })
 }
@@ -207,7 +210,11 @@ pub(super) fn wait(id: ProcessId, time: Duration) -> std::io::Result<bool> {
         std::os::fd::AsFd::as_fd(&fd),
         PollFlags::POLLIN,
     )];
-    Ok(poll(&mut fds, millis)? > 0)
+    match poll(&mut fds, millis) {
+        // Whoever waits in turns comes back; whoever does not would have waited as long.
+        Err(Errno::EINTR) => Ok(!process::is_alive(id)),
+        ready => Ok(ready? > 0),
+    }
 }
 
 /// This namespace and those that journals name, each once.
@@ -266,9 +273,13 @@ impl fmt::Display for Live {
         write!(f, "{verb} {}, in force by", self.instance)?;
         match (self.engine, self.keeper) {
             (Some(engine), _) => write!(f, " process {engine}"),
-            (None, Some(keeper)) => write!(
+            (None, Some(keeper)) if self.waits => write!(
                 f,
                 " keeper {keeper}, which waits for the end of the command's processes"
+            ),
+            (None, Some(keeper)) => write!(
+                f,
+                " keeper {keeper}, which clears up after its engine; if it hangs: kill -9 {keeper}"
             ),
             (None, None) => write!(f, " nobody"),
         }

@@ -35,6 +35,8 @@ pub struct Client {
     link: Option<Link>,
     engine: ProcessId,
     held: Option<Held>,
+    /// Whether the keeper is there and does not answer.
+    hung: bool,
     /// Duplicates of the engine's listeners, for a keeper and its successors.
     listeners: Vec<OwnedFd>,
     /// Declared after the link: the keeper sees the end before the lifelines close here.
@@ -64,6 +66,7 @@ impl Client {
             link: None,
             engine: process::this(),
             held: None,
+            hung: false,
             listeners: Vec::new(),
             parked,
         })
@@ -103,8 +106,19 @@ impl Client {
         request: &Request,
         what: &str,
     ) -> Result<Option<Released>, KeeperError> {
+        if self.hung {
+            return Err(lost(what, nix::errno::Errno::EAGAIN.into()));
+        }
         let had_one = self.link.is_some();
         match self.ask(request, what) {
+            Err(KeeperError::Lost { what, source }) if hangs(&source) => {
+                // It has not let go of anything, so a successor would be in its way; and a late
+                // answer would be taken for that to another question. It undoes its work when it
+                // goes on and finds us gone.
+                self.hung = true;
+                self.link = None;
+                Err(KeeperError::Lost { what, source })
+            }
             Err(KeeperError::Lost { .. }) if had_one || self.link.is_some() => {
                 self.restore()?;
                 self.ask(request, what)
@@ -265,6 +279,14 @@ fn numbers(fds: &[OwnedFd]) -> Vec<RawFd> {
     fds.iter().map(AsRawFd::as_raw_fd).collect()
 }
 
+/// Whether the keeper is there and does not answer in time.
+fn hangs(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
 fn lost(what: &str, source: io::Error) -> KeeperError {
     KeeperError::Lost {
         what: what.to_owned(),
@@ -275,4 +297,4 @@ fn lost(what: &str, source: io::Error) -> KeeperError {
 /// How long a keeper may take to appear on a busy machine.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a change may take: iptables waits for its lock for some seconds, once a program.
-const WORK_PATIENCE: Duration = Duration::from_secs(60);
+const WORK_PATIENCE: Duration = Duration::from_secs(30);
