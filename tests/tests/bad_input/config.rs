@@ -212,10 +212,7 @@ fn when_no_method_can_each_one_says_why() {
     let path = site.write("none.yaml", "scope: { interface: [eth0] }\n");
     for command in ["plan", "up"] {
         let output = site.steer().args([command, "-c"]).arg(&path).run();
-        assert_refuses(
-            &output,
-            &["no method", "redirect", "env", "interface"],
-        );
+        assert_refuses(&output, &["no method", "redirect", "env", "interface"]);
     }
     site.assert_untouched();
 }

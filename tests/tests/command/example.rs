@@ -36,3 +36,15 @@ fn the_example_program_is_steered_with_and_without_privilege() {
     }
     site.assert_untouched();
 }
+
+#[test]
+fn the_readme_s_config_is_right() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(readme).expect("there is a README");
+    let (_, after) = readme.split_once("```yaml\n").expect("it shows a config");
+    let (config, _) = after.split_once("```").expect("the config ends");
+    let site = Site::new("readmecfg");
+    let path = site.write("steer.yaml", config);
+    let said = site.steer().args(["check", "-c"]).arg(&path).run();
+    assert!(said.expect_success().contains("right; method auto"));
+}
