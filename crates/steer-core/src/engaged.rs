@@ -273,18 +273,21 @@ mod tests {
     use crate::plan::Life;
     use crate::symbol::ListenerId;
 
-    #[test]
-    fn listeners_share_a_port_and_their_connections_are_reset_and_kept_alive() {
-        let listener = Listener {
+    fn listener() -> Listener {
+        Listener {
             id: ListenerId("outbound".to_owned()),
             method: Method::Redirect,
             protocol: Protocol::Tcp,
             addresses: Family::ALL.map(Family::loopback).to_vec(),
             port: None,
             to: None,
-        };
+        }
+    }
+
+    #[test]
+    fn listeners_share_a_port_and_their_connections_are_reset_and_kept_alive() {
         let mut plan = Plan::new(Method::Redirect);
-        plan.push(Life::Steer, Object::Listener(listener));
+        plan.push(Life::Steer, Object::Listener(listener()));
         let intent = Intent::new(Instance::new("test").unwrap(), Scope::command());
         let mut engaged = Engaged::engage(Box::new(NoKeeper), &intent, &plan, None).unwrap();
         let bound = engaged.take_bound().remove(0);
@@ -312,15 +315,7 @@ mod tests {
 
     #[test]
     fn a_port_that_the_kernel_chose_is_taken_until_the_socket_is_closed() {
-        let listener = Listener {
-            id: ListenerId("outbound".to_owned()),
-            method: Method::Redirect,
-            protocol: Protocol::Tcp,
-            addresses: Family::ALL.map(Family::loopback).to_vec(),
-            port: None,
-            to: None,
-        };
-        let (_, sockets) = listen(&listener).unwrap();
+        let (_, sockets) = listen(&listener()).unwrap();
         for socket in sockets {
             let at = socket.local_addr().unwrap();
             // As a keeper does it after the engine's death.
