@@ -1,5 +1,6 @@
 //! A steering in force with its engine, from start to an orderly end.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use steer::core::config::LogTarget;
@@ -19,12 +20,14 @@ use crate::failure::Failure;
 use crate::steering::Decided;
 
 /// A steering in force with its engine.
-#[derive(Debug)]
 pub(crate) struct Session {
     engine: Engine,
     engaged: Engaged,
     serving: JoinSet<()>,
     listeners: Vec<Listener>,
+    /// Ends with the keeper. Made at the start, so that whoever is told that the steering is in
+    /// force finds the keeper watched.
+    lost: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Session {
@@ -76,11 +79,13 @@ impl Session {
                 .map_err(|error| Failure::new(&error, "check `ulimit -n` and start again"))?;
             serving.spawn(engine.clone().serve(intake));
         }
+        let lost = watch(&engaged);
         Ok(Self {
             engine,
             engaged,
             serving,
             listeners,
+            lost,
         })
     }
 
@@ -97,20 +102,18 @@ impl Session {
     /// Replaces a keeper that is gone, each time one is; never returns.
     pub(crate) async fn guard(&mut self) {
         loop {
-            match self.engaged.lost() {
-                Ok(lost) => lost.await,
-                Err(error) => {
-                    tracing::warn!(%error, "the keeper cannot be watched");
-                    std::future::pending::<()>().await;
-                }
-            }
+            self.lost.as_mut().await;
             match self.engaged.restore() {
-                Ok(()) => tracing::warn!("the keeper was gone; another one has taken over"),
+                Ok(()) => {
+                    tracing::warn!("the keeper was gone; another one has taken over");
+                }
                 Err(error) => {
                     tracing::error!(%error, help = error.help(), "the keeper is gone");
                     tokio::time::sleep(RESTORE_PAUSE).await;
                 }
             }
+            // Of the successor, or of the one that is still gone: then the next try follows.
+            self.lost = watch(&self.engaged);
         }
     }
 
@@ -134,6 +137,17 @@ impl Session {
         self.engaged
             .release()
             .map_err(|error| Failure::new(&error, error.help()))
+    }
+}
+
+/// Waits until the keeper is gone.
+fn watch(engaged: &Engaged) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    match engaged.lost() {
+        Ok(lost) => Box::pin(lost),
+        Err(error) => {
+            tracing::warn!(%error, "the keeper cannot be watched");
+            Box::pin(std::future::pending())
+        }
     }
 }
 
