@@ -65,7 +65,7 @@ use std::path::Path;
 
 use crate::host::Host;
 use crate::instance::Instance;
-use crate::intent::{Backend, Forward, Intent, Listen, OnFailure, Scope, Traffic};
+use crate::intent::{Backend, Forward, Intent, Listen, OnFailure, Resolve, Scope, Traffic};
 use crate::mark::Mark;
 use crate::policy::{Action, Condition, Policy, Rule, Upstream};
 
@@ -190,6 +190,10 @@ impl Config {
             forward: self.forward.clone(),
             listen: self.listen.clone(),
             bypass: Mark::BYPASS,
+            steer: None,
+            source: None,
+            dial: None,
+            resolve: Resolve::default(),
             backend: self.backend,
             identify,
         }

@@ -1,20 +1,18 @@
 //! A plan in force.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
-use std::time::Duration;
 
-use socket2::{Domain as SocketDomain, Socket, TcpKeepalive, Type};
 use tokio::net::unix::pipe::Receiver;
 
-use crate::address::Protocol;
-use crate::intake::Bound;
+use crate::intake::{Bound, Sockets};
 use crate::intent::Intent;
 use crate::keeper::{EngageError, Job, Keeper, KeeperError, Released};
+use crate::listen;
+use crate::mark::Mark;
 use crate::object::{ChildSetting, Listener, Object};
-use crate::plan::{Netns, Plan};
-use crate::symbol::Bindings;
+use crate::plan::Plan;
+use crate::symbol::{Bindings, Slot};
 
 /// A plan in force: losing it undoes it.
 ///
@@ -55,17 +53,20 @@ impl Engaged {
             });
         }
         keeper.await_predecessors()?;
+        if plan.wants_slot() {
+            bindings.slot = Some(free_slot(&keeper.slots_taken()?, intent)?);
+        }
         let mut bound: Vec<Bound> = Vec::new();
         for planned in &plan.objects {
             if let Object::Listener(listener) = &planned.object {
-                supported(listener, &planned.netns)?;
-                let (port, sockets) = listen(listener)?;
+                let (port, sockets) = listen::open(listener, &planned.netns)?;
                 bindings.ports.insert(listener.id.clone(), port);
                 bound.push(Bound {
                     listener: Listener {
                         port: Some(port),
                         ..listener.clone()
                     },
+                    netns: planned.netns.clone(),
                     sockets,
                 });
             }
@@ -89,9 +90,15 @@ impl Engaged {
             objects: plan.host_objects(&bindings)?,
             bindings: bindings.clone(),
         };
+        // Datagrams need no port that is held: nobody else gets what is not for a transparent
+        // socket of his, and what a dead engine would take had better be refused.
         let listeners: Vec<_> = bound
             .iter()
-            .flat_map(|b| &b.sockets)
+            .filter_map(|b| match &b.sockets {
+                Sockets::Tcp(sockets) => Some(sockets),
+                Sockets::Udp(_) => None,
+            })
+            .flatten()
             .map(AsFd::as_fd)
             .collect();
         keeper.hold(&listeners)?;
@@ -167,166 +174,108 @@ impl Drop for Engaged {
     }
 }
 
-/// Refuses what would otherwise become a listener of another kind or in another place.
-fn supported(listener: &Listener, netns: &Netns) -> Result<(), EngageError> {
-    let refuse = |what| {
-        Err(EngageError::Unsupported {
-            id: listener.id.to_string(),
-            what,
-        })
-    };
-    match (netns, listener.protocol) {
-        (Netns::Here, Protocol::Tcp) => Ok(()),
-        (Netns::Here, Protocol::Udp) => refuse("UDP listeners are not built yet"),
-        (Netns::Path(_), _) => refuse("listeners in other namespaces are not built yet"),
+/// A slot that no steering in force here uses: the lowest, so that numbers stay the same from one
+/// start to the next.
+fn free_slot(taken: &[u8], intent: &Intent) -> Result<Slot, EngageError> {
+    match intent.steer {
+        // Whoever writes a mark has chosen one for this instance; the table is still sought.
+        Some(mark) => lowest(taken).map(|number| Slot { number, mark }),
+        None => lowest(taken).map(Slot::numbered),
     }
+    .ok_or(EngageError::NoSlot)
 }
 
-/// One socket an address, all with the same port.
-fn listen(listener: &Listener) -> Result<(u16, Vec<TcpListener>), EngageError> {
-    let mut last = None;
-    for _ in 0..PORT_TRIES {
-        match listen_once(listener) {
-            Ok(done) => return Ok(done),
-            Err((address, source)) => {
-                // The kernel chose the first address's port; the second may have it in use.
-                let retry = listener.port.is_none() && source.kind() == io::ErrorKind::AddrInUse;
-                last = Some(EngageError::Listen {
-                    id: listener.id.to_string(),
-                    address,
-                    source,
-                });
-                if !retry {
-                    break;
-                }
-            }
-        }
-    }
-    Err(last.expect("a listener is tried at least once"))
+fn lowest(taken: &[u8]) -> Option<u8> {
+    (0..Mark::SLOTS).find(|number| !taken.contains(number))
 }
-
-fn listen_once(listener: &Listener) -> Result<(u16, Vec<TcpListener>), (SocketAddr, io::Error)> {
-    let mut port = listener.port.unwrap_or(0);
-    let mut sockets = Vec::new();
-    if let (0, Some(ip)) = (port, listener.addresses.first()) {
-        // A port that the kernel gives to a bind is lost when the socket stops listening; one that
-        // was asked for by number stays until the socket is closed, which keepers rely on.
-        let address = SocketAddr::new(*ip, 0);
-        let any = TcpListener::bind(address).map_err(|e| (address, e))?;
-        port = any.local_addr().map_err(|e| (address, e))?.port();
-    }
-    for ip in &listener.addresses {
-        let address = SocketAddr::new(*ip, port);
-        let socket = open(address).map_err(|e| (address, e))?;
-        sockets.push(socket);
-    }
-    Ok((port, sockets))
-}
-
-fn open(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        SocketDomain::for_address(address),
-        Type::STREAM.nonblocking(),
-        None,
-    )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // A restart must not wait for TIME_WAIT of connections that the last run closed first.
-    socket.set_reuse_address(true)?;
-    // Accepted sockets inherit it: a process killed before it accepted resets its clients too.
-    socket.set_linger(Some(Duration::ZERO))?;
-    // Inherited as well. conntrack forgets a half-closed connection that is silent for a minute;
-    // what its client sends then would no longer be rewritten and go in clear.
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE / 3);
-    socket.set_tcp_keepalive(&keepalive)?;
-    // Inherited too: a relay has nothing to gain from holding small segments back.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// As long as the kernel lets it be; `net.core.somaxconn` caps it.
-const BACKLOG: i32 = 4096;
-
-/// Less than `nf_conntrack_tcp_timeout_close_wait`, the shortest after which conntrack forgets.
-const KEEPALIVE: Duration = Duration::from_secs(45);
-
-/// How often a port is sought that is free on every address.
-const PORT_TRIES: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
-
-    use socket2::SockRef;
-
     use super::*;
-    use crate::address::Family;
+    use crate::address::{Family, Protocol};
     use crate::instance::Instance;
     use crate::intent::Scope;
     use crate::keeper::NoKeeper;
     use crate::method::Method;
-    use crate::plan::Life;
-    use crate::symbol::ListenerId;
-
-    fn listener() -> Listener {
-        Listener {
-            id: ListenerId("outbound".to_owned()),
-            method: Method::Redirect,
-            protocol: Protocol::Tcp,
-            addresses: Family::ALL.map(Family::loopback).to_vec(),
-            port: None,
-            to: None,
-        }
-    }
+    use crate::object::{Binding, PolicyRule};
+    use crate::plan::{Life, Netns};
+    use crate::symbol::{ListenerId, MarkRef, TableRef};
 
     #[test]
-    fn listeners_share_a_port_and_their_connections_are_reset_and_kept_alive() {
+    fn a_listener_in_a_namespace_that_is_not_there_is_an_error() {
         let mut plan = Plan::new(Method::Redirect);
-        plan.push(Life::Steer, Object::Listener(listener()));
+        plan.push(
+            Life::Steer,
+            Object::Listener(Listener {
+                id: ListenerId("outbound".to_owned()),
+                method: Method::Redirect,
+                protocol: Protocol::Tcp,
+                addresses: Family::ALL.map(Family::loopback).to_vec(),
+                port: None,
+                to: None,
+                binding: Binding::Own,
+                app: None,
+            }),
+        );
         let intent = Intent::new(Instance::new("test").unwrap(), Scope::command());
-        let mut engaged = Engaged::engage(Box::new(NoKeeper), &intent, &plan, None).unwrap();
-        let bound = engaged.take_bound().remove(0);
+        let mut here = Engaged::engage(Box::new(NoKeeper), &intent, &plan, None).unwrap();
+        let bound = here.take_bound().remove(0);
         let ports: Vec<u16> = bound
             .sockets
+            .addresses()
+            .unwrap()
             .iter()
-            .map(|s| s.local_addr().unwrap().port())
+            .map(std::net::SocketAddr::port)
             .collect();
         assert_eq!(ports, [ports[0]; 2]);
         assert_eq!(bound.listener.port, Some(ports[0]));
-        plan.objects[0].netns = Netns::Path("/run/netns/x".to_owned());
+        plan.objects[0].netns = Netns::Path("/run/netns/steer-none".to_owned());
         let elsewhere = Engaged::engage(Box::new(NoKeeper), &intent, &plan, None);
-        assert!(elsewhere.is_err(), "not quietly opened here");
-        for socket in &bound.sockets {
-            socket.set_nonblocking(false).unwrap();
-            let _client = TcpStream::connect(socket.local_addr().unwrap()).unwrap();
-            let (accepted, _) = socket.accept().unwrap();
-            let accepted = SockRef::from(&accepted);
-            assert_eq!(accepted.linger().unwrap(), Some(Duration::ZERO));
-            assert!(accepted.tcp_nodelay().unwrap());
-            assert!(accepted.keepalive().unwrap());
-            assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE);
+        let error = elsewhere.expect_err("not quietly opened here");
+        assert!(error.to_string().contains("/run/netns/steer-none"));
+    }
+
+    /// A keeper beside which others have slots.
+    #[derive(Debug)]
+    struct Crowded(Vec<u8>, std::sync::mpsc::Sender<Option<Slot>>);
+
+    impl Keeper for Crowded {
+        fn slots_taken(&mut self) -> Result<Vec<u8>, KeeperError> {
+            Ok(self.0.clone())
+        }
+
+        fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
+            self.1.send(job.bindings.slot).unwrap();
+            Ok(())
+        }
+
+        fn retire(&mut self) -> Result<(), KeeperError> {
+            Ok(())
+        }
+
+        fn release(&mut self) -> Result<Released, KeeperError> {
+            Ok(Released::Clean)
         }
     }
 
     #[test]
-    fn a_port_that_the_kernel_chose_is_taken_until_the_socket_is_closed() {
-        let (_, sockets) = listen(&listener()).unwrap();
-        for socket in sockets {
-            let at = socket.local_addr().unwrap();
-            // As a keeper does it after the engine's death.
-            let held = SockRef::from(&socket);
-            held.set_reuse_address(false).unwrap();
-            held.shutdown(std::net::Shutdown::Both).unwrap();
-            let refused = TcpStream::connect(at).unwrap_err();
-            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{at}");
-            let taken = TcpListener::bind(at).unwrap_err();
-            assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "{at}");
-        }
+    fn a_plan_that_marks_gets_the_lowest_free_slot_and_an_error_when_all_are_taken() {
+        let mut plan = Plan::new(Method::Tproxy);
+        let rule = PolicyRule {
+            family: Family::V4,
+            mark: MarkRef::Steer,
+            interface: None,
+            table: TableRef::Steer,
+        };
+        plan.push(Life::Steer, Object::Rule(rule));
+        let intent = Intent::new(Instance::new("test").unwrap(), Scope::command());
+        let (slot_tx, slots) = std::sync::mpsc::channel();
+        let keeper = Box::new(Crowded(vec![0, 2], slot_tx.clone()));
+        drop(Engaged::engage(keeper, &intent, &plan, None).unwrap());
+        assert_eq!(slots.recv().unwrap(), Some(Slot::numbered(1)));
+        let full = Box::new(Crowded((0..Mark::SLOTS).collect(), slot_tx));
+        let error = Engaged::engage(full, &intent, &plan, None).unwrap_err();
+        assert!(matches!(error, EngageError::NoSlot), "{error}");
     }
 
     /// A keeper whose end the test decides.

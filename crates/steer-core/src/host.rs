@@ -1,11 +1,14 @@
 //! The facts of a host that a plan depends on.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::Family;
+use crate::mark::Mark;
 use crate::object::IptablesVariant;
+use crate::ruleset::{ChainKind, Hook};
 
 /// A snapshot of a host.
 ///
@@ -35,6 +38,95 @@ pub struct Host {
     pub users: BTreeMap<String, u32>,
     /// Group names with their ids, for scopes.
     pub groups: BTreeMap<String, u32>,
+    /// The network interfaces of this namespace.
+    pub interfaces: Vec<Interface>,
+    /// Transparent steering in the kernel, by packet filter.
+    pub tproxy: Transparency,
+    /// What neighbours do with marks, rules and priorities.
+    pub neighbours: Vec<Neighbour>,
+    /// The resolvers that programs here are told to ask (`/etc/resolv.conf`).
+    pub resolvers: Vec<IpAddr>,
+    /// Network namespaces that an intent names, with the path of each or why there is none.
+    pub netns: BTreeMap<String, Namespace>,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// The families that it forwards (`net.ipv4.conf.NAME.forwarding` and its like).
+    pub forwards: Vec<Family>,
+    /// Whether marks count when the source of a packet is checked (`src_valid_mark`, of the
+    /// interface or of all).
+    pub src_valid_mark: bool,
+}
+
+/// Whether packets can be handed to a transparent socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transparency {
+    /// By nf_tables (`nft_tproxy`, `nft_socket`).
+    pub nft: Presence,
+    /// By iptables (`xt_TPROXY`, `xt_socket`).
+    pub iptables: Presence,
+}
+
+/// Something of others that a plan may collide with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Neighbour {
+    /// A mark that is set or looked at.
+    Mark {
+        /// The bits.
+        mark: MarkBits,
+        /// Where, for people: `ip rule 5210`, `nft table inet foo, chain bar`.
+        by: String,
+    },
+    /// A policy routing rule.
+    Rule {
+        /// Its family.
+        family: Family,
+        /// Its priority.
+        priority: u32,
+        /// The rule as `ip rule` shows it.
+        by: String,
+    },
+    /// A chain at a hook.
+    Chain {
+        /// The kind of the chain.
+        kind: ChainKind,
+        /// The hook.
+        hook: Hook,
+        /// The priority.
+        priority: i32,
+        /// Where, for people: `nft table inet foo, chain bar`.
+        by: String,
+    },
+}
+
+/// A mark of others, as value and mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MarkBits {
+    /// The bits that are set.
+    pub value: u32,
+    /// The bits that are looked at.
+    pub mask: u32,
+}
+
+impl From<MarkBits> for Mark {
+    fn from(MarkBits { value, mask }: MarkBits) -> Self {
+        Self { value, mask }
+    }
+}
+
+/// Where a network namespace that an intent names is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Namespace {
+    /// This path leads to it.
+    At(String),
+    /// There is none of that name; what was looked for.
+    Absent(String),
 }
 
 /// The key of an iptables program in [`Host::iptables`].
@@ -76,6 +168,20 @@ impl Host {
             net_admin: Presence::Present,
             users: BTreeMap::from([("root".to_owned(), 0), ("nobody".to_owned(), 65534)]),
             groups: BTreeMap::from([("root".to_owned(), 0), ("nogroup".to_owned(), 65534)]),
+            interfaces: ["lo", "eth0", "eth1"]
+                .map(|name| Interface {
+                    name: name.to_owned(),
+                    forwards: Family::ALL.to_vec(),
+                    src_valid_mark: false,
+                })
+                .to_vec(),
+            tproxy: Transparency {
+                nft: Presence::Present,
+                iptables: Presence::Present,
+            },
+            neighbours: Vec::new(),
+            resolvers: vec![IpAddr::from([192, 0, 2, 53])],
+            netns: BTreeMap::from([("web".to_owned(), Namespace::At("/run/netns/web".to_owned()))]),
         }
     }
 }

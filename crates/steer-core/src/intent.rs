@@ -28,6 +28,14 @@ pub struct Intent {
     pub listen: Listen,
     /// The mark of the engine's own sockets.
     pub bypass: Mark,
+    /// The mark of packets on their way to the engine; `None` takes a free one of ours.
+    pub steer: Option<Mark>,
+    /// Whose address an upstream sees.
+    pub source: Option<Source>,
+    /// Where the engine dials for the programs of another namespace.
+    pub dial: Option<Dial>,
+    /// How DNS is answered where it comes to the engine.
+    pub resolve: Resolve,
     /// The packet filter to use, for methods that write rules; `None` was not written.
     pub backend: Option<Backend>,
     /// Whether intakes should find out who opened a connection, where that costs something.
@@ -42,6 +50,60 @@ pub enum Backend {
     Nft,
     /// The iptables programs.
     Iptables,
+}
+
+/// Whose address an upstream sees as the client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// This host's, as its routing chooses; what is done when nothing is written.
+    Engine,
+    /// The client's own.
+    Client,
+}
+
+/// From which network namespace the engine dials for programs of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dial {
+    /// From theirs; what is done for a joined namespace when nothing is written.
+    Inside,
+    /// From the engine's.
+    Outside,
+}
+
+/// How DNS is answered where it comes to the engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolve {
+    /// The resolver to ask instead of the one that the program addressed.
+    pub resolver: Option<std::net::SocketAddr>,
+    /// Made-up addresses for chosen names, so that a name selects; `None` makes none up.
+    pub fake: Option<FakeIp>,
+}
+
+/// Made-up addresses that stand for names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FakeIp {
+    /// The pools, one a family at most; no empty list.
+    pub pools: Vec<Cidr>,
+    /// The names that get one; an empty list means `traffic.include.domains`, and where that is
+    /// empty too, every name.
+    pub names: Vec<HostPattern>,
+    /// Names that never get one.
+    pub except: Vec<HostPattern>,
+    /// Where the mapping is kept over restarts; `None` keeps it in memory.
+    pub file: Option<std::path::PathBuf>,
+}
+
+impl FakeIp {
+    /// Both families' default pools: 198.18.0.0/15 (RFC 2544, never routed) and a /64 of a ULA
+    /// prefix (RFC 4193).
+    #[must_use]
+    pub fn default_pools() -> Vec<Cidr> {
+        ["198.18.0.0/15", "fd5e:7ee2:0:f8e1::/64"]
+            .map(|net| net.parse().expect("a literal network is valid"))
+            .to_vec()
+    }
 }
 
 /// Whose traffic: every key of `of` must hold, none of `except`.
@@ -160,6 +222,10 @@ pub struct Forward {
 pub struct Listen {
     /// Where steered connections arrive.
     pub outbound: Option<u16>,
+    /// Where connections to this host arrive that are steered on their way in.
+    pub inbound: Option<u16>,
+    /// Where steered DNS arrives.
+    pub dns: Option<u16>,
     /// Where clients that know of the proxy connect.
     pub explicit: Option<std::net::SocketAddr>,
     /// The name and password that such clients must give.
@@ -214,6 +280,10 @@ impl Intent {
             forward: Vec::new(),
             listen: Listen::default(),
             bypass: Mark::BYPASS,
+            steer: None,
+            source: None,
+            dial: None,
+            resolve: Resolve::default(),
             backend: None,
             identify: false,
         }
@@ -253,10 +323,16 @@ impl Intent {
             listen:
                 Listen {
                     outbound,
+                    inbound,
+                    dns: dns_port,
                     explicit,
                     auth,
                 },
             bypass: _,
+            steer,
+            source,
+            dial,
+            resolve: Resolve { resolver, fake },
             backend,
             identify: _,
         } = self;
@@ -272,7 +348,7 @@ impl Intent {
                 gid,
                 interface,
                 netns,
-                inbound,
+                inbound: to_this_host,
             } = selector;
             keys.extend(host.then_some(Key::Host));
             keys.extend((!cgroup.is_empty()).then_some(Key::Cgroup));
@@ -280,7 +356,7 @@ impl Intent {
             keys.extend((!gid.is_empty()).then_some(Key::Gid));
             keys.extend((!interface.is_empty()).then_some(Key::Interface));
             keys.extend(netns.is_some().then_some(Key::Netns));
-            keys.extend(inbound.then_some(Key::Inbound));
+            keys.extend(to_this_host.then_some(Key::Inbound));
         }
         for (filter, domains) in [
             (include, Key::IncludeDomains),
@@ -321,6 +397,13 @@ impl Intent {
         keys.extend((!forward.is_empty()).then_some(Key::Forward));
         keys.extend(backend.is_some().then_some(Key::Backend));
         keys.extend(outbound.is_some().then_some(Key::ListenOutbound));
+        keys.extend(inbound.is_some().then_some(Key::ListenInbound));
+        keys.extend(dns_port.is_some().then_some(Key::ListenDns));
+        keys.extend(steer.is_some().then_some(Key::Mark));
+        keys.extend((*source == Some(Source::Client)).then_some(Key::SourceClient));
+        keys.extend(dial.is_some().then_some(Key::Dial));
+        keys.extend(resolver.is_some().then_some(Key::Resolver));
+        keys.extend(fake.is_some().then_some(Key::FakeIp));
         keys.extend(explicit.is_some().then_some(Key::ListenExplicit));
         keys.extend(auth.is_some().then_some(Key::ListenAuth));
         keys.sort_unstable();

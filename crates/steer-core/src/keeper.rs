@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::driver::DriverError;
 use crate::instance::Instance;
 use crate::intent::{OnFailure, Scope};
+use crate::mark::Mark;
 use crate::method::Method;
 use crate::plan::{Life, Planned};
 use crate::policy::SecretError;
@@ -33,6 +34,11 @@ pub trait Keeper: fmt::Debug + Send {
     fn hold(&mut self, listeners: &[BorrowedFd<'_>]) -> Result<(), KeeperError> {
         let _ = listeners;
         Ok(())
+    }
+
+    /// The slots that steerings in force in this network namespace use.
+    fn slots_taken(&mut self) -> Result<Vec<u8>, KeeperError> {
+        Ok(Vec::new())
     }
 
     /// Puts a job in force: all of it, or nothing and an error.
@@ -179,6 +185,16 @@ pub enum KeeperError {
         /// The keys that overlap.
         scope: String,
     },
+    /// A steering in force marks its packets as this one would.
+    #[error("the instance {instance} (process {pid}) marks its packets with {mark} as well")]
+    Marked {
+        /// Its name.
+        instance: Instance,
+        /// The engine's process.
+        pid: u32,
+        /// The mark.
+        mark: Mark,
+    },
     /// The journal could not be written or read.
     #[error("the journal {path} could not be written")]
     Journal {
@@ -232,6 +248,9 @@ impl KeeperError {
             Self::Overlap { pid, .. } => {
                 format!("stop it first (kill {pid}), or narrow one of the two scopes")
             }
+            Self::Marked { pid, .. } => {
+                format!("stop it first (kill {pid}), or choose another mark under `mark.steer`")
+            }
             Self::Journal { path, .. } => {
                 format!("make {path} writable, or set STEER_RUN_DIR to a directory that is")
             }
@@ -264,14 +283,20 @@ pub enum EngageError {
         /// Why.
         source: io::Error,
     },
-    /// A listener of a kind that this build does not open.
-    #[error("the listener {id} cannot be opened: {what}")]
-    Unsupported {
-        /// Its name in the plan.
-        id: String,
-        /// What is not supported.
-        what: &'static str,
+    /// The namespace of a listener could not be entered.
+    #[error("the network namespace {path} could not be entered")]
+    Netns {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: io::Error,
     },
+    /// Every slot for marks is in use.
+    #[error(
+        "{} instances that mark packets are in force in this namespace already",
+        Mark::SLOTS
+    )]
+    NoSlot,
     /// The plan names what nothing gives a value.
     #[error(transparent)]
     Unbound(#[from] Unbound),
@@ -292,7 +317,12 @@ impl EngageError {
                 "see who listens there with `ss -ltnp 'sport = :{}'`, or choose another port",
                 address.port()
             ),
-            Self::Unsupported { .. } => "choose another method or another scope".to_owned(),
+            Self::Netns { path, .. } => format!(
+                "see whether it is there with `ls -l {path}`; entering it needs CAP_SYS_ADMIN: run as root"
+            ),
+            Self::NoSlot => {
+                "stop one of them, or use a method that marks nothing (redirect)".to_owned()
+            }
             Self::Unbound(_) => {
                 "this is a mistake in the method; please report the plan".to_owned()
             }

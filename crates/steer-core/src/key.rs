@@ -62,15 +62,29 @@ pub enum Key {
     Backend,
     /// `listen.outbound`
     ListenOutbound,
+    /// `listen.inbound`
+    ListenInbound,
+    /// `listen.dns`
+    ListenDns,
     /// `listen.explicit`
     ListenExplicit,
     /// `listen.auth`
     ListenAuth,
+    /// `mark.steer`
+    Mark,
+    /// `source: client`
+    SourceClient,
+    /// `dial`
+    Dial,
+    /// `dns.resolver`
+    Resolver,
+    /// `dns.fake_ip`
+    FakeIp,
 }
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 36] = [
         Self::Command,
         Self::Host,
         Self::Cgroup,
@@ -98,8 +112,15 @@ impl Key {
         Self::Forward,
         Self::Backend,
         Self::ListenOutbound,
+        Self::ListenInbound,
+        Self::ListenDns,
         Self::ListenExplicit,
         Self::ListenAuth,
+        Self::Mark,
+        Self::SourceClient,
+        Self::Dial,
+        Self::Resolver,
+        Self::FakeIp,
     ];
 }
 
@@ -135,6 +156,13 @@ impl fmt::Display for Key {
             Self::ListenOutbound => "listen.outbound",
             Self::ListenExplicit => "listen.explicit",
             Self::ListenAuth => "listen.auth",
+            Self::ListenInbound => "listen.inbound",
+            Self::ListenDns => "listen.dns",
+            Self::Mark => "mark.steer",
+            Self::SourceClient => "source: client",
+            Self::Dial => "dial",
+            Self::Resolver => "dns.resolver",
+            Self::FakeIp => "dns.fake_ip",
         })
     }
 }

@@ -23,16 +23,46 @@ impl Mark {
         mask: 0x9000_0000,
     };
 
-    /// What packets carry that a policy route brings to the engine.
+    /// What packets carry that a policy route brings to the engine: the mark of slot 0.
+    ///
+    /// Bits 29 and 30 hold the slot ([`Mark::slot`]), so that instances in one namespace tell
+    /// their packets apart.
     pub const STEER: Self = Self {
         value: 0x8000_0000,
-        mask: 0x9000_0000,
+        mask: 0xf000_0000,
     };
+
+    /// How many slots [`Mark::STEER`] has room for.
+    pub const SLOTS: u8 = 4;
+
+    /// The steering mark of a slot; slots beyond the last are the last.
+    #[must_use]
+    pub const fn slot(slot: u8) -> Self {
+        let slot = if slot < Self::SLOTS {
+            slot
+        } else {
+            Self::SLOTS - 1
+        };
+        Self {
+            value: Self::STEER.value | (slot as u32) << 29,
+            mask: Self::STEER.mask,
+        }
+    }
 
     /// Whether a packet's mark holds this one.
     #[must_use]
     pub const fn matches(self, mark: u32) -> bool {
         mark & self.mask == self.value
+    }
+}
+
+impl Mark {
+    /// Whether a packet can carry both marks at once, each in its own bits or with the same value
+    /// in the bits that they share: then one is taken for the other.
+    #[must_use]
+    pub const fn clashes(self, other: Self) -> bool {
+        let shared = self.mask & other.mask;
+        shared != 0 && self.value & shared == other.value & shared
     }
 }
 

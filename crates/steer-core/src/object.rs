@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Destination, Protocol};
+use crate::address::{Destination, Family, Protocol};
 use crate::method::Method;
-use crate::policy::{Credentials, SecretError};
+use crate::policy::{App, Credentials, SecretError};
 use crate::ruleset::Ruleset;
-use crate::symbol::{Bindings, CgroupRef, ListenerId, PortRef, Unbound};
+use crate::symbol::{Bindings, CgroupRef, ListenerId, MarkRef, PortRef, TableRef, Unbound};
 
 /// A thing that has to exist for traffic to be steered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,9 +24,62 @@ pub enum Object {
     Nft(Ruleset),
     /// Rules of iptables.
     Iptables(Ruleset, IptablesVariant),
+    /// A routing table in which every address is this host's.
+    Route(LocalRoute),
+    /// A rule that sends marked packets to a routing table.
+    Rule(PolicyRule),
     /// A setting of the command that is started.
     Child(ChildSetting),
 }
+
+/// A routing table in which every address of a family is this host's (`local default dev lo`).
+///
+/// It carries the routing protocol number [`ROUTE_PROTOCOL`], by which it is known as ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalRoute {
+    /// The family.
+    pub family: Family,
+    /// The table.
+    pub table: TableRef,
+}
+
+/// A policy routing rule: packets with the mark are looked up in the table.
+///
+/// It carries the routing protocol number [`ROUTE_PROTOCOL`], by which it is known as ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRule {
+    /// The family.
+    pub family: Family,
+    /// What the packets carry.
+    pub mark: MarkRef,
+    /// Where the packets come in; `lo` means those that this host made; `None` means anywhere.
+    ///
+    /// The kernel checks a packet's source by a lookup that has no such interface, so a rule with
+    /// one is not found by it: with `src_valid_mark=1` a rule without one makes every forwarded
+    /// packet a martian.
+    pub interface: Option<String>,
+    /// The table; the rule's priority is the table's number minus [`TABLE_ABOVE_PRIORITY`].
+    pub table: TableRef,
+}
+
+impl PolicyRule {
+    /// Its place among the rules of the host, once the table is known: before all that others
+    /// use by default, after the table `local`.
+    #[must_use]
+    pub fn priority(&self) -> Option<u32> {
+        self.table
+            .number()
+            .map(|table| table.saturating_sub(TABLE_ABOVE_PRIORITY))
+    }
+}
+
+/// The routing protocol number (`rtm_protocol`, see rtnetlink(7)) of every rule and route of ours.
+///
+/// Numbers above 4 are free for routing daemons; none of iproute2's list has this one.
+pub const ROUTE_PROTOCOL: u8 = 0x5e;
+
+/// What a rule's priority is less than its table's number.
+pub const TABLE_ABOVE_PRIORITY: u32 = 13_501;
 
 /// Who makes an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,6 +94,8 @@ pub enum Domain {
     Nft,
     /// The iptables driver.
     Iptables,
+    /// The driver of routes and policy rules.
+    Route,
     /// Whoever starts the command.
     Child,
 }
@@ -70,6 +125,21 @@ pub struct Listener {
     pub port: Option<u16>,
     /// A fixed destination of everything that connects here.
     pub to: Option<Destination>,
+    /// Whose addresses its sockets may have.
+    pub binding: Binding,
+    /// What is spoken on its connections, whatever their port.
+    pub app: Option<App>,
+}
+
+/// Whose addresses a listener's sockets may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Binding {
+    /// Its own.
+    #[default]
+    Own,
+    /// Any: packets come with the destination that the program asked for (IP_TRANSPARENT).
+    Transparent,
 }
 
 impl Listener {
@@ -141,6 +211,7 @@ impl Object {
             Self::Cgroup(_) => Domain::Cgroup,
             Self::Nft(_) => Domain::Nft,
             Self::Iptables(..) => Domain::Iptables,
+            Self::Route(_) | Self::Rule(_) => Domain::Route,
             Self::Child(_) => Domain::Child,
         }
     }
@@ -158,6 +229,15 @@ impl Object {
             Self::Cgroup(cgroup) => Self::Cgroup(bindings.cgroup(cgroup)?),
             Self::Nft(rules) => Self::Nft(rules.resolve(bindings)?),
             Self::Iptables(rules, variant) => Self::Iptables(rules.resolve(bindings)?, *variant),
+            Self::Route(LocalRoute { family, table }) => Self::Route(LocalRoute {
+                family: *family,
+                table: bindings.table(*table)?,
+            }),
+            Self::Rule(rule) => Self::Rule(PolicyRule {
+                mark: bindings.mark(rule.mark)?,
+                table: bindings.table(rule.table)?,
+                ..rule.clone()
+            }),
             Self::Child(ChildSetting::Env { name, value }) => Self::Child(ChildSetting::Env {
                 name: name.clone(),
                 value: bindings.text(value)?,
@@ -185,7 +265,11 @@ impl Object {
         match self {
             Self::Nft(rules) => Self::Nft(rules.retired()),
             Self::Iptables(rules, variant) => Self::Iptables(rules.retired(), *variant),
-            Self::Listener(_) | Self::Cgroup(_) | Self::Child(_) => self.clone(),
+            Self::Listener(_)
+            | Self::Cgroup(_)
+            | Self::Route(_)
+            | Self::Rule(_)
+            | Self::Child(_) => self.clone(),
         }
     }
 }
@@ -197,6 +281,7 @@ impl fmt::Display for Domain {
             Self::Cgroup => "cgroup",
             Self::Nft => "nft",
             Self::Iptables => "iptables",
+            Self::Route => "route",
             Self::Child => "child",
         })
     }
@@ -224,6 +309,10 @@ impl fmt::Display for Object {
                 }
                 write!(f, "\n{}", indent(rules))
             }
+            Self::Route(LocalRoute { family, table }) => {
+                write!(f, "route {family} local default dev lo table {table}")
+            }
+            Self::Rule(rule) => rule.fmt(f),
             Self::Child(ChildSetting::Env { name, value }) => write!(f, "variable {name}={value}"),
             Self::Child(ChildSetting::ProxyEnv {
                 name,
@@ -254,10 +343,32 @@ impl fmt::Display for Listener {
             }
         }
         write!(f, " for {}", self.method)?;
+        if self.binding == Binding::Transparent {
+            write!(f, ", transparent")?;
+        }
         if let Some(to) = &self.to {
             write!(f, ", to {to}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for PolicyRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            family,
+            mark,
+            interface,
+            table,
+        } = self;
+        write!(f, "rule {family}")?;
+        if let Some(priority) = self.priority() {
+            write!(f, " priority {priority}")?;
+        }
+        if let Some(interface) = interface {
+            write!(f, " iif {interface}")?;
+        }
+        write!(f, " fwmark {mark} lookup {table}")
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::method::Method;
 use crate::object::{Domain, Object};
-use crate::symbol::{Bindings, CgroupRef, Unbound};
+use crate::symbol::{Bindings, CgroupRef, MarkRef, Unbound};
 
 /// Typed objects in the order in which they are made.
 ///
@@ -101,6 +101,15 @@ impl Plan {
         self.objects
             .iter()
             .any(|p| p.object == Object::Cgroup(CgroupRef::Command))
+    }
+
+    /// Whether the plan's packets carry a mark of the instance's own.
+    #[must_use]
+    pub fn wants_slot(&self) -> bool {
+        self.objects.iter().any(|p| match &p.object {
+            Object::Rule(rule) => rule.mark == MarkRef::Steer,
+            _ => false,
+        })
     }
 
     /// What the host's drivers make, symbols replaced, in the order of lives: support, guard,

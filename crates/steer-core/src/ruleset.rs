@@ -10,8 +10,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Cidr, Family, IdRange, PortRange, Protocol};
-use crate::mark::Mark;
-use crate::symbol::{Bindings, CgroupRef, PortRef, Unbound};
+use crate::intent::OnFailure;
+use crate::symbol::{Bindings, CgroupRef, MarkRef, PortRef, Unbound};
 
 /// Chains that belong together and are swapped in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +126,16 @@ pub enum Test {
     /// The sending socket's group id.
     Gid(Vec<IdRange>),
     /// The packet's mark.
-    Marked(Mark),
+    Marked(MarkRef),
+    /// The connection's mark (conntrack), set by [`Verdict::Track`].
+    Tracked(MarkRef),
+    /// The packet came in at one of the interfaces; `lo` for packets that this host made.
+    From(Vec<String>),
+    /// The destination is an address of this host.
+    ToThisHost,
+    /// The packet belongs to a connected or listening socket that may have foreign addresses
+    /// (IP_TRANSPARENT); in the hooks prerouting and input.
+    Transparent,
     /// The packet comes from the side that opened the connection (conntrack direction original).
     FromOpener,
     /// The connection's destination was rewritten (conntrack status DNAT).
@@ -150,6 +159,24 @@ pub enum Verdict {
     Reset,
     /// Answer with ICMP "administratively prohibited".
     Prohibit,
+    /// Set the connection's mark (conntrack) within its mask, and go on with the next rule.
+    Track(MarkRef),
+    /// Set the packet's mark within its mask, and let it pass this hook's chain of ours.
+    ///
+    /// In a chain of kind [`ChainKind::Route`] at the hook output, the packet is routed again.
+    Mark(MarkRef),
+    /// Set the packet's mark and hand it, addresses unchanged, to the transparent socket that
+    /// listens at the port on the loopback address of the packet's family; in the hook prerouting.
+    Tproxy {
+        /// The listener.
+        to: PortRef,
+        /// What the policy route knows the packet by.
+        mark: MarkRef,
+        /// Where nobody listens: `open` leaves the packet alone; `closed` sets the mark all the
+        /// same, so that it comes to this host and is refused there. iptables drops it under
+        /// both.
+        dead: OnFailure,
+    },
 }
 
 impl Ruleset {
@@ -178,6 +205,7 @@ impl Ruleset {
                         *port = bindings.port(port)?
                     }
                     Test::Cgroup(cgroup) => *cgroup = bindings.cgroup(cgroup)?,
+                    Test::Marked(mark) | Test::Tracked(mark) => *mark = bindings.mark(*mark)?,
                     Test::Family(_)
                     | Test::Protocol(_)
                     | Test::Opening
@@ -185,13 +213,20 @@ impl Ruleset {
                     | Test::ToPort(_)
                     | Test::Uid(_)
                     | Test::Gid(_)
-                    | Test::Marked(_)
+                    | Test::From(_)
+                    | Test::ToThisHost
+                    | Test::Transparent
                     | Test::FromOpener
                     | Test::Rewritten => {}
                 }
             }
             match &mut rule.verdict {
                 Verdict::Redirect(port) => *port = bindings.port(port)?,
+                Verdict::Track(mark) | Verdict::Mark(mark) => *mark = bindings.mark(*mark)?,
+                Verdict::Tproxy { to, mark, dead: _ } => {
+                    *to = bindings.port(to)?;
+                    *mark = bindings.mark(*mark)?;
+                }
                 Verdict::Return | Verdict::Jump(_) | Verdict::Reset | Verdict::Prohibit => {}
             }
         }
@@ -310,6 +345,10 @@ impl fmt::Display for Test {
             Self::Uid(ids) => list(f, "uid", ids),
             Self::Gid(ids) => list(f, "gid", ids),
             Self::Marked(mark) => write!(f, "mark {mark}"),
+            Self::Tracked(mark) => write!(f, "connection mark {mark}"),
+            Self::From(interfaces) => list(f, "from", interfaces),
+            Self::ToThisHost => f.write_str("to this host"),
+            Self::Transparent => f.write_str("of a transparent socket"),
             Self::FromOpener => f.write_str("from the opener"),
             Self::Rewritten => f.write_str("rewritten"),
             Self::RewrittenTo(port) => write!(f, "rewritten to :{port}"),
@@ -325,6 +364,18 @@ impl fmt::Display for Verdict {
             Self::Redirect(port) => write!(f, "-> redirect to :{port}"),
             Self::Reset => f.write_str("-> reject with tcp reset"),
             Self::Prohibit => f.write_str("-> reject as prohibited"),
+            Self::Track(mark) => write!(f, "-> connection mark {mark}, go on"),
+            Self::Mark(mark) => write!(f, "-> mark {mark}"),
+            Self::Tproxy { to, mark, dead } => {
+                let dead = match dead {
+                    OnFailure::Open => "left alone",
+                    OnFailure::Closed => "refused",
+                };
+                write!(
+                    f,
+                    "-> tproxy to :{to} mark {mark}, without a listener {dead}"
+                )
+            }
         }
     }
 }

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::address::{ClientAddr, Destination};
+use crate::address::{ClientAddr, Destination, Protocol};
+use crate::datagram::Datagrams;
 use crate::method::Method;
+use crate::policy::App;
 
 /// A connection that a method brought to the engine.
 ///
@@ -29,6 +31,8 @@ pub struct Steered {
     pub via: Method,
     /// The upstream that the listener prescribes, whatever the rules say.
     pub upstream: Option<String>,
+    /// What is spoken, where the listener prescribes it; else it is found out.
+    pub app: Option<App>,
     /// How the result of the dial is told to the program.
     pub answer: Box<dyn Answer>,
 }
@@ -40,6 +44,19 @@ pub enum Flow {
     Tcp(TcpStream),
     /// Bytes that pass through code of ours.
     Stream(Box<dyn Stream>),
+    /// Datagrams.
+    Udp(Box<dyn Datagrams>),
+}
+
+impl Flow {
+    /// The transport that the program uses.
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Tcp(_) | Self::Stream(_) => Protocol::Tcp,
+            Self::Udp(_) => Protocol::Udp,
+        }
+    }
 }
 
 /// A bidirectional byte stream.
@@ -52,6 +69,7 @@ impl fmt::Debug for Flow {
         match self {
             Self::Tcp(stream) => f.debug_tuple("Tcp").field(stream).finish(),
             Self::Stream(_) => f.write_str("Stream(…)"),
+            Self::Udp(datagrams) => f.debug_tuple("Udp").field(datagrams).finish(),
         }
     }
 }
@@ -128,8 +146,8 @@ impl Refusal {
     }
 }
 
-/// The answer of every transparent TCP method: the client is connected already, so success needs
-/// no word and failure is a reset.
+/// The answer of every transparent method that has no other: the client is connected already, so
+/// success needs no word and failure is a reset, or what UDP has for it.
 #[derive(Debug, Default)]
 pub struct ResetAnswer;
 
@@ -143,9 +161,11 @@ impl Answer for ResetAnswer {
         Ok(())
     }
 
-    async fn failed(self: Box<Self>, flow: Flow, _why: Refusal) {
-        if let Flow::Tcp(stream) = flow {
-            abort(stream);
+    async fn failed(self: Box<Self>, flow: Flow, why: Refusal) {
+        match flow {
+            Flow::Tcp(stream) => abort(stream),
+            Flow::Stream(stream) => drop(stream),
+            Flow::Udp(mut datagrams) => datagrams.refuse(why),
         }
     }
 }

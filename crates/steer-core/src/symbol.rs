@@ -10,6 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::instance::Instance;
+use crate::mark::Mark;
 
 /// The name of a listener in a plan, `outbound` for instance.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,6 +52,66 @@ impl fmt::Display for PortRef {
     }
 }
 
+/// A mark: known, or the one that this instance's packets carry on their way to the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkRef {
+    /// These bits.
+    Fixed(Mark),
+    /// The steering mark of the instance's slot; shown as `{mark}`.
+    Steer,
+}
+
+impl MarkRef {
+    /// The bits, where they are known.
+    #[must_use]
+    pub const fn bits(self) -> Option<Mark> {
+        match self {
+            Self::Fixed(mark) => Some(mark),
+            Self::Steer => None,
+        }
+    }
+}
+
+impl fmt::Display for MarkRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(mark) => mark.fmt(f),
+            Self::Steer => f.write_str("{mark}"),
+        }
+    }
+}
+
+/// A routing table: known, or that of the instance's slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableRef {
+    /// A number.
+    Fixed(u32),
+    /// The table of the instance's slot; shown as `{table}`.
+    Steer,
+}
+
+impl TableRef {
+    /// The number, where it is known.
+    #[must_use]
+    pub const fn number(self) -> Option<u32> {
+        match self {
+            Self::Fixed(number) => Some(number),
+            Self::Steer => None,
+        }
+    }
+}
+
+impl fmt::Display for TableRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(number) => number.fmt(f),
+            Self::Steer => f.write_str("{table}"),
+        }
+    }
+}
+
 /// A control group of the unified hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -79,7 +140,38 @@ pub struct Bindings {
     pub ports: BTreeMap<ListenerId, u16>,
     /// The path of the command's cgroup below the root of the hierarchy.
     pub command_cgroup: Option<String>,
+    /// What tells this instance's marked packets from those of others in the namespace.
+    pub slot: Option<Slot>,
 }
+
+/// The mark and the routing table of one instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Its number, from 0.
+    pub number: u8,
+    /// What its packets carry on their way to the engine.
+    pub mark: Mark,
+}
+
+impl Slot {
+    /// The slot of a number, with the default marks.
+    #[must_use]
+    pub const fn numbered(number: u8) -> Self {
+        Self {
+            number,
+            mark: Mark::slot(number),
+        }
+    }
+
+    /// Its routing table.
+    #[must_use]
+    pub const fn table(self) -> u32 {
+        FIRST_TABLE + self.number as u32
+    }
+}
+
+/// The routing table of slot 0; the others follow. No neighbour is known to use these numbers.
+pub const FIRST_TABLE: u32 = 15001;
 
 /// A symbol that has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +189,7 @@ impl Bindings {
             instance,
             ports: BTreeMap::new(),
             command_cgroup: None,
+            slot: None,
         }
     }
 
@@ -111,6 +204,28 @@ impl Bindings {
                 .ok_or_else(|| Unbound {
                     symbol: port.to_string(),
                 }),
+        }
+    }
+
+    /// A mark with its bits.
+    pub fn mark(&self, mark: MarkRef) -> Result<MarkRef, Unbound> {
+        match (mark, self.slot) {
+            (MarkRef::Fixed(_), _) => Ok(mark),
+            (MarkRef::Steer, Some(slot)) => Ok(MarkRef::Fixed(slot.mark)),
+            (MarkRef::Steer, None) => Err(Unbound {
+                symbol: mark.to_string(),
+            }),
+        }
+    }
+
+    /// A routing table with its number.
+    pub fn table(&self, table: TableRef) -> Result<TableRef, Unbound> {
+        match (table, self.slot) {
+            (TableRef::Fixed(_), _) => Ok(table),
+            (TableRef::Steer, Some(slot)) => Ok(TableRef::Fixed(slot.table())),
+            (TableRef::Steer, None) => Err(Unbound {
+                symbol: table.to_string(),
+            }),
         }
     }
 

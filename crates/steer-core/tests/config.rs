@@ -151,6 +151,8 @@ log: { connections: { file: steer.log } }
     assert_eq!(
         config.listen,
         Listen {
+            inbound: None,
+            dns: None,
             outbound: Some(15001),
             explicit: Some("[::1]:15080".parse().unwrap()),
             auth: Some(Credentials {

@@ -1,0 +1,151 @@
+//! Work inside another network namespace, without leaving our own.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::mpsc;
+use std::thread;
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::plan::Netns;
+
+/// Opens a namespace, which keeps it: what is opened is the same one however its path changes.
+///
+/// `None` is the namespace of the calling process.
+///
+/// # Errors
+/// The path does not lead to a namespace, or may not be read.
+pub fn open(netns: &Netns) -> io::Result<Option<File>> {
+    match netns {
+        Netns::Here => Ok(None),
+        Netns::Path(path) => File::open(path).map(Some),
+    }
+}
+
+/// Runs `work` in a network namespace that was opened, or in ours.
+///
+/// Another namespace is entered by a thread of its own that ends with the work, so the caller's
+/// never changes. What the work opens or starts stays in the namespace. Needs CAP_SYS_ADMIN.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let port = steer_core::netns::within(None::<&std::fs::File>, || {
+///     std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()
+/// })??;
+/// assert_ne!(port.port(), 0);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// The namespace cannot be entered.
+pub fn within<T: Send>(
+    netns: Option<impl AsFd + Sync>,
+    work: impl FnOnce() -> T + Send,
+) -> io::Result<T> {
+    let Some(netns) = netns else {
+        return Ok(work());
+    };
+    let entered = thread::scope(|scope| {
+        scope
+            .spawn(|| -> io::Result<T> {
+                setns(&netns, CloneFlags::CLONE_NEWNET)?;
+                Ok(work())
+            })
+            .join()
+    });
+    entered.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// A place to open sockets in: our own namespace, or another one in which a thread waits for work.
+///
+/// For whoever opens many: entering once costs a thread, each piece of work then some microseconds.
+#[derive(Clone, Debug)]
+pub struct Inside(Option<mpsc::Sender<Work>>);
+
+type Work = Box<dyn FnOnce() + Send>;
+
+impl Inside {
+    /// The calling process's namespace.
+    #[must_use]
+    pub const fn here() -> Self {
+        Self(None)
+    }
+
+    /// A namespace of a plan. Its thread ends with the last clone.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered.
+    pub fn of(netns: &Netns) -> io::Result<Self> {
+        let Some(namespace) = open(netns)? else {
+            return Ok(Self::here());
+        };
+        let (work_tx, work) = mpsc::channel::<Work>();
+        let (entered_tx, entered) = mpsc::channel();
+        thread::Builder::new()
+            .name("steer-netns".to_owned())
+            .spawn(move || {
+                let done = setns(&namespace, CloneFlags::CLONE_NEWNET);
+                let inside = done.is_ok();
+                // Whoever asked waits for this answer.
+                let _ = entered_tx.send(done);
+                if inside {
+                    work.into_iter().for_each(|work| work());
+                }
+            })?;
+        entered.recv().map_err(|_| io::ErrorKind::BrokenPipe)??;
+        Ok(Self(Some(work_tx)))
+    }
+
+    /// Does a short piece of work in the namespace, and waits for it.
+    ///
+    /// # Errors
+    /// The work panicked.
+    pub fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let Some(work_tx) = &self.0 else {
+            return Ok(work());
+        };
+        let gone = |()| io::Error::from(io::ErrorKind::BrokenPipe);
+        let (done_tx, done) = mpsc::sync_channel(1);
+        let work = Box::new(move || {
+            // A panic must not end the thread that others wait for; the sender is gone then.
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            if let Ok(result) = result {
+                let _ = done_tx.send(result);
+            }
+        });
+        work_tx.send(work).map_err(|_| gone(()))?;
+        done.recv().map_err(|_| gone(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_goes_on_after_a_panic_and_the_own_namespace_needs_no_thread() {
+        assert_eq!(Inside::here().run(|| 1).unwrap(), 1);
+        let own = Netns::Path("/proc/self/ns/net".to_owned());
+        let inside = match Inside::of(&own) {
+            Ok(inside) => inside,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                eprintln!("skipped: entering a namespace needs CAP_SYS_ADMIN");
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        assert!(inside.run(|| panic!("on purpose")).is_err());
+        assert_eq!(inside.run(|| 2).unwrap(), 2);
+    }
+
+    #[test]
+    fn what_is_no_namespace_is_an_error() {
+        let nothing = Netns::Path("/run/netns/steer-none".to_owned());
+        assert!(Inside::of(&nothing).is_err());
+        assert!(open(&nothing).is_err());
+    }
+}
