@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{Cidr, Family, IdRange, PortRange, Protocol};
 use crate::intent::OnFailure;
-use crate::symbol::{Bindings, CgroupRef, MarkRef, PortRef, Unbound};
+use crate::symbol::{Bindings, CgroupRef, MarkRef, NameSet, PortRef, Unbound};
 
 /// Chains that belong together and are swapped in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +115,9 @@ pub enum Test {
     Opening,
     /// The destination lies in one of the networks, all of one family.
     To(Vec<Cidr>),
+    /// The destination is an address of one of the names, in the given family. A rule whose names
+    /// have no address in the family is left out when symbols get their values.
+    ToNames(NameSet, Family),
     /// The destination port lies in one of the ranges (needs [`Test::Protocol`] before it).
     ToPort(Vec<PortRange>),
     /// The destination port is one of ours (needs [`Test::Protocol`] before it).
@@ -198,6 +201,9 @@ impl Ruleset {
     /// The ruleset with every symbol replaced by its value.
     pub fn resolve(&self, bindings: &Bindings) -> Result<Self, Unbound> {
         let mut resolved = self.clone();
+        for chain in &mut resolved.chains {
+            chain.rules.retain_mut(|rule| rule.bind_names(bindings));
+        }
         for rule in resolved.chains.iter_mut().flat_map(|c| &mut c.rules) {
             for test in &mut rule.tests {
                 match test {
@@ -210,6 +216,7 @@ impl Ruleset {
                     | Test::Protocol(_)
                     | Test::Opening
                     | Test::To(_)
+                    | Test::ToNames(..)
                     | Test::ToPort(_)
                     | Test::Uid(_)
                     | Test::Gid(_)
@@ -249,6 +256,20 @@ impl Rule {
         }
     }
 
+    /// Replaces names by their addresses; false where there is none, and nothing could match.
+    fn bind_names(&mut self, bindings: &Bindings) -> bool {
+        self.tests.iter_mut().all(|test| {
+            if let Test::ToNames(names, family) = test {
+                let nets = bindings.addresses(*names, *family);
+                let any = !nets.is_empty();
+                *test = Test::To(nets);
+                any
+            } else {
+                true
+            }
+        })
+    }
+
     /// A rule that does nothing but keep connection tracking on.
     fn tracking() -> Self {
         Self::new(
@@ -262,7 +283,7 @@ impl Rule {
     #[must_use]
     pub fn family(&self) -> Option<Family> {
         self.tests.iter().find_map(|test| match test {
-            Test::Family(family) => Some(*family),
+            Test::Family(family) | Test::ToNames(_, family) => Some(*family),
             Test::To(nets) => nets.first().map(|net| net.family()),
             _ => None,
         })
@@ -344,6 +365,7 @@ impl fmt::Display for Test {
             Self::Cgroup(cgroup) => write!(f, "cgroup {cgroup}"),
             Self::Uid(ids) => list(f, "uid", ids),
             Self::Gid(ids) => list(f, "gid", ids),
+            Self::ToNames(names, family) => write!(f, "{family} to {names}"),
             Self::Marked(mark) => write!(f, "mark {mark}"),
             Self::Tracked(mark) => write!(f, "connection mark {mark}"),
             Self::From(interfaces) => list(f, "from", interfaces),
@@ -377,5 +399,39 @@ impl fmt::Display for Verdict {
                 )
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod names {
+    use super::*;
+    use crate::instance::Instance;
+    use crate::symbol::NameSet;
+
+    #[test]
+    fn names_stand_for_their_addresses_and_a_rule_without_any_is_left_out() {
+        let rules = Family::ALL.map(|family| {
+            let tests = [Test::ToNames(NameSet::Included, family)];
+            Rule::new(tests, Verdict::Return, "a name")
+        });
+        let ruleset = Ruleset {
+            role: Role::Steer,
+            families: Family::ALL.to_vec(),
+            chains: vec![Chain {
+                name: "traffic".to_owned(),
+                base: None,
+                rules: rules.to_vec(),
+            }],
+        };
+        let mut bindings = Bindings::new(Instance::new("main").unwrap());
+        let none = ruleset.resolve(&bindings).unwrap();
+        assert_eq!(none.chains[0].rules, []);
+        let address = "192.0.2.7".parse().unwrap();
+        bindings
+            .names
+            .insert(NameSet::Included, [address].into_iter().collect());
+        let one = ruleset.resolve(&bindings).unwrap();
+        let tests: Vec<_> = one.chains[0].rules.iter().map(|r| &r.tests).collect();
+        assert_eq!(tests, [&vec![Test::To(vec![Cidr::host(address)])]]);
     }
 }

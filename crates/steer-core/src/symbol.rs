@@ -4,11 +4,13 @@
 //! cgroup of a command stand in it by name. [`Bindings`] gives each name its value when the plan
 //! is put in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::{Cidr, Family};
 use crate::instance::Instance;
 use crate::mark::Mark;
 
@@ -131,6 +133,25 @@ impl fmt::Display for CgroupRef {
     }
 }
 
+/// A list of names in the intent whose addresses are followed while a plan is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NameSet {
+    /// `traffic.include.domains`
+    Included,
+    /// `traffic.exclude.domains`
+    Excluded,
+}
+
+impl fmt::Display for NameSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Included => "{included names}",
+            Self::Excluded => "{excluded names}",
+        })
+    }
+}
+
 /// The values of a plan's symbols.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bindings {
@@ -142,6 +163,9 @@ pub struct Bindings {
     pub command_cgroup: Option<String>,
     /// What tells this instance's marked packets from those of others in the namespace.
     pub slot: Option<Slot>,
+    /// The addresses that names are known to have; a set that is not there has none yet.
+    #[serde(default)]
+    pub names: BTreeMap<NameSet, BTreeSet<IpAddr>>,
 }
 
 /// The mark and the routing table of one instance.
@@ -190,6 +214,7 @@ impl Bindings {
             ports: BTreeMap::new(),
             command_cgroup: None,
             slot: None,
+            names: BTreeMap::new(),
         }
     }
 
@@ -227,6 +252,17 @@ impl Bindings {
                 symbol: table.to_string(),
             }),
         }
+    }
+
+    /// The addresses of a set of names in one family, as networks of one address each.
+    #[must_use]
+    pub fn addresses(&self, names: NameSet, family: Family) -> Vec<Cidr> {
+        let of_family = |ip: &&IpAddr| Family::of(**ip) == family;
+        let known = self.names.get(&names).into_iter().flatten();
+        known
+            .filter(of_family)
+            .map(|ip| Cidr::host(ip.to_canonical()))
+            .collect()
     }
 
     /// A cgroup with its path.

@@ -185,6 +185,7 @@ mod tests {
             identity: Identity::default(),
             via: Method::Redirect,
             upstream: None,
+            app: None,
             answer: Box::new(ResetAnswer),
         };
         let engine = Engine::builder(Policy::default()).build().unwrap();
