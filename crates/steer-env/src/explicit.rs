@@ -11,7 +11,7 @@ use steer_core::intake::{Bound, Intake};
 use steer_core::intent::Intent;
 use steer_core::key::Key;
 use steer_core::method::Method;
-use steer_core::object::{Listener, Object};
+use steer_core::object::{Binding, Listener, Object};
 use steer_core::plan::{Life, Plan};
 use steer_core::profile::Profile;
 use steer_core::requirement::Requirement;
@@ -89,6 +89,8 @@ pub(crate) fn proxy_listener(method: Method, address: SocketAddr) -> Listener {
         addresses: vec![address.ip()],
         port: (address.port() > 0).then_some(address.port()),
         to: None,
+        binding: Binding::Own,
+        app: None,
     }
 }
 

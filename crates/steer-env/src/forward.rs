@@ -3,7 +3,7 @@
 use steer_core::address::Protocol;
 use steer_core::intent::Intent;
 use steer_core::method::Method;
-use steer_core::object::{Listener, Object};
+use steer_core::object::{Binding, Listener, Object};
 use steer_core::plan::{Life, Plan};
 use steer_core::symbol::ListenerId;
 
@@ -35,6 +35,8 @@ pub fn forward_plan(intent: &Intent, method: Method) -> Plan {
             addresses: vec![forward.listen.ip()],
             port: (port > 0).then_some(port),
             to: Some(forward.to.clone()),
+            binding: Binding::Own,
+            app: None,
         };
         plan.push(Life::Steer, Object::Listener(listener));
     }

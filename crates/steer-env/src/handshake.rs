@@ -71,6 +71,7 @@ pub(crate) async fn greet(
         identity,
         via,
         upstream: None,
+        app: None,
         answer,
     })
 }

@@ -24,8 +24,10 @@ use crate::owner::Owners;
 
 /// The intake of a listener: a forward's where it has a fixed destination, else the proxy port's.
 pub(crate) fn open(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
-    let Bound { listener, sockets } = bound;
-    let acceptor = Acceptor::new(sockets)?;
+    let Bound {
+        listener, sockets, ..
+    } = bound;
+    let acceptor = Acceptor::new(sockets.streams()?)?;
     let via = listener.method;
     if let Some(to) = &listener.to {
         return Ok(Box::new(ForwardIntake {
@@ -212,6 +214,7 @@ impl Intake for ForwardIntake {
             identity,
             via: self.via,
             upstream: self.upstream.clone(),
+            app: None,
             answer: Box::new(ResetAnswer),
         })
     }

@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use steer_core::address::Destination;
-use steer_core::intake::Bound;
+use steer_core::intake::{Bound, Sockets};
 use steer_core::intent::Intent;
 use steer_core::method::Method;
+use steer_core::plan::Netns;
 use steer_core::steered::Refusal;
 use steer_core::steerer::Evidence;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,7 +46,8 @@ async fn attempt(intent: &Intent, method: Method) -> io::Result<()> {
     };
     let bound = Bound {
         listener: proxy_listener(method, address),
-        sockets: vec![socket],
+        netns: Netns::Here,
+        sockets: Sockets::Tcp(vec![socket]),
     };
     let open = Intent {
         listen: steer_core::intent::Listen::default(),
