@@ -12,7 +12,7 @@ use crate::listen;
 use crate::mark::Mark;
 use crate::object::{ChildSetting, Listener, Object};
 use crate::plan::Plan;
-use crate::symbol::{Bindings, Slot};
+use crate::symbol::{Bindings, Followed, Slot};
 
 /// A plan in force: losing it undoes it.
 ///
@@ -22,7 +22,8 @@ use crate::symbol::{Bindings, Slot};
 #[must_use = "dropping it stops the steering"]
 pub struct Engaged {
     keeper: Box<dyn Keeper>,
-    bindings: Bindings,
+    plan: Plan,
+    job: Job,
     bound: Vec<Bound>,
     child: Vec<ChildSetting>,
     released: bool,
@@ -88,7 +89,7 @@ impl Engaged {
             on_failure: intent.failure(),
             scope: intent.scope.clone(),
             objects: plan.host_objects(&bindings)?,
-            bindings: bindings.clone(),
+            bindings,
         };
         // Datagrams need no port that is held: nobody else gets what is not for a transparent
         // socket of his, and what a dead engine would take had better be refused.
@@ -105,7 +106,8 @@ impl Engaged {
         keeper.commit(&job)?;
         Ok(Self {
             keeper,
-            bindings,
+            plan: plan.clone(),
+            job,
             bound,
             child,
             released: false,
@@ -115,7 +117,29 @@ impl Engaged {
     /// The values that the plan's symbols got.
     #[must_use]
     pub const fn bindings(&self) -> &Bindings {
-        &self.bindings
+        &self.job.bindings
+    }
+
+    /// Has the rules follow names: from its return on they know these addresses, and no others.
+    ///
+    /// What stands is changed in one transaction; flows that were taken go on.
+    ///
+    /// # Errors
+    /// What stood stands.
+    pub fn follow(&mut self, names: Followed) -> Result<(), EngageError> {
+        if self.job.bindings.names == names {
+            return Ok(());
+        }
+        let mut bindings = self.job.bindings.clone();
+        bindings.names = names;
+        let job = Job {
+            objects: self.plan.host_objects(&bindings)?,
+            bindings,
+            ..self.job.clone()
+        };
+        self.keeper.commit(&job)?;
+        self.job = job;
+        Ok(())
     }
 
     /// Hands over the listeners, for [`Steerer::intake`](crate::steerer::Steerer::intake).
@@ -276,6 +300,52 @@ mod tests {
         let full = Box::new(Crowded((0..Mark::SLOTS).collect(), slot_tx));
         let error = Engaged::engage(full, &intent, &plan, None).unwrap_err();
         assert!(matches!(error, EngageError::NoSlot), "{error}");
+    }
+
+    /// A keeper that shows its jobs, and fails where one has the address of refusal.
+    #[derive(Debug)]
+    struct Showing(std::sync::mpsc::Sender<Job>);
+
+    impl Keeper for Showing {
+        fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
+            let names = job.bindings.names.values().flatten();
+            self.0.send(job.clone()).unwrap();
+            match names.into_iter().any(|ip| ip.is_unspecified()) {
+                true => Err(KeeperError::Lost {
+                    what: "refused".to_owned(),
+                    source: std::io::ErrorKind::Other.into(),
+                }),
+                false => Ok(()),
+            }
+        }
+
+        fn retire(&mut self) -> Result<(), KeeperError> {
+            Ok(())
+        }
+
+        fn release(&mut self) -> Result<Released, KeeperError> {
+            Ok(Released::Clean)
+        }
+    }
+
+    #[test]
+    fn followed_names_change_the_job_once_and_not_at_all_where_the_keeper_fails() {
+        use crate::symbol::NameSet;
+        let (job_tx, jobs) = std::sync::mpsc::channel();
+        let intent = Intent::new(Instance::new("main").unwrap(), Scope::command());
+        let plan = Plan::new(Method::Redirect);
+        let keeper = Box::new(Showing(job_tx));
+        let mut engaged = Engaged::engage(keeper, &intent, &plan, None).unwrap();
+        assert!(jobs.recv().unwrap().bindings.names.is_empty());
+        let names = |ip: &str| {
+            let ips = [ip.parse().unwrap()].into_iter().collect();
+            Followed::from([(NameSet::Included, ips)])
+        };
+        engaged.follow(names("192.0.2.1")).unwrap();
+        engaged.follow(names("192.0.2.1")).unwrap();
+        assert_eq!(jobs.try_iter().count(), 1, "the same again changes nothing");
+        assert!(engaged.follow(names("0.0.0.0")).is_err());
+        assert_eq!(engaged.bindings().names, names("192.0.2.1"));
     }
 
     /// A keeper whose end the test decides.

@@ -41,7 +41,7 @@ pub trait Keeper: fmt::Debug + Send {
         Ok(Vec::new())
     }
 
-    /// Puts a job in force: all of it, or nothing and an error.
+    /// Puts a job in force, in the place of the one before: all of it, or nothing and an error.
     fn commit(&mut self, job: &Job) -> Result<(), KeeperError>;
 
     /// Takes no further flow and lets those that were taken go on.

@@ -165,8 +165,11 @@ pub struct Bindings {
     pub slot: Option<Slot>,
     /// The addresses that names are known to have; a set that is not there has none yet.
     #[serde(default)]
-    pub names: BTreeMap<NameSet, BTreeSet<IpAddr>>,
+    pub names: Followed,
 }
+
+/// The addresses that names are known to have, by set.
+pub type Followed = BTreeMap<NameSet, BTreeSet<IpAddr>>;
 
 /// The mark and the routing table of one instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
