@@ -2,12 +2,16 @@
 
 mod families;
 mod file;
+mod interfaces;
 mod iptables;
 mod nft;
 mod privilege;
+mod resolvers;
 mod users;
 
-use steer_core::host::{Host, Presence};
+use std::collections::BTreeMap;
+
+use steer_core::host::{Host, Presence, Transparency};
 
 pub use file::{HostError, load, save};
 
@@ -38,6 +42,14 @@ pub fn observe() -> Host {
         uid: nix::unistd::geteuid().as_raw(),
         users: users::names("/etc/passwd"),
         groups: users::names("/etc/group"),
+        interfaces: interfaces::all(),
+        tproxy: Transparency {
+            nft: Presence::Unknown("it has not been asked".to_owned()),
+            iptables: Presence::Unknown("it has not been asked".to_owned()),
+        },
+        neighbours: Vec::new(),
+        resolvers: resolvers::all(),
+        netns: BTreeMap::new(),
     }
 }
 
