@@ -308,7 +308,8 @@ impl Fault {
             Self::Unrenderable(
                 Unrenderable::NoProtocol { .. }
                 | Unrenderable::Mixed { .. }
-                | Unrenderable::Unbound { .. },
+                | Unrenderable::Unbound { .. }
+                | Unrenderable::Interface { .. },
             ) => MISTAKE.to_owned(),
             Self::Refused(Refused::Raced) => {
                 "another program keeps changing the rules; find it with nft monitor, then try again"
@@ -345,7 +346,7 @@ fn help_with(errno: Errno) -> &'static str {
             "run as root, or as a service that is given it: AmbientCapabilities=CAP_NET_ADMIN"
         }
         Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT => {
-            "the kernel lacks a part of nf_tables (5.13 or later is needed): modprobe -a nf_tables nft_chain_nat nft_redir nft_reject_inet nft_socket nft_ct"
+            "the kernel lacks a part of nf_tables (5.13 or later is needed): modprobe -a nf_tables nft_chain_nat nft_redir nft_reject_inet nft_socket nft_tproxy nft_fib_inet nft_ct"
         }
         Errno::EEXIST | Errno::EBUSY => "another program made the same thing meanwhile: try again",
         Errno::ENOMEM | Errno::ENOBUFS | Errno::EMSGSIZE => {

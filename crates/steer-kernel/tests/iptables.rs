@@ -11,7 +11,7 @@ use steer_core::mark::Mark;
 use steer_core::object::{IptablesVariant, Object};
 use steer_core::plan::Netns;
 use steer_core::ruleset::{Base, Chain, ChainKind, Hook, Role, Rule, Ruleset, Test, Verdict};
-use steer_core::symbol::{CgroupRef, PortRef};
+use steer_core::symbol::{CgroupRef, MarkRef, PortRef};
 use steer_kernel::iptables::IptablesDriver;
 
 const VARIANTS: [IptablesVariant; 2] = [IptablesVariant::Nft, IptablesVariant::Legacy];
@@ -323,7 +323,7 @@ fn every_test_and_verdict_is_accepted_and_listed() {
             Verdict::Return,
             "gid",
         ),
-        Rule::new([Test::Marked(Mark::BYPASS)], Verdict::Return, "mark"),
+        Rule::new([Test::Marked(MarkRef::Fixed(Mark::BYPASS))], Verdict::Return, "mark"),
         Rule::new([Test::Rewritten], Verdict::Return, "rewritten"),
         Rule::new([tcp()], Verdict::Reset, "reset"),
         Rule::new([], Verdict::Prohibit, "prohibit"),

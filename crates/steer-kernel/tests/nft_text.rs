@@ -9,7 +9,7 @@ use steer_core::mark::Mark;
 use steer_core::object::Object;
 use steer_core::plan::Netns;
 use steer_core::ruleset::{Base, Chain, ChainKind, Hook, Role, Rule, Ruleset, Test, Verdict};
-use steer_core::symbol::{CgroupRef, PortRef};
+use steer_core::symbol::{CgroupRef, MarkRef, PortRef};
 use steer_kernel::nft::NftDriver;
 
 /// What `nft list table` prints between the braces of the chain for these rules.
@@ -200,14 +200,14 @@ fn owners_read_back_as_ids_ranges_and_sets() {
 fn marks_and_rewritten_connections_read_back() {
     require!(Root, Program("nft"));
     assert_eq!(
-        test(Test::Marked(Mark::BYPASS)),
+        test(Test::Marked(MarkRef::Fixed(Mark::BYPASS))),
         "meta mark & 0x90000000 == 0x10000000 return"
     );
     let whole = Mark {
         value: 7,
         mask: u32::MAX,
     };
-    assert_eq!(test(Test::Marked(whole)), "meta mark 0x00000007 return");
+    assert_eq!(test(Test::Marked(MarkRef::Fixed(whole))), "meta mark 0x00000007 return");
     assert_eq!(test(Test::FromOpener), "ct direction original return");
     assert_eq!(test(Test::Rewritten), "ct status dnat return");
     let to_ours = vec![

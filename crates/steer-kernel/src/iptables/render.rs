@@ -1,8 +1,11 @@
 //! Rules as iptables arguments: each alternative that iptables cannot list becomes a rule.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use steer_core::address::{Family, IdRange, PortRange, Protocol};
+use steer_core::mark::Mark;
 use steer_core::ruleset::{Rule, Test, Verdict};
-use steer_core::symbol::{CgroupRef, PortRef};
+use steer_core::symbol::{CgroupRef, MarkRef, PortRef};
 
 /// Why a rule has no form in iptables.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -11,14 +14,20 @@ pub(crate) enum Unrenderable {
     NoProtocol { what: &'static str, rule: String },
     #[error("{symbol} has no value: {rule}")]
     Unbound { symbol: String, rule: String },
+    #[error("no interface can be called {name:?} in iptables: {rule}")]
+    Interface { name: String, rule: String },
 }
 
 /// The arguments of a rule behind `-A CHAIN`, a line for each alternative; none where the rule
 /// cannot match in the family.
+///
+/// A target that marks goes on with the next rule, so what marks and accepts is a chain of its
+/// own, whose name `marking` tells.
 pub(crate) fn lines(
     rule: &Rule,
     family: Family,
     chain_name: &dyn Fn(&str) -> String,
+    marking: &mut dyn FnMut(Mark) -> String,
 ) -> Result<Vec<String>, Unrenderable> {
     let mut protocol = None;
     // Each test is a list of alternatives; a rule is one choice of each.
@@ -55,6 +64,7 @@ pub(crate) fn lines(
                 // what is written and what is listed the same.
                 nets.iter().map(|net| format!("-d {net}")).collect()
             }
+            Test::ToNames(names, _) => return Err(unbound(names, rule)),
             Test::ToPort(ports) => {
                 needs(protocol.is_some(), "a port", rule)?;
                 port_lists(ports)
@@ -67,14 +77,15 @@ pub(crate) fn lines(
                 vec![format!("-m cgroup --path {}", quoted(path))]
             }
             Test::Cgroup(cgroup @ CgroupRef::Command) => {
-                return Err(Unrenderable::Unbound {
-                    symbol: cgroup.to_string(),
-                    rule: rule.to_string(),
-                });
+                return Err(unbound(cgroup, rule));
             }
             Test::Uid(list) => ids("-m owner --uid-owner", list),
             Test::Gid(list) => ids("-m owner --gid-owner", list),
-            Test::Marked(mark) => vec![format!("-m mark --mark {mark}")],
+            Test::Marked(mark) => vec![format!("-m mark --mark {}", bits(*mark, rule)?)],
+            Test::Tracked(mark) => vec![format!("-m connmark --mark {}", bits(*mark, rule)?)],
+            Test::From(interfaces) => from(interfaces, rule)?,
+            Test::ToThisHost => vec!["-m addrtype --dst-type LOCAL".to_owned()],
+            Test::Transparent => vec!["-m socket --transparent".to_owned()],
             Test::FromOpener => vec!["-m conntrack --ctdir ORIGINAL".to_owned()],
             Test::RewrittenTo(port) => {
                 needs(protocol.is_some(), "a port", rule)?;
@@ -102,6 +113,17 @@ pub(crate) fn lines(
             Family::V4 => "-j REJECT --reject-with icmp-admin-prohibited".to_owned(),
             Family::V6 => "-j REJECT --reject-with icmp6-adm-prohibited".to_owned(),
         },
+        Verdict::Track(mark) => format!("-j CONNMARK --set-xmark {}", bits(*mark, rule)?),
+        Verdict::Mark(mark) => format!("-j {}", marking(bits(*mark, rule)?)),
+        Verdict::Tproxy { to, mark, dead: _ } => {
+            needs(protocol.is_some(), "tproxy", rule)?;
+            let (port, mark) = (number(to, rule)?, bits(*mark, rule)?);
+            let ip = match family {
+                Family::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                Family::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            };
+            format!("-j TPROXY --on-port {port} --on-ip {ip} --tproxy-mark {mark}")
+        }
     };
     let end = format!("{}{verdict}", comment(&rule.why));
     let mut lines = vec![String::new()];
@@ -184,11 +206,37 @@ fn ids(option: &str, list: &[IdRange]) -> Vec<String> {
         .collect()
 }
 
+/// Interfaces, of which a rule can name one; a `+` at the end would stand for any end.
+fn from(interfaces: &[String], rule: &Rule) -> Result<Vec<String>, Unrenderable> {
+    let mut out = Vec::with_capacity(interfaces.len());
+    for name in interfaces {
+        let is_name = (1..=IFNAME_MAX).contains(&name.len())
+            && !name.ends_with('+')
+            && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+        if !is_name {
+            return Err(Unrenderable::Interface {
+                name: name.clone(),
+                rule: rule.to_string(),
+            });
+        }
+        out.push(format!("-i {}", quoted(name)));
+    }
+    Ok(out)
+}
+
+fn bits(mark: MarkRef, rule: &Rule) -> Result<Mark, Unrenderable> {
+    mark.bits().ok_or_else(|| unbound(&mark, rule))
+}
+
 fn number(port: &PortRef, rule: &Rule) -> Result<u16, Unrenderable> {
-    port.number().ok_or_else(|| Unrenderable::Unbound {
-        symbol: port.to_string(),
+    port.number().ok_or_else(|| unbound(port, rule))
+}
+
+fn unbound(symbol: &dyn std::fmt::Display, rule: &Rule) -> Unrenderable {
+    Unrenderable::Unbound {
+        symbol: symbol.to_string(),
         rule: rule.to_string(),
-    })
+    }
 }
 
 fn needs(holds: bool, what: &'static str, rule: &Rule) -> Result<(), Unrenderable> {
@@ -203,14 +251,17 @@ fn needs(holds: bool, what: &'static str, rule: &Rule) -> Result<(), Unrenderabl
 
 const MULTIPORT_MAX: usize = 15;
 const COMMENT_MAX: usize = 255;
+/// Bytes of an interface's name.
+const IFNAME_MAX: usize = 15;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn rendered(tests: Vec<Test>, verdict: Verdict, family: Family) -> Vec<String> {
-        lines(&Rule::new(tests, verdict, ""), family, &|c| {
-            c.to_uppercase()
+        let rule = Rule::new(tests, verdict, "");
+        lines(&rule, family, &|c| c.to_uppercase(), &mut |mark| {
+            format!("MARK_{:x}", mark.value)
         })
         .unwrap()
     }
@@ -254,7 +305,7 @@ mod tests {
             ),
             (
                 vec![
-                    Test::Marked(steer_core::mark::Mark::BYPASS),
+                    Test::Marked(MarkRef::Fixed(Mark::BYPASS)),
                     Test::FromOpener,
                     Test::Rewritten,
                 ],
@@ -313,7 +364,7 @@ mod tests {
     #[test]
     fn a_port_without_a_protocol_is_an_error_that_shows_the_rule() {
         let rule = Rule::new([], Verdict::Redirect(PortRef::Fixed(1)), "why");
-        let error = lines(&rule, Family::V4, &str::to_owned).unwrap_err();
+        let error = lines(&rule, Family::V4, &str::to_owned, &mut |_| String::new()).unwrap_err();
         assert!(error.to_string().contains("redirect to :1"), "{error}");
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use steer_core::address::Family;
 use steer_core::instance::Instance;
+use steer_core::mark::Mark;
 use steer_core::ruleset::{Base, Chain, ChainKind, Hook, Ruleset, Verdict};
 
 use super::render::{Unrenderable, comment, lines};
@@ -79,7 +80,10 @@ impl State {
                 for chain in reachable(ruleset, chain) {
                     let mut rules = Vec::new();
                     for rule in &chain.rules {
-                        rules.extend(lines(rule, family, &|name| chain_name(instance, name))?);
+                        let name = |name: &str| chain_name(instance, name);
+                        rules.extend(lines(rule, family, &name, &mut |mark| {
+                            marking(&mut table.chains, instance, mark)
+                        })?);
                     }
                     table
                         .chains
@@ -207,6 +211,21 @@ impl Table {
         }
         writeln!(out, "COMMIT")
     }
+}
+
+/// The name of the chain that sets a mark and accepts, which is added where it is missing.
+fn marking(chains: &mut BTreeMap<String, Vec<String>>, instance: &Instance, mark: Mark) -> String {
+    let rules = vec![
+        format!("-j MARK --set-xmark {mark}"),
+        "-j ACCEPT".to_owned(),
+    ];
+    // Nine letters, which no chain of a ruleset has.
+    let name = ('A'..='Z')
+        .map(|letter| format!("{PREFIX}{instance}_MARKSLOT{letter}"))
+        .find(|name| chains.get(name).is_none_or(|standing| *standing == rules))
+        .expect("a plan marks with the mark of its slot");
+    chains.insert(name.clone(), rules);
+    name
 }
 
 /// A chain and those of its ruleset that packets can get to from it.

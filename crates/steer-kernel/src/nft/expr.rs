@@ -4,10 +4,13 @@
 //! `nft list ruleset` prints it back as text.
 
 use steer_core::address::{Family, Protocol};
-use steer_core::mark::Mark;
 
 use super::set::SET_TEMPLATE;
 use super::wire::Attrs;
+
+mod transparent;
+
+pub(crate) use self::transparent::{IFNAMSIZ, Marked};
 
 /// The instructions of one rule.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +20,7 @@ pub(crate) struct Program(Attrs);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Meta {
     Mark = 3,
+    Interface = 6,
     Uid = 10,
     Gid = 11,
     Family = 15,
@@ -93,14 +97,6 @@ impl Program {
         self.equals(&[SYN]);
     }
 
-    pub(crate) fn mark_holds(&mut self, mark: Mark) {
-        self.meta(Meta::Mark);
-        if mark.mask != u32::MAX {
-            self.masked(&mark.mask.to_ne_bytes());
-        }
-        self.equals(&mark.value.to_ne_bytes());
-    }
-
     /// The connection's destination was rewritten.
     pub(crate) fn rewritten(&mut self) {
         self.push("ct", |data| {
@@ -165,6 +161,11 @@ impl Program {
     }
 
     pub(crate) fn masked(&mut self, mask: &[u8]) {
+        self.replaced(mask, &vec![0; mask.len()]);
+    }
+
+    /// Keeps the bits of `mask` and turns those of `flip` over.
+    fn replaced(&mut self, mask: &[u8], flip: &[u8]) {
         self.push("bitwise", |data| {
             data.u32(BITWISE_SREG, REGISTER)
                 .u32(BITWISE_DREG, REGISTER)
@@ -173,7 +174,7 @@ impl Program {
                     nest.bytes(DATA_VALUE, mask);
                 })
                 .nest(BITWISE_XOR, |nest| {
-                    nest.bytes(DATA_VALUE, &vec![0; mask.len()]);
+                    nest.bytes(DATA_VALUE, flip);
                 });
         });
     }
@@ -196,8 +197,21 @@ impl Program {
         });
     }
 
+    fn load(&mut self, register: u32, value: &[u8]) {
+        self.push("immediate", |data| {
+            data.u32(IMMEDIATE_DREG, register)
+                .nest(IMMEDIATE_DATA, |nest| {
+                    nest.bytes(DATA_VALUE, value);
+                });
+        });
+    }
+
     pub(crate) fn leave_chain(&mut self) {
         self.verdict(NFT_RETURN, None);
+    }
+
+    pub(crate) fn accept(&mut self) {
+        self.verdict(NF_ACCEPT, None);
     }
 
     pub(crate) fn jump(&mut self, chain: &str) {
@@ -205,12 +219,7 @@ impl Program {
     }
 
     pub(crate) fn redirect(&mut self, port: u16) {
-        self.push("immediate", |data| {
-            data.u32(IMMEDIATE_DREG, REGISTER)
-                .nest(IMMEDIATE_DATA, |nest| {
-                    nest.bytes(DATA_VALUE, &port.to_be_bytes());
-                });
-        });
+        self.load(REGISTER, &port.to_be_bytes());
         self.push("redir", |data| {
             data.u32(REDIR_PORT_MIN, REGISTER)
                 .u32(REDIR_FLAGS, NAT_RANGE_PROTO_SPECIFIED);
@@ -274,6 +283,7 @@ pub(crate) const NFPROTO_IPV6: u8 = 10;
 /// `NFT_REG_1`: every test loads into it and is done with it when the next one starts.
 const REGISTER: u32 = 1;
 const REGISTER_VERDICT: u32 = 0;
+const NF_ACCEPT: i32 = 1;
 const NFT_JUMP: i32 = -3;
 const NFT_RETURN: i32 = -5;
 const HTON: u32 = 1;

@@ -1,14 +1,16 @@
 //! Rules, test by test, compiled to instructions.
 
 use steer_core::address::{Family, Protocol};
+use steer_core::intent::OnFailure;
+use steer_core::mark::Mark;
 use steer_core::ruleset::{Rule, Test, Verdict};
-use steer_core::symbol::{CgroupRef, PortRef};
+use steer_core::symbol::{CgroupRef, MarkRef, PortRef};
 
 use crate::cgroup::CgroupError;
 
 use super::NFPROTO_INET;
-use super::expr::{Field, Meta, Program};
-use super::set::{Intervals, Key};
+use super::expr::{Field, IFNAMSIZ, Marked, Meta, Program};
+use super::set::{Intervals, Key, push_names};
 use super::socket::Batch;
 use super::table::{RULE_TABLE, udata_text};
 use super::wire::{Attrs, NLM_F_APPEND, NLM_F_CREATE, Request};
@@ -25,6 +27,8 @@ pub(crate) enum Unrenderable {
     Mixed { chain: String },
     #[error("chain {chain}: {symbol} has no value")]
     Unbound { chain: String, symbol: String },
+    #[error("chain {chain}: no interface can be called {name:?}")]
+    Interface { chain: String, name: String },
     #[error(transparent)]
     Cgroup(CgroupError),
 }
@@ -67,6 +71,15 @@ impl<'a> Compiler<'a> {
         only: Option<Family>,
         cgroups: &mut Cgroups<'_>,
     ) -> Result<(), Unrenderable> {
+        if let (Verdict::Tproxy { .. }, None, None) = (&rule.verdict, only, rule.family()) {
+            // The address to look for a listener at is of one family: a rule for each.
+            for family in Family::ALL {
+                let compiler =
+                    Compiler::new(self.table, self.chain, &mut *self.batch, &mut *self.sets);
+                compiler.rule(rule, Some(family), cgroups)?;
+            }
+            return Ok(());
+        }
         if let (Some(family), None) = (only, rule.family()) {
             self.need_family(family);
         }
@@ -107,6 +120,7 @@ impl<'a> Compiler<'a> {
                 self.need_family(family);
                 self.destination(&Intervals::of_networks(family, nets), family);
             }
+            Test::ToNames(names, _) => return Err(self.unbound(names)),
             Test::ToPort(ports) => {
                 self.after_protocol("a port")?;
                 self.port(&Intervals::of_ports(ports));
@@ -126,7 +140,17 @@ impl<'a> Compiler<'a> {
             }
             Test::Uid(ids) => self.id(Meta::Uid, &Intervals::of_ids(Key::Uid, ids)),
             Test::Gid(ids) => self.id(Meta::Gid, &Intervals::of_ids(Key::Gid, ids)),
-            Test::Marked(mark) => self.program.mark_holds(*mark),
+            Test::Marked(mark) => {
+                let mark = self.bits(*mark)?;
+                self.program.mark_holds(Marked::Packet, mark);
+            }
+            Test::Tracked(mark) => {
+                let mark = self.bits(*mark)?;
+                self.program.mark_holds(Marked::Connection, mark);
+            }
+            Test::From(interfaces) => self.interfaces(interfaces)?,
+            Test::ToThisHost => self.program.to_this_host(),
+            Test::Transparent => self.program.of_transparent_socket(),
             Test::FromOpener => self.program.sent_by_opener(),
             Test::Rewritten => self.program.rewritten(),
             Test::RewrittenTo(port) => {
@@ -153,6 +177,57 @@ impl<'a> Compiler<'a> {
                 self.program.reset();
             }
             Verdict::Prohibit => self.program.prohibit(),
+            Verdict::Track(mark) => {
+                let mark = self.bits(*mark)?;
+                self.program.set_mark(Marked::Connection, mark);
+            }
+            Verdict::Mark(mark) => {
+                let mark = self.bits(*mark)?;
+                self.program.set_mark(Marked::Packet, mark);
+                self.program.accept();
+            }
+            Verdict::Tproxy { to, mark, dead } => {
+                self.after_protocol("tproxy")?;
+                let (port, mark) = (self.port_number(to)?, self.bits(*mark)?);
+                let family = self
+                    .family
+                    .expect("a tproxy rule is compiled for one family");
+                // Without a listener the rule ends at the tproxy, and so with what stands before.
+                if *dead == OnFailure::Closed {
+                    self.program.set_mark(Marked::Packet, mark);
+                }
+                self.program.tproxy(family, port);
+                if *dead == OnFailure::Open {
+                    self.program.set_mark(Marked::Packet, mark);
+                }
+                self.program.accept();
+            }
+        }
+        Ok(())
+    }
+
+    fn interfaces(&mut self, names: &[String]) -> Result<(), Unrenderable> {
+        let mut padded = Vec::with_capacity(names.len());
+        for name in names {
+            let mut bytes = [0; IFNAMSIZ];
+            if name.is_empty() || name.len() >= IFNAMSIZ {
+                return Err(Unrenderable::Interface {
+                    chain: self.chain.to_owned(),
+                    name: name.clone(),
+                });
+            }
+            bytes[..name.len()].copy_from_slice(name.as_bytes());
+            padded.push(bytes);
+        }
+        padded.sort_unstable();
+        padded.dedup();
+        if let [name] = padded.as_slice() {
+            self.program.came_in_at(name);
+        } else {
+            *self.sets += 1;
+            push_names(&padded, self.batch, self.table, *self.sets);
+            self.program.meta(Meta::Interface);
+            self.program.in_set(*self.sets);
         }
         Ok(())
     }
@@ -255,6 +330,10 @@ impl<'a> Compiler<'a> {
         port.number().ok_or_else(|| self.unbound(port))
     }
 
+    fn bits(&self, mark: MarkRef) -> Result<Mark, Unrenderable> {
+        mark.bits().ok_or_else(|| self.unbound(&mark))
+    }
+
     fn unbound(&self, symbol: &dyn std::fmt::Display) -> Unrenderable {
         Unrenderable::Unbound {
             chain: self.chain.to_owned(),
@@ -269,12 +348,17 @@ pub(crate) fn can_hold(rule: &Rule) -> bool {
         Test::To(list) => !list.is_empty(),
         Test::ToPort(list) => !list.is_empty(),
         Test::Uid(list) | Test::Gid(list) => !list.is_empty(),
+        Test::From(list) => !list.is_empty(),
         Test::Family(_)
         | Test::Protocol(_)
         | Test::Opening
+        | Test::ToNames(..)
         | Test::ToListener(_)
         | Test::Cgroup(_)
         | Test::Marked(_)
+        | Test::Tracked(_)
+        | Test::ToThisHost
+        | Test::Transparent
         | Test::FromOpener
         | Test::Rewritten
         | Test::RewrittenTo(_) => true,

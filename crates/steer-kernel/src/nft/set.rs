@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use steer_core::address::{Cidr, Family, IdRange, PortRange};
 
+use super::expr::IFNAMSIZ;
 use super::wire::{Attrs, NLM_F_CREATE, Request};
 use super::{NFPROTO_INET, socket::Batch};
 
@@ -113,34 +114,16 @@ impl Intervals {
 
     /// Adds the messages that make the set; the rule that looks it up must follow in the batch.
     pub(crate) fn push_set(&self, batch: &mut Batch, table: &str, id: u32) {
-        let mut set = Attrs::new();
-        set.text(SET_TABLE, table)
-            .text(SET_NAME, SET_TEMPLATE)
-            .u32(SET_FLAGS, ANONYMOUS | CONSTANT | INTERVAL)
-            .u32(SET_KEY_TYPE, self.key.data_type())
-            .u32(SET_KEY_LEN, self.key.width() as u32)
-            .u32(SET_ID, id)
-            .bytes(SET_USERDATA, &udata_u32(0, self.key.byte_order()));
-        batch.push(
-            Request::nft(NEWSET, NLM_F_CREATE, NFPROTO_INET, set),
-            "make a set of intervals",
-        );
         let elements = self.elements();
-        for chunk in elements.chunks(ELEMENTS_A_MESSAGE) {
-            let mut list = Attrs::new();
-            list.text(LIST_TABLE, table)
-                .text(LIST_SET, SET_TEMPLATE)
-                .u32(LIST_SET_ID, id)
-                .nest(LIST_ELEMENTS, |nest| {
-                    for element in chunk {
-                        nest.nest(LIST_ELEM, |out| element.encode(self.key, out));
-                    }
-                });
-            batch.push(
-                Request::nft(NEWSETELEM, NLM_F_CREATE, NFPROTO_INET, list),
-                "fill a set of intervals",
-            );
-        }
+        let shape = Shape {
+            flags: ANONYMOUS | CONSTANT | INTERVAL,
+            data_type: self.key.data_type(),
+            width: self.key.width(),
+            byte_order: self.key.byte_order(),
+        };
+        shape.push(batch, table, id, &elements, |element, out| {
+            element.encode(self.key, out);
+        });
     }
 
     fn elements(&self) -> Vec<Element> {
@@ -158,6 +141,68 @@ impl Intervals {
             }
         }
         elements
+    }
+}
+
+/// Adds the messages that make a set of interface names, padded to the kernel's length.
+pub(crate) fn push_names(names: &[[u8; IFNAMSIZ]], batch: &mut Batch, table: &str, id: u32) {
+    let shape = Shape {
+        flags: ANONYMOUS | CONSTANT,
+        data_type: TYPE_IFNAME,
+        width: IFNAMSIZ,
+        byte_order: 1,
+    };
+    shape.push(batch, table, id, names, |name, out| {
+        out.nest(ELEM_KEY, |nest| {
+            nest.bytes(DATA_VALUE, name);
+        });
+    });
+}
+
+/// What a set is made as; the last two are for the nft program, which prints it.
+struct Shape {
+    flags: u32,
+    width: usize,
+    data_type: u32,
+    byte_order: u32,
+}
+
+impl Shape {
+    fn push<T>(
+        &self,
+        batch: &mut Batch,
+        table: &str,
+        id: u32,
+        elements: &[T],
+        encode: impl Fn(&T, &mut Attrs),
+    ) {
+        let mut set = Attrs::new();
+        set.text(SET_TABLE, table)
+            .text(SET_NAME, SET_TEMPLATE)
+            .u32(SET_FLAGS, self.flags)
+            .u32(SET_KEY_TYPE, self.data_type)
+            .u32(SET_KEY_LEN, self.width as u32)
+            .u32(SET_ID, id)
+            .bytes(SET_USERDATA, &udata_u32(0, self.byte_order));
+        batch.push(
+            Request::nft(NEWSET, NLM_F_CREATE, NFPROTO_INET, set),
+            "make a set",
+        );
+        for chunk in elements.chunks(ELEMENTS_A_MESSAGE) {
+            let mut list = Attrs::new();
+            list.text(LIST_TABLE, table)
+                .text(LIST_SET, SET_TEMPLATE)
+                .u32(LIST_SET_ID, id)
+                .nest(LIST_ELEMENTS, |nest| {
+                    for element in chunk {
+                        nest.nest(LIST_ELEM, |out| encode(element, out));
+                    }
+                });
+            batch.push(
+                Request::nft(NEWSETELEM, NLM_F_CREATE, NFPROTO_INET, list),
+                "fill a set",
+            );
+        }
     }
 }
 
@@ -202,6 +247,8 @@ fn udata_u32(kind: u8, value: u32) -> Vec<u8> {
 pub(crate) const SET_TEMPLATE: &str = "__set%d";
 /// Keeps a list of elements below the 64 KiB that an attribute can hold.
 const ELEMENTS_A_MESSAGE: usize = 1000;
+/// The number by which the nft program knows names of interfaces.
+const TYPE_IFNAME: u32 = 41;
 const NEWSET: u16 = 9;
 const NEWSETELEM: u16 = 12;
 const SET_TABLE: u16 = 1;

@@ -103,8 +103,9 @@ impl Table<'_> {
             format!("empty table {table}"),
         );
         let (kept, gone): (Vec<_>, Vec<_>) = standing.iter().cloned().partition(|seen| {
-            self.chains()
-                .any(|(_, chain)| seen.name == chain.name && seen.base == chain.base)
+            self.chains().any(|(_, chain)| {
+                seen.name == chain.name && seen.base == chain.base.map(as_registered)
+            })
         });
         for chain in gone {
             push_delete_chain(batch, NFPROTO_INET, &table, &chain.name);
@@ -152,7 +153,7 @@ fn push_chain(batch: &mut Batch, table: &str, chain: &Chain) {
     let mut attrs = Attrs::new();
     attrs.text(CHAIN_TABLE, table).text(CHAIN_NAME, &chain.name);
     if let Some(base) = chain.base {
-        hook(&mut attrs, base);
+        hook(&mut attrs, as_registered(base));
     }
     batch.push(
         Request::nft(NEWCHAIN, NLM_F_CREATE, NFPROTO_INET, attrs),
@@ -187,6 +188,16 @@ pub(crate) fn push_delete_chain(batch: &mut Batch, family: u8, table: &str, name
         Request::nft(DELCHAIN, 0, family, attrs),
         format!("delete chain {table} {name}"),
     );
+}
+
+/// A base as the kernel has it: chains that route again exist at the hook output only, and at
+/// the others a mark counts anyway, because routing is yet to come.
+const fn as_registered(base: Base) -> Base {
+    let kind = match (base.kind, base.hook) {
+        (ChainKind::Route, Hook::Prerouting | Hook::Input | Hook::Forward) => ChainKind::Filter,
+        (kind, _) => kind,
+    };
+    Base { kind, ..base }
 }
 
 fn hook(attrs: &mut Attrs, base: Base) {
