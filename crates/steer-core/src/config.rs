@@ -36,8 +36,19 @@
 //! | `forward[].listen`, `.to` | an address to listen on, and the `HOST:PORT` its connections go to |
 //! | `forward[].upstream` | the upstream they take whatever the rules say |
 //! | `listen.outbound` | the port at which steered connections arrive |
+//! | `listen.inbound` | the port at which connections to this host arrive that are steered on their way in |
+//! | `listen.dns` | the port at which steered DNS arrives, UDP and TCP |
 //! | `listen.explicit` | the address at which clients that know of the proxy connect |
 //! | `listen.auth` | the `username` and `password` that they must give |
+//! | `mark.steer`, `mark.bypass` | `"VALUE/MASK"`, decimal or `0x…`: the firewall marks of packets on their way to the engine and of the engine's own; a value alone means its own bits |
+//! | `source` | `engine`, `client`: whose address an upstream sees |
+//! | `dial` | `inside`, `outside`: whether the engine dials from the namespace of `scope.netns` or from its own |
+//! | `dns.resolver` | `ADDRESS` or `ADDRESS:PORT`: asked instead of the resolver that the program addressed; `dns` needs `traffic.dns: capture` or `method: dns` |
+//! | `dns.fake_ip` | `true`: made-up addresses for names; or a mapping of the four keys below |
+//! | `dns.fake_ip.pools` | networks to take the addresses from, one a family, at least a /24 or /112; `198.18.0.0/15` and `fd5e:7ee2:0:f8e1::/64` where none is written |
+//! | `dns.fake_ip.names` | which names get one (`name`, `"*.name"`); where none is written, `traffic.include.domains`, else every name |
+//! | `dns.fake_ip.except` | names that never get one |
+//! | `dns.fake_ip.file` | where the mapping is kept over restarts |
 //! | `log.connections` | `stdout`, `stderr`, `none` or `{ file: PATH }` |
 //!
 //! # Example
@@ -58,23 +69,26 @@
 //! assert!(error.to_string().contains("did you mean `uid`?"));
 //! ```
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use crate::host::Host;
 use crate::instance::Instance;
-use crate::intent::{Backend, Forward, Intent, Listen, OnFailure, Resolve, Scope, Traffic};
+use crate::intent::{
+    Backend, Dial, Forward, Intent, Listen, OnFailure, Resolve, Scope, Source, Traffic,
+};
 use crate::mark::Mark;
 use crate::policy::{Action, Condition, Policy, Rule, Upstream};
 
 mod choice;
+mod dns;
 mod document;
 mod error;
 mod fault;
 mod listen;
 mod log;
+mod mark;
 mod nearest;
 mod report;
 mod rule;
@@ -82,24 +96,23 @@ mod scope;
 mod secrecy;
 mod section;
 mod snippet;
+mod top;
 mod traffic;
 mod upstream;
 mod url;
 mod value;
 
 pub use choice::{MethodChoice, MethodChoiceError};
+pub use dns::PoolError;
 pub use error::{ConfigError, Mistake, Mistakes};
 pub use fault::Fault;
 pub use log::{Log, LogTarget};
+pub use mark::{MarkError, Marks};
 pub use url::UrlError;
 
-use document::{Node, Span};
+use document::Span;
 use error::Mistakes as Wrong;
-use listen::Listeners;
 use report::Report;
-use rule::Rules;
-use section::{Keys, Section};
-use upstream::Upstreams;
 
 /// Everything that a user can choose, from a file and the command line.
 ///
@@ -123,6 +136,14 @@ pub struct Config {
     pub forward: Vec<Forward>,
     /// Where the engine listens.
     pub listen: Listen,
+    /// Firewall marks instead of the usual ones.
+    pub mark: Marks,
+    /// Whose address an upstream sees; `None` was not written.
+    pub source: Option<Source>,
+    /// Where the engine dials for another namespace; `None` was not written.
+    pub dial: Option<Dial>,
+    /// How DNS is answered where it comes to the engine.
+    pub resolve: Resolve,
     /// What the engine does with a connection.
     pub policy: Policy,
     /// Where records go.
@@ -155,7 +176,7 @@ impl Config {
         }
         let root = document::read(text).map_err(|(span, fault)| wrong(text, &span, fault))?;
         let mut report = Report::new(text, host);
-        let config = whole(&root, &mut report);
+        let config = top::read(&root, &mut report);
         report.conclude(config, &secrecy::held(text, &root))
     }
 
@@ -189,11 +210,11 @@ impl Config {
             on_failure: self.on_failure,
             forward: self.forward.clone(),
             listen: self.listen.clone(),
-            bypass: Mark::BYPASS,
-            steer: None,
-            source: None,
-            dial: None,
-            resolve: Resolve::default(),
+            bypass: self.mark.bypass.unwrap_or(Mark::BYPASS),
+            steer: self.mark.steer,
+            source: self.source,
+            dial: self.dial,
+            resolve: self.resolve.clone(),
             backend: self.backend,
             identify,
         }
@@ -251,103 +272,12 @@ impl Config {
     }
 }
 
-/// Reads the whole configuration, noting all that is wrong.
-fn whole(root: &Node, report: &mut Report<'_>) -> Option<Config> {
-    let top = Section::open(root, "", KEYS, report)?;
-    let name = top
-        .at("name")
-        .and_then(|node| value::parsed(node, "name", "an instance name", Fault::Instance, report));
-    let method = top.at("method").and_then(|node| choice::read(node, report));
-    let backend = top.at("backend").and_then(|node| {
-        let words = [("nft", Backend::Nft), ("iptables", Backend::Iptables)];
-        value::word(node, "backend", &words, &["nft", "iptables"], report)
-    });
-    let scope = top.at("scope").and_then(|node| scope::read(node, report));
-    let traffic = top
-        .at("traffic")
-        .and_then(|node| traffic::read(node, report));
-    let on_failure = top
-        .at("on_failure")
-        .and_then(|node| traffic::on_failure(node, report));
-    let log = top.at("log").and_then(|node| log::read(node, report));
-    let mut listeners = Listeners::default();
-    if let Some(node) = top.at("listen") {
-        listeners.read_listen(node, report);
-    }
-    if let Some(node) = top.at("forward") {
-        listeners.read_forward(node, report);
-    }
-    let upstreams = match top.at("upstreams") {
-        Some(node) => upstream::read(node, report),
-        None => Upstreams::default(),
-    };
-    let rules = match top.at("rules") {
-        Some(node) => rule::read(node, report),
-        None => Rules::default(),
-    };
-    listeners.check(&upstreams.read, report);
-    resolve(&listeners.references, &upstreams.names, report);
-    resolve(&rules.references, &upstreams.names, report);
-    Some(Config {
-        name,
-        method: method.unwrap_or_default(),
-        backend,
-        scope: scope.unwrap_or_default(),
-        traffic: traffic.unwrap_or_default(),
-        on_failure,
-        forward: listeners.forward,
-        listen: listeners.listen,
-        policy: Policy {
-            upstreams: upstreams
-                .read
-                .into_iter()
-                .map(|(upstream, _)| upstream)
-                .collect(),
-            rules: rules.read,
-        },
-        log: log.unwrap_or_default(),
-    })
-}
-
-/// Notes every name of an upstream that is not defined.
-fn resolve(references: &[(String, Span)], names: &[String], report: &mut Report<'_>) {
-    let defined: HashSet<&str> = names.iter().map(String::as_str).collect();
-    for (name, span) in references {
-        if !defined.contains(name.as_str()) {
-            let known = names.iter().map(String::as_str);
-            let fault = Fault::UnknownUpstream {
-                name: name.clone(),
-                near: nearest::nearest(name, known).map(str::to_owned),
-                known: names.to_vec(),
-            };
-            report.fault(span, fault);
-        }
-    }
-}
-
 /// An error about a text that could not be read as a tree.
 fn wrong(text: &str, span: &Span, fault: Fault) -> ConfigError {
     let secrets = secrecy::suspected(text, span.start);
     ConfigError::Wrong(Wrong::new(text, vec![(span.clone(), fault)], &secrets, 0))
 }
 
-/// The keys at the top.
-const KEYS: Keys = Keys {
-    known: &[
-        "name",
-        "method",
-        "backend",
-        "scope",
-        "traffic",
-        "on_failure",
-        "upstreams",
-        "rules",
-        "forward",
-        "listen",
-        "log",
-    ],
-    unsupported: &["http", "tls", "metrics"],
-};
 /// The upstream and the rule of the command line.
 const CLI: &str = "cli";
 /// Bytes of a file: a list of some ten thousand names fits.

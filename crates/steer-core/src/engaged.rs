@@ -313,7 +313,7 @@ mod tests {
             match names.into_iter().any(|ip| ip.is_unspecified()) {
                 true => Err(KeeperError::Lost {
                     what: "refused".to_owned(),
-                    source: std::io::ErrorKind::Other.into(),
+                    source: io::ErrorKind::Other.into(),
                 }),
                 false => Ok(()),
             }

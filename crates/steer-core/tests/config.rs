@@ -5,12 +5,14 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use steer_core::address::Protocol;
-use steer_core::config::{Config, ConfigError, Log, LogTarget, MethodChoice, UrlError};
+use steer_core::config::{Config, ConfigError, Log, LogTarget, Marks, MethodChoice, UrlError};
 use steer_core::host::Host;
 use steer_core::instance::Instance;
 use steer_core::intent::{
-    Backend, Dns, Filter, Forward, Listen, Loopback, OnFailure, Quic, Scope, Selector, Traffic,
+    Backend, Dial, Dns, FakeIp, Filter, Forward, Listen, Loopback, OnFailure, Quic, Resolve, Scope,
+    Selector, Source, Traffic,
 };
+use steer_core::mark::Mark;
 use steer_core::method::Method;
 use steer_core::policy::{
     Action, App, Condition, Credentials, Policy, Rule, Secret, Upstream, UpstreamKind,
@@ -70,6 +72,10 @@ fn the_example_means_what_it_says() {
             upstream: Some("corp".to_owned()),
         }],
         listen: Listen::default(),
+        mark: Marks::default(),
+        source: None,
+        dial: None,
+        resolve: Resolve::default(),
         policy: Policy {
             upstreams: vec![Upstream {
                 name: "corp".to_owned(),
@@ -114,11 +120,19 @@ fn every_other_key_is_read_too() {
 name: egress
 method: [redirect, env]
 backend: iptables
-scope: { host: true, gid: nogroup, interface: [eth0, br-1], netns: 4711, inbound: true, uid: [root, "7"] }
+scope: { host: true, gid: nogroup, netns: 4711, uid: [root, "7"] }
 traffic: { loopback: steer, dns: capture, quic: reject }
+mark: { steer: "0x400/0xf00", bypass: 2048 }
+source: client
+dial: outside
+dns:
+  resolver: "[2001:db8::53]:5353"
+  fake_ip: { pools: ["100.64.0.0/16"], names: "*.example.com", except: [a.example.com], file: pool.json }
 on_failure: closed
 listen:
   outbound: "15001"
+  inbound: 15006
+  dns: 15053
   explicit: "[::1]:15080"
   auth: { username: u, password: { env: PROXY_PASSWORD } }
 upstreams:
@@ -143,21 +157,38 @@ log: { connections: { file: steer.log } }
             cgroup: Vec::new(),
             uid: list(&["0", "7"]),
             gid: list(&["65534"]),
-            interface: vec!["eth0".to_owned(), "br-1".to_owned()],
             netns: Some("4711".to_owned()),
-            inbound: true,
+            ..Selector::default()
         }
     );
     assert_eq!(
         config.listen,
         Listen {
-            inbound: None,
-            dns: None,
+            inbound: Some(15006),
+            dns: Some(15053),
             outbound: Some(15001),
             explicit: Some("[::1]:15080".parse().unwrap()),
             auth: Some(Credentials {
                 username: "u".to_owned(),
                 password: Secret::Env("PROXY_PASSWORD".to_owned()),
+            }),
+        }
+    );
+    let intent = config.intent(Instance::new("egress").unwrap());
+    let mark = |value, mask| Mark { value, mask };
+    assert_eq!(intent.steer, Some(mark(0x400, 0xf00)));
+    assert_eq!(intent.bypass, mark(2048, 2048));
+    assert_eq!(intent.source, Some(Source::Client));
+    assert_eq!(intent.dial, Some(Dial::Outside));
+    assert_eq!(
+        intent.resolve,
+        Resolve {
+            resolver: Some("[2001:db8::53]:5353".parse().unwrap()),
+            fake: Some(FakeIp {
+                pools: list(&["100.64.0.0/16"]),
+                names: list(&["*.example.com"]),
+                except: list(&["a.example.com"]),
+                file: Some("pool.json".into()),
             }),
         }
     );
@@ -167,6 +198,50 @@ log: { connections: { file: steer.log } }
     assert_eq!(config.policy.rules[0].condition.app.len(), 6);
     assert!(config.policy.rules[0].condition.app.contains(&App::Opaque));
     assert_eq!(config.log.connections, LogTarget::File("steer.log".into()));
+}
+
+#[test]
+fn arriving_packets_are_chosen_by_interface_or_by_being_meant_for_this_host() {
+    let scope = |text: &str| parse(&format!("scope: {text}")).unwrap().scope;
+    let forwarded = scope("{ interface: [eth0, br-1], netns: /run/netns/blue }");
+    assert_eq!(forwarded.of.interface, ["eth0", "br-1"]);
+    assert_eq!(forwarded.of.netns.as_deref(), Some("/run/netns/blue"));
+    let inbound = scope("{ inbound: true, host: false, netns: web-1.service }");
+    assert!(inbound.of.inbound);
+    assert_eq!(inbound.of.netns.as_deref(), Some("web-1.service"));
+}
+
+#[test]
+fn made_up_addresses_have_usual_pools_and_a_resolver_its_usual_port() {
+    let resolve = |text: &str| {
+        let text = format!("traffic: {{ dns: capture }}\ndns: {text}");
+        parse(&text).unwrap().resolve
+    };
+    let usual = Resolve {
+        resolver: None,
+        fake: Some(FakeIp {
+            pools: FakeIp::default_pools(),
+            names: Vec::new(),
+            except: Vec::new(),
+            file: None,
+        }),
+    };
+    assert_eq!(resolve("{ fake_ip: true }"), usual);
+    assert_eq!(resolve("{ fake_ip: false }"), Resolve::default());
+    let file = resolve("{ fake_ip: { file: pool.json } }").fake.unwrap();
+    assert_eq!(file.pools, FakeIp::default_pools());
+    for (text, address) in [
+        ("10.0.0.53", "10.0.0.53:53"),
+        ("\"10.0.0.53:5353\"", "10.0.0.53:5353"),
+        ("\"::1\"", "[::1]:53"),
+        ("\"[::1]:5353\"", "[::1]:5353"),
+        ("\"::ffff:10.0.0.53\"", "10.0.0.53:53"),
+    ] {
+        let resolver = resolve(&format!("{{ resolver: {text} }}")).resolver;
+        assert_eq!(resolver, Some(address.parse().unwrap()), "{text}");
+    }
+    let alone = parse("method: dns\ndns: { fake_ip: true }").unwrap();
+    assert_eq!(alone.resolve, usual);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::dns::PoolError;
+use super::mark::MarkError;
 use super::url::UrlError;
 use crate::address::{CidrError, DestinationError, HostNameError, RangeError};
 use crate::instance::InstanceError;
@@ -147,6 +149,34 @@ pub enum Fault {
     /// A name of a network interface.
     #[error("{0:?} is not the name of a network interface")]
     Interface(String),
+    /// What should lead to a network namespace.
+    #[error("{0:?} leads to no network namespace")]
+    Netns(String),
+    /// A firewall mark.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
+    /// The address of a resolver.
+    #[error("{0:?} is not the address of a resolver")]
+    Resolver(String),
+    /// A pool of made-up addresses.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// A key that means something beside another one only.
+    #[error("`{key}` means nothing without {needs}")]
+    Needs {
+        /// The key.
+        key: &'static str,
+        /// What must stand beside it.
+        needs: &'static str,
+    },
+    /// Two keys that nothing can fulfil together.
+    #[error("no traffic is both of `{key}` and of `{other}`")]
+    Apart {
+        /// The key.
+        key: String,
+        /// What it cannot stand beside.
+        other: String,
+    },
     /// A name of an upstream or rule.
     #[error("{0:?} is not a name")]
     Name(String),
@@ -293,6 +323,19 @@ impl Fault {
                  `system.slice/nginx.service`; for every process, `host: true`"
                 .to_owned(),
             Self::Interface(_) => "`ip link` lists the interfaces".to_owned(),
+            Self::Netns(_) => "write a path like /run/netns/NAME, a process id, or the name or id \
+                 of a container"
+                .to_owned(),
+            Self::Mark(error) => error.help(),
+            Self::Resolver(_) => "write an address, with a port where it is not 53: 192.0.2.53, \
+                 \"192.0.2.53:5353\" or \"[2001:db8::53]:5353\""
+                .to_owned(),
+            Self::Pool(error) => error.help(),
+            Self::Needs { needs, .. } => format!("add {needs}, or remove the key"),
+            Self::Apart { .. } => "remove one of them: packets that enter at an interface come \
+                 from no program, user or cgroup of this host, and go on or end here; write a \
+                 second steering for the others"
+                .to_owned(),
             Self::Name(_) => "use 1 to 64 letters, digits, `-`, `_` and `.`".to_owned(),
             Self::Reserved(_) => {
                 "choose another name: records use `direct` and `none`, and `cli` is the upstream \
@@ -325,9 +368,7 @@ impl Fault {
                 "write it on one line, in quotes, or choose other credentials at the proxy"
                     .to_owned()
             }
-            Self::Ourselves { .. } => {
-                "write the address of another proxy, or move the listener".to_owned()
-            }
+            Self::Ourselves { .. } => "write another address, or move the listener".to_owned(),
             Self::ListenTwice { .. } => "choose another port for one of them".to_owned(),
         }
     }

@@ -31,16 +31,9 @@ impl Listeners {
         let Some(section) = Section::open(node, "listen", Keys::new(&LISTEN_KEYS), report) else {
             return;
         };
-        if let Some(node) = section.at("outbound") {
-            self.listen.outbound = value::port(node, "listen.outbound", report);
-            for family in Family::ALL {
-                let address = self
-                    .listen
-                    .outbound
-                    .map(|p| SocketAddr::new(family.loopback(), p));
-                self.bind(address, "listen.outbound", node, report);
-            }
-        }
+        self.listen.outbound = self.port("outbound", &section, report);
+        self.listen.inbound = self.port("inbound", &section, report);
+        self.listen.dns = self.port("dns", &section, report);
         if let Some(node) = section.at("explicit") {
             self.listen.explicit = value::listener(node, "listen.explicit", report);
             self.bind(self.listen.explicit, "listen.explicit", node, report);
@@ -60,6 +53,16 @@ impl Listeners {
             let carriers = [UpstreamKind::Socks5, UpstreamKind::Http];
             self.listen.auth = upstream::credentials(&auth, &carriers, report);
         }
+    }
+
+    /// Reads a port that is bound on the loopback addresses at least.
+    fn port(&mut self, key: &str, section: &Section<'_>, report: &mut Report<'_>) -> Option<u16> {
+        let node = section.at(key)?;
+        let path = section.path_of(key);
+        let port = value::port(node, &path, report);
+        let everywhere = port.into_iter().flat_map(on_loopback);
+        self.bind(everywhere, &path, node, report);
+        port
     }
 
     /// Reads `forward`; a single one is a list of one.
@@ -119,33 +122,44 @@ impl Listeners {
         })
     }
 
-    /// Notes an address that is bound, and whether another key has it.
+    /// Notes the addresses that a key binds, and whether another key has one of them.
     fn bind(
         &mut self,
-        address: Option<SocketAddr>,
+        addresses: impl IntoIterator<Item = SocketAddr>,
         key: &str,
         node: &Node,
         report: &mut Report<'_>,
     ) {
-        let Some(listen) = address else { return };
-        let bound = self.bound.entry(listen.port()).or_default();
-        let taken = bound
-            .iter()
-            .find(|(other, other_key, _)| overlap(listen, *other) && other_key != key);
-        if let Some((_, other, first)) = taken {
-            let (other, first) = (other.clone(), report.line(first));
-            let fault = Fault::ListenTwice {
-                listen,
-                other,
-                first,
-            };
-            report.fault(&node.span, fault);
+        let mut told = false;
+        for listen in addresses {
+            let bound = self.bound.entry(listen.port()).or_default();
+            let taken = bound
+                .iter()
+                .find(|(other, other_key, _)| overlap(listen, *other) && other_key != key);
+            if let (Some((_, other, first)), false) = (taken, told) {
+                let fault = Fault::ListenTwice {
+                    listen,
+                    other: other.clone(),
+                    first: report.line(first),
+                };
+                report.fault(&node.span, fault);
+                told = true;
+            }
+            bound.push((listen, key.to_owned(), node.span.clone()));
         }
-        bound.push((listen, key.to_owned(), node.span.clone()));
     }
 
-    /// Notes destinations of forwards and addresses of proxies that are our own listeners.
-    pub(super) fn check(&self, proxies: &[(Upstream, Span)], report: &mut Report<'_>) {
+    /// Notes destinations of forwards, addresses of proxies and a resolver that are our own
+    /// listeners.
+    pub(super) fn check(
+        &self,
+        proxies: &[(Upstream, Span)],
+        resolver: Option<&(Destination, &Span)>,
+        report: &mut Report<'_>,
+    ) {
+        let resolver = resolver
+            .into_iter()
+            .map(|(to, span)| ("resolver", to, *span));
         let destinations = self
             .destinations
             .iter()
@@ -153,7 +167,7 @@ impl Listeners {
         let proxies = proxies
             .iter()
             .map(|(u, span)| ("upstream", &u.address, span));
-        for (what, to, span) in destinations.chain(proxies) {
+        for (what, to, span) in destinations.chain(proxies).chain(resolver) {
             if let Some(listen) = self.reached_by(to) {
                 let what = format!("the {what} {to}");
                 report.fault(span, Fault::Ourselves { what, listen });
@@ -175,12 +189,23 @@ pub(super) fn bound<'c>(
     listen: &'c Listen,
     forward: &'c [Forward],
 ) -> impl Iterator<Item = SocketAddr> + 'c {
-    let outbound = listen
-        .outbound
+    let Listen {
+        outbound,
+        inbound,
+        dns,
+        explicit,
+        auth: _,
+    } = listen;
+    let ports = [outbound, inbound, dns]
         .into_iter()
-        .flat_map(|port| Family::ALL.map(|family| SocketAddr::new(family.loopback(), port)));
+        .flatten()
+        .flat_map(|port| on_loopback(*port));
     let forward = forward.iter().map(|forward| forward.listen);
-    listen.explicit.into_iter().chain(outbound).chain(forward)
+    explicit.iter().copied().chain(ports).chain(forward)
+}
+
+fn on_loopback(port: u16) -> [SocketAddr; 2] {
+    Family::ALL.map(|family| SocketAddr::new(family.loopback(), port))
 }
 
 /// Whether dialling a destination arrives at a listener, as far as that can be told without
@@ -218,7 +243,7 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 /// The keys of `listen`.
-const LISTEN_KEYS: [&str; 3] = ["outbound", "explicit", "auth"];
+const LISTEN_KEYS: [&str; 5] = ["outbound", "inbound", "dns", "explicit", "auth"];
 /// The keys of a forward.
 const FORWARD_KEYS: [&str; 3] = ["listen", "to", "upstream"];
 const FORWARD_FORM: &str = "a list, `[ { listen: \"127.0.0.1:15432\", to: \"HOST:PORT\" } ]`";

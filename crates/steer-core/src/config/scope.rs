@@ -17,14 +17,12 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Scope> {
     let of = selector(&section, report);
     let except = section
         .at("except")
-        .and_then(|node| Section::open(node, "scope.except", Keys::new(&EXCEPT_KEYS), report))
-        .map(|except| {
-            if except.is_empty() {
-                report.fault(except.span, Fault::Empty(except.path.clone()));
-            }
-            selector(&except, report)
-        })
-        .unwrap_or_default();
+        .and_then(|node| Section::open(node, "scope.except", Keys::new(&EXCEPT_KEYS), report));
+    if let Some(except) = except.as_ref().filter(|except| except.is_empty()) {
+        report.fault(except.span, Fault::Empty(except.path.clone()));
+    }
+    arrivals_stand_alone(&section, except.as_ref(), report);
+    let except = except.map_or_else(Selector::default, |except| selector(&except, report));
     if section.known && !KEYS.iter().any(|key| section.at(key).is_some_and(says)) {
         report.fault(section.span, Fault::Empty("scope".to_owned()));
     }
@@ -33,6 +31,38 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Scope> {
         of,
         except,
     })
+}
+
+/// Notes keys about senders, which are programs of this host, beside keys about packets that
+/// arrive, which have no sender here; and both kinds of arrivals.
+fn arrivals_stand_alone(
+    section: &Section<'_>,
+    except: Option<&Section<'_>>,
+    report: &mut Report<'_>,
+) {
+    let first = |keys: &'static [&'static str]| {
+        std::iter::once(section)
+            .chain(except)
+            .flat_map(|section| keys.iter().map(move |key| (section, *key)))
+            .find(|(section, key)| section.at(key).is_some_and(says))
+    };
+    let mut apart = |key: Option<(&Section<'_>, &str)>, other: Option<(&Section<'_>, &str)>| {
+        let (Some((section, key)), Some((elsewhere, other))) = (key, other) else {
+            return;
+        };
+        let fault = Fault::Apart {
+            key: section.path_of(key),
+            other: elsewhere.path_of(other),
+        };
+        let span = elsewhere.key_span(other).unwrap_or(elsewhere.span);
+        report.fault(span, fault);
+    };
+    apart(first(&ARRIVALS), first(&SENDERS));
+    let [interface, inbound] = ARRIVALS.map(|key| {
+        let chosen = section.at(key).is_some_and(says);
+        chosen.then_some((section, key))
+    });
+    apart(interface, inbound);
 }
 
 fn selector(section: &Section<'_>, report: &mut Report<'_>) -> Selector {
@@ -86,11 +116,24 @@ fn interface(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> 
     Some(given.to_owned())
 }
 
+/// A path, a process id, or the name or id of a container; which of them is there, the host knows.
 fn netns(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> {
     if matches!(&node.value, Value::Null) || node.text() == Some("") {
         return report.none(&node.span, Fault::Empty(key.to_owned()));
     }
-    value::text(node, key, "a path, a process id or a container", report).map(str::to_owned)
+    let given = value::text(node, key, "a path, a process id or a container", report)?;
+    let path = given.starts_with('/') && !given.contains(char::is_control);
+    let process = given.bytes().all(|b| b.is_ascii_digit());
+    let zero = process && given.bytes().all(|b| b == b'0');
+    let container = given.len() <= 255
+        && given.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && given
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if zero || !(path || process || container) {
+        return report.none(&node.span, Fault::Netns(given.to_owned()));
+    }
+    Some(given.to_owned())
 }
 
 /// The keys of `scope`.
@@ -106,3 +149,7 @@ const KEYS: [&str; 8] = [
 ];
 /// The keys of `scope.except`: subtracting the whole host would leave nobody.
 const EXCEPT_KEYS: [&str; 6] = ["cgroup", "uid", "gid", "interface", "netns", "inbound"];
+/// Keys about programs that send.
+const SENDERS: [&str; 4] = ["host", "cgroup", "uid", "gid"];
+/// Keys about packets that arrive.
+const ARRIVALS: [&str; 2] = ["interface", "inbound"];
