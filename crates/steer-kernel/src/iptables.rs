@@ -10,6 +10,7 @@
 //! be undone by leading back to what was read.
 
 mod compat;
+mod place;
 mod program;
 mod render;
 mod state;
@@ -119,7 +120,7 @@ impl Driver for IptablesDriver {
                 domain: Domain::Iptables,
                 netns: netns.clone(),
                 what: format!("{variant} chains STEER_{instance}_*"),
-                instance,
+                instance: Some(instance),
                 role: None,
             })
             .collect())
@@ -133,6 +134,9 @@ impl Driver for IptablesDriver {
             role: _,
             what,
         } = found;
+        let Some(instance) = instance else {
+            return Ok(());
+        };
         within(Domain::Iptables, netns, || {
             let mut steps = Vec::new();
             for variant in [IptablesVariant::Nft, IptablesVariant::Legacy] {

@@ -145,7 +145,7 @@ impl Driver for NftDriver {
                     (table::name(&instance, role) == table.name).then(|| Found {
                         domain: Domain::Nft,
                         netns: netns.clone(),
-                        instance,
+                        instance: Some(instance),
                         role: Some(role),
                         what: format!("nft table inet {}", table.name),
                     })
@@ -163,6 +163,9 @@ impl Driver for NftDriver {
             role,
             what,
         } = found;
+        let Some(instance) = instance else {
+            return Ok(());
+        };
         let role = role.unwrap_or(Role::Steer);
         self.transact(netns, &format!("remove {what}"), |socket, cgroups| {
             let seen = list::tables(socket, NFPROTO_INET)?;

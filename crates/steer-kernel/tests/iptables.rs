@@ -7,6 +7,7 @@ use lab::{Cgroup, Client, Failure, Host, Lab, Service, Snapshot, require};
 use steer_core::address::{Family, Protocol};
 use steer_core::driver::{Change, Driver, DriverError};
 use steer_core::instance::Instance;
+use steer_core::intent::OnFailure;
 use steer_core::mark::Mark;
 use steer_core::object::{IptablesVariant, Object};
 use steer_core::plan::Netns;
@@ -272,7 +273,7 @@ fn what_a_crash_left_is_found_adopted_and_removed() {
         let found = cleaner.observe(&next.netns).unwrap();
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].what, format!("{variant} chains STEER_main_*"));
-        assert_eq!(found[0].instance, main());
+        assert_eq!(found[0].instance, Some(main()));
         cleaner.remove(&found[0]).unwrap();
         cleaner.remove(&found[0]).unwrap();
         assert_eq!(cleaner.observe(&next.netns).unwrap(), []);
@@ -323,7 +324,11 @@ fn every_test_and_verdict_is_accepted_and_listed() {
             Verdict::Return,
             "gid",
         ),
-        Rule::new([Test::Marked(MarkRef::Fixed(Mark::BYPASS))], Verdict::Return, "mark"),
+        Rule::new(
+            [Test::Marked(MarkRef::Fixed(Mark::BYPASS))],
+            Verdict::Return,
+            "mark",
+        ),
         Rule::new([Test::Rewritten], Verdict::Return, "rewritten"),
         Rule::new([tcp()], Verdict::Reset, "reset"),
         Rule::new([], Verdict::Prohibit, "prohibit"),
@@ -379,6 +384,117 @@ fn every_test_and_verdict_is_accepted_and_listed() {
                 .collect();
             assert_eq!(ours, expected, "{program}");
         }
+    }
+}
+
+#[test]
+fn what_steers_without_rewriting_is_accepted_and_listed() {
+    require!(Root, Program("iptables-nft"), Program("iptables-legacy"));
+    let steer = MarkRef::Fixed(Mark::STEER);
+    let mangle = |hook| Base {
+        kind: ChainKind::Route,
+        hook,
+        priority: -151,
+    };
+    let tcp = || Test::Protocol(Protocol::Tcp);
+    let tproxy = Verdict::Tproxy {
+        to: PortRef::Fixed(15001),
+        mark: steer,
+        dead: OnFailure::Closed,
+    };
+    let rules = ruleset(
+        Role::Steer,
+        vec![
+            chain(
+                "output",
+                Some(mangle(Hook::Output)),
+                vec![
+                    Rule::new([tcp(), Test::Opening], Verdict::Track(steer), "track"),
+                    Rule::new([tcp(), Test::Tracked(steer)], Verdict::Mark(steer), "mark"),
+                ],
+            ),
+            chain(
+                "arrive",
+                Some(mangle(Hook::Prerouting)),
+                vec![
+                    Rule::new(
+                        [tcp(), Test::From(vec!["lo".to_owned(), "eth0".to_owned()])],
+                        Verdict::Return,
+                        "from",
+                    ),
+                    Rule::new([Test::ToThisHost], Verdict::Return, "here"),
+                    Rule::new([Test::Transparent], Verdict::Mark(steer), "transparent"),
+                    Rule::new([Test::Protocol(Protocol::Udp)], tproxy, "tproxy"),
+                ],
+            ),
+        ],
+    );
+    for variant in VARIANTS {
+        let host = Lab::new("ipt").host("app");
+        let mut steering = Steering::on(&host, variant);
+        let before = snapshot(&host, variant);
+        steering.set(std::slice::from_ref(&rules)).unwrap();
+        // What stands is read back and refilled.
+        steering.set(std::slice::from_ref(&rules)).unwrap();
+        for (family, ip) in [("iptables", "127.0.0.1"), ("ip6tables", "::1")] {
+            let program = variant.to_string().replace("iptables", family);
+            let text = listing(&host, &program, "mangle");
+            let ours: String = text
+                .lines()
+                .filter(|line| line.starts_with("-A"))
+                .map(|line| format!("{}\n", line.replace('"', "")))
+                .collect();
+            let expected = format!(
+                "-A PREROUTING -m comment --comment steer main -j STEER_main_ARRIVE\n\
+                 -A OUTPUT -m comment --comment steer main -j STEER_main_OUTPUT\n\
+                 -A STEER_main_ARRIVE -i lo -p tcp -m tcp -m comment --comment from -j RETURN\n\
+                 -A STEER_main_ARRIVE -i eth0 -p tcp -m tcp -m comment --comment from -j RETURN\n\
+                 -A STEER_main_ARRIVE -m addrtype --dst-type LOCAL -m comment --comment here -j RETURN\n\
+                 -A STEER_main_ARRIVE -m socket --transparent -m comment --comment transparent -j STEER_main_MARKSLOTA\n\
+                 -A STEER_main_ARRIVE -p udp -m udp -m comment --comment tproxy -j TPROXY --on-port 15001 --on-ip {ip} --tproxy-mark 0x80000000/0xf0000000\n\
+                 -A STEER_main_MARKSLOTA -j MARK --set-xmark 0x80000000/0xf0000000\n\
+                 -A STEER_main_MARKSLOTA -j ACCEPT\n\
+                 -A STEER_main_OUTPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment track -j CONNMARK --set-xmark 0x80000000/0xf0000000\n\
+                 -A STEER_main_OUTPUT -p tcp -m tcp -m connmark --mark 0x80000000/0xf0000000 -m comment --comment mark -j STEER_main_MARKSLOTA\n"
+            );
+            assert_eq!(ours, expected, "{program}");
+        }
+        steering.set(&[]).unwrap();
+        snapshot(&host, variant).assert_same_as(&before);
+    }
+}
+
+#[test]
+fn what_iptables_cannot_do_is_told_before_anything_changes() {
+    require!(Root, Program("iptables-nft"), Program("iptables-legacy"));
+    let mangle = Base {
+        kind: ChainKind::Route,
+        hook: Hook::Input,
+        priority: 0,
+    };
+    let rules = ruleset(
+        Role::Guard,
+        vec![
+            chain("first", base(ChainKind::Filter), vec![]),
+            chain(
+                "second",
+                Some(mangle),
+                vec![Rule::new([Test::Opening], Verdict::Reset, "w")],
+            ),
+        ],
+    );
+    for variant in VARIANTS {
+        let host = Lab::new("ipt").host("app");
+        let before = snapshot(&host, variant);
+        let error = Steering::on(&host, variant)
+            .set(std::slice::from_ref(&rules))
+            .unwrap_err();
+        let cause = std::error::Error::source(&error)
+            .expect("a cause")
+            .to_string();
+        let expected = "a refusal has no place in the chain INPUT of the table mangle: ";
+        assert!(cause.starts_with(expected), "{cause}");
+        snapshot(&host, variant).assert_same_as(&before);
     }
 }
 

@@ -5,6 +5,7 @@ use lab::{Cgroup, Lab, require};
 use steer_core::address::{Cidr, Family, IdRange, PortRange, Protocol};
 use steer_core::driver::{Change, Driver};
 use steer_core::instance::Instance;
+use steer_core::intent::OnFailure;
 use steer_core::mark::Mark;
 use steer_core::object::Object;
 use steer_core::plan::Netns;
@@ -14,6 +15,11 @@ use steer_kernel::nft::NftDriver;
 
 /// What `nft list table` prints between the braces of the chain for these rules.
 fn printed(rules: Vec<Rule>) -> Vec<String> {
+    printed_at(ChainKind::Nat, Hook::Output, rules)
+}
+
+/// The same for a chain of this kind at this hook.
+fn printed_at(kind: ChainKind, hook: Hook, rules: Vec<Rule>) -> Vec<String> {
     let ruleset = Ruleset {
         role: Role::Steer,
         families: Family::ALL.to_vec(),
@@ -26,8 +32,8 @@ fn printed(rules: Vec<Rule>) -> Vec<String> {
             Chain {
                 name: "rules".to_owned(),
                 base: Some(Base {
-                    kind: ChainKind::Nat,
-                    hook: Hook::Output,
+                    kind,
+                    hook,
                     priority: -101,
                 }),
                 rules,
@@ -42,7 +48,7 @@ fn printed(rules: Vec<Rule>) -> Vec<String> {
     rules
         .lines()
         .map(str::trim)
-        .skip_while(|line| !line.starts_with("type nat hook output priority -101; policy accept;"))
+        .skip_while(|line| !line.starts_with("type "))
         .skip(1)
         .take_while(|line| *line != "}")
         .map(str::to_owned)
@@ -75,9 +81,20 @@ fn print_one(tests: Vec<Test>, verdict: Verdict) -> String {
     let [line] = lines.as_slice() else {
         panic!("one rule was to be printed: {lines:?}");
     };
+    uncommented(line)
+}
+
+fn uncommented(line: &str) -> String {
     let rule = line.strip_suffix(" comment \"w\"");
     rule.unwrap_or_else(|| panic!("no comment: {line}"))
         .to_owned()
+}
+
+/// The same for a chain that steers arriving packets.
+fn print_arriving(tests: Vec<Test>, verdict: Verdict) -> Vec<String> {
+    let rule = Rule::new(tests, verdict, "w");
+    let lines = printed_at(ChainKind::Route, Hook::Prerouting, vec![rule]);
+    lines.iter().map(|line| uncommented(line)).collect()
 }
 
 fn test(test: Test) -> String {
@@ -207,7 +224,10 @@ fn marks_and_rewritten_connections_read_back() {
         value: 7,
         mask: u32::MAX,
     };
-    assert_eq!(test(Test::Marked(MarkRef::Fixed(whole))), "meta mark 0x00000007 return");
+    assert_eq!(
+        test(Test::Marked(MarkRef::Fixed(whole))),
+        "meta mark 0x00000007 return"
+    );
     assert_eq!(test(Test::FromOpener), "ct direction original return");
     assert_eq!(test(Test::Rewritten), "ct status dnat return");
     let to_ours = vec![
@@ -218,6 +238,103 @@ fn marks_and_rewritten_connections_read_back() {
         print_one(to_ours, Verdict::Return),
         "meta l4proto tcp ct status dnat ct reply proto-src 15001 return"
     );
+}
+
+#[test]
+fn what_steers_without_rewriting_reads_back() {
+    require!(Root, Program("nft"));
+    let arriving = |test| print_arriving(vec![test], Verdict::Return).join("\n");
+    let steer = MarkRef::Fixed(Mark::STEER);
+    // The nft program writes a mask of leading bits as the length of a prefix.
+    assert_eq!(
+        arriving(Test::Tracked(steer)),
+        "ct mark 0x80000000/4 return"
+    );
+    let from = |names: &[&str]| Test::From(names.iter().map(|&n| n.to_owned()).collect());
+    assert_eq!(arriving(from(&["lo"])), "iifname \"lo\" return");
+    assert_eq!(
+        arriving(from(&["fifteen-letters", "eth0"])),
+        "iifname { \"eth0\", \"fifteen-letters\" } return"
+    );
+    assert_eq!(arriving(from(&[])), "");
+    assert_eq!(arriving(Test::ToThisHost), "fib daddr type local return");
+    assert_eq!(arriving(Test::Transparent), "socket transparent 1 return");
+    assert_eq!(
+        print_arriving(vec![], Verdict::Track(steer)),
+        ["ct mark set ct mark & 0x8fffffff | 0x80000000"]
+    );
+    assert_eq!(
+        print_arriving(vec![], Verdict::Mark(steer)),
+        ["meta mark set meta mark & 0x8fffffff | 0x80000000 accept"]
+    );
+    let whole = MarkRef::Fixed(Mark {
+        value: 7,
+        mask: u32::MAX,
+    });
+    assert_eq!(
+        print_arriving(vec![], Verdict::Mark(whole)),
+        ["meta mark set 0x00000007 accept"]
+    );
+}
+
+#[test]
+fn tproxy_is_a_rule_a_family_and_its_mark_stands_where_a_dead_listener_wants_it() {
+    require!(Root, Program("nft"));
+    let tproxy = |tests, dead| {
+        print_arriving(
+            tests,
+            Verdict::Tproxy {
+                to: PortRef::Fixed(15001),
+                mark: MarkRef::Fixed(Mark::STEER),
+                dead,
+            },
+        )
+    };
+    let udp = || Test::Protocol(Protocol::Udp);
+    let mark = "meta mark set meta mark & 0x8fffffff | 0x80000000";
+    assert_eq!(
+        tproxy(vec![udp()], OnFailure::Closed),
+        [
+            format!(
+                "meta nfproto ipv4 meta l4proto udp {mark} tproxy ip to 127.0.0.1:15001 accept"
+            ),
+            format!("meta nfproto ipv6 meta l4proto udp {mark} tproxy ip6 to [::1]:15001 accept"),
+        ]
+    );
+    assert_eq!(
+        tproxy(vec![udp(), nets(&["::/0"])], OnFailure::Open),
+        [format!(
+            "meta l4proto udp meta nfproto ipv6 tproxy ip6 to [::1]:15001 {mark} accept"
+        )]
+    );
+}
+
+#[test]
+fn chains_that_route_are_of_that_kind_where_the_kernel_has_it() {
+    require!(Root, Program("nft"));
+    for (hook, kind) in [
+        (Hook::Output, "route hook output"),
+        (Hook::Prerouting, "filter hook prerouting"),
+        (Hook::Input, "filter hook input"),
+    ] {
+        let text = listed(Ruleset {
+            role: Role::Steer,
+            families: Family::ALL.to_vec(),
+            chains: vec![Chain {
+                name: "marks".to_owned(),
+                base: Some(Base {
+                    kind: ChainKind::Route,
+                    hook,
+                    priority: -151,
+                }),
+                rules: vec![],
+            }],
+        });
+        assert!(
+            text.contains(&format!("type {kind} priority mangle - 1;")),
+            "{text}"
+        );
+    }
 }
 
 #[test]

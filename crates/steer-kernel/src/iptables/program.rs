@@ -54,7 +54,7 @@ impl ProgramError {
                     || complaint.contains("No chain/target/match")
                     || complaint.contains("Extension") =>
             {
-                "the kernel lacks a part of iptables: modprobe -a xt_REDIRECT xt_owner xt_cgroup xt_comment xt_multiport xt_conntrack"
+                "the kernel lacks a part of iptables: modprobe -a xt_REDIRECT xt_TPROXY xt_socket xt_mark xt_connmark xt_addrtype xt_owner xt_cgroup xt_comment xt_multiport xt_conntrack"
             }
             Self::Refused { .. } | Self::Unreadable { .. } => {
                 "look at the cause above; use the nft backend where iptables cannot"

@@ -16,6 +16,13 @@ pub(crate) enum Unrenderable {
     Unbound { symbol: String, rule: String },
     #[error("no interface can be called {name:?} in iptables: {rule}")]
     Interface { name: String, rule: String },
+    #[error("{what} has no place in the chain {hook} of the table {table}: {rule}")]
+    Place {
+        what: &'static str,
+        table: &'static str,
+        hook: &'static str,
+        rule: String,
+    },
 }
 
 /// The arguments of a rule behind `-A CHAIN`, a line for each alternative; none where the rule
@@ -256,6 +263,8 @@ const IFNAME_MAX: usize = 15;
 
 #[cfg(test)]
 mod tests {
+    use steer_core::intent::OnFailure;
+
     use super::*;
 
     fn rendered(tests: Vec<Test>, verdict: Verdict, family: Family) -> Vec<String> {
@@ -268,7 +277,53 @@ mod tests {
 
     #[test]
     fn each_test_and_verdict_has_its_arguments() {
-        let cases: [(Vec<Test>, Verdict, &[&str]); 9] = [
+        let steer = MarkRef::Fixed(Mark::STEER);
+        let udp = || Test::Protocol(Protocol::Udp);
+        let cases: [(Vec<Test>, Verdict, &[&str]); 13] = [
+            (
+                vec![
+                    Test::Protocol(Protocol::Tcp),
+                    Test::Tracked(steer),
+                    Test::From(vec!["lo".to_owned(), "eth0.5".to_owned()]),
+                    Test::ToThisHost,
+                ],
+                Verdict::Mark(steer),
+                &[
+                    "-p tcp -m tcp -m connmark --mark 0x80000000/0xf0000000 -i \"lo\" \
+                     -m addrtype --dst-type LOCAL -j MARK_80000000",
+                    "-p tcp -m tcp -m connmark --mark 0x80000000/0xf0000000 -i \"eth0.5\" \
+                     -m addrtype --dst-type LOCAL -j MARK_80000000",
+                ],
+            ),
+            (
+                vec![Test::Opening],
+                Verdict::Track(steer),
+                &[
+                    "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j CONNMARK --set-xmark 0x80000000/0xf0000000",
+                ],
+            ),
+            (
+                vec![udp(), Test::Transparent],
+                Verdict::Tproxy {
+                    to: PortRef::Fixed(15001),
+                    mark: steer,
+                    dead: OnFailure::Closed,
+                },
+                &[
+                    "-p udp -m udp -m socket --transparent -j TPROXY --on-port 15001 --on-ip 127.0.0.1 --tproxy-mark 0x80000000/0xf0000000",
+                ],
+            ),
+            (
+                vec![
+                    udp(),
+                    Test::ToListener(PortRef::Fixed(15002)),
+                    Test::RewrittenTo(PortRef::Fixed(15002)),
+                ],
+                Verdict::Redirect(PortRef::Fixed(15001)),
+                &[
+                    "-p udp -m udp --dport 15002 -m conntrack --ctstate DNAT --ctreplsrcport 15002 -j REDIRECT --to-ports 15001",
+                ],
+            ),
             (
                 vec![Test::Family(Family::V4)],
                 Verdict::Return,
@@ -359,6 +414,19 @@ mod tests {
             comment("it's \"so\" \\ \n-j ACCEPT"),
             "-m comment --comment \"it`s \\\"so\\\" \\\\  -j ACCEPT\" "
         );
+    }
+
+    #[test]
+    fn a_name_that_stands_for_several_interfaces_is_refused() {
+        for name in ["eth+", "", "a b", "sixteen-letters-"] {
+            let rule = Rule::new([Test::From(vec![name.to_owned()])], Verdict::Return, "why");
+            let error = lines(&rule, Family::V4, &str::to_owned, &mut |_| String::new());
+            let text = error.unwrap_err().to_string();
+            assert!(
+                text.starts_with(&format!("no interface can be called {name:?}")),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use steer_core::instance::Instance;
 use steer_core::mark::Mark;
 use steer_core::ruleset::{Base, Chain, ChainKind, Hook, Ruleset, Verdict};
 
+use super::place::check;
 use super::render::{Unrenderable, comment, lines};
 
 /// The chains and jumps of one instance in the tables of one family.
@@ -80,6 +81,7 @@ impl State {
                 for chain in reachable(ruleset, chain) {
                     let mut rules = Vec::new();
                     for rule in &chain.rules {
+                        check(rule, base)?;
                         let name = |name: &str| chain_name(instance, name);
                         rules.extend(lines(rule, family, &name, &mut |mark| {
                             marking(&mut table.chains, instance, mark)
