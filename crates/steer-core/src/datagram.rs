@@ -1,10 +1,35 @@
 //! Datagrams of a steered UDP flow.
+//!
+//! ```text
+//! a socket a flow:  listener ─> Ingress ─> first datagram ─┐
+//!                                   └─> Stragglers ────────┴─> SocketDatagrams ─┐
+//! one socket:       port ─> Shared ─> SharedFlow ───────────────────────────────┴─> Datagrams
+//! ```
+//!
+//! A method that can make a socket for each flow (transparent proxying: bound to the destination,
+//! connected to the client) takes the first datagram from an [`Ingress`] and makes a
+//! [`SocketDatagrams`]. A method whose flows share a port takes them from a [`Shared`]. Beneath
+//! both, [`Connected`] moves batches with as few system calls as the kernel allows.
+mod batch;
+mod connected;
+mod flow;
+mod ingress;
+mod queue;
+mod shared;
+mod transfer;
 
 use std::fmt;
 use std::io;
 use std::task::{Context, Poll};
 
 use crate::steered::Refusal;
+
+pub use batch::Batch;
+pub use connected::{Connected, Sent};
+pub use flow::{OnRefusal, SocketDatagrams, Stragglers};
+pub use ingress::{Arrival, Arrivals, Ingress};
+pub use queue::Unqueued;
+pub use shared::{Framing, Shared, SharedFlow, SharedLimits, Whole};
 
 /// One client's datagrams to one destination, and the way back to it.
 ///
@@ -28,60 +53,4 @@ pub trait Datagrams: fmt::Debug + Send {
     /// Has the client's next call fail as UDP tells of `why`: with an ICMP error that quotes its
     /// last datagram, where the method can.
     fn refuse(&mut self, why: Refusal);
-}
-
-/// Several datagrams in one buffer.
-///
-/// ```
-/// use steer_core::datagram::Batch;
-/// let mut batch = Batch::default();
-/// batch.push(b"one");
-/// batch.push(b"");
-/// assert_eq!(batch.iter().collect::<Vec<_>>(), [&b"one"[..], b""]);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
-    bytes: Vec<u8>,
-    /// Where each datagram ends.
-    ends: Vec<usize>,
-}
-
-impl Batch {
-    /// Adds a datagram.
-    pub fn push(&mut self, datagram: &[u8]) {
-        self.bytes.extend_from_slice(datagram);
-        self.ends.push(self.bytes.len());
-    }
-
-    /// The datagrams, first one first.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts
-            .zip(&self.ends)
-            .map(|(start, end)| &self.bytes[start..*end])
-    }
-
-    /// How many datagrams it holds.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether it holds none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The bytes of all datagrams together.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Drops the datagrams and keeps the room.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-    }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -127,6 +128,8 @@ pub enum Refusal {
     Upstream,
     /// The engine is at a limit.
     Busy,
+    /// A datagram is larger than the way carries; smaller ones still arrive.
+    TooLarge,
     /// Anything else.
     Other,
 }
@@ -141,6 +144,7 @@ impl Refusal {
             io::ErrorKind::TimedOut => Self::TimedOut,
             io::ErrorKind::HostUnreachable => Self::HostUnreachable,
             io::ErrorKind::NetworkUnreachable => Self::NetworkUnreachable,
+            _ if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => Self::TooLarge,
             _ => Self::Other,
         }
     }
