@@ -1,11 +1,14 @@
 //! The laboratory in which real kernels, real packets and real programs are tested.
 //!
 //! ```text
-//! require! ─> Lab ─> Host ──┬─ serve ──> Server  (what it saw)    ┐
-//!              └─ link      ├─ connect -> Client, Live, many      │
-//!                           ├─ program -> Proc, Pty, Output       ├─ compared by the test
-//!                           ├─ Agent   -> Client made by a child  │
-//!                           ├─ Capture  (the witness outside)     ┘
+//! require! ─> Lab ─> Host ──┬─ serve ──> Server  (what it saw)     ┐
+//!              └─ link      ├─ serve_dns, resolve, serve_web ──────┤
+//!                           ├─ connect -> Client, Live, many       │
+//!                           ├─ udp     -> UdpClient                ├─ compared by the test
+//!                           ├─ program -> Proc, Pty, Output        │
+//!                           ├─ Agent   -> sockets made by a child  │
+//!                           ├─ Container (another namespace)       │
+//!                           ├─ Capture  (the witness outside)      ┘
 //!                           └─ Snapshot (before) == Snapshot (after)
 //! ```
 //!
@@ -41,7 +44,12 @@ mod watched;
 mod server;
 
 mod client;
+mod datagrams;
 mod live;
+
+mod dns;
+mod iperf;
+mod web;
 
 mod cgroup;
 mod proc;
@@ -50,6 +58,7 @@ mod pty;
 
 mod agent;
 mod capture;
+mod container;
 
 mod snapshot;
 
@@ -57,8 +66,12 @@ pub use agent::{Agent, serve_agent};
 pub use capture::{Capture, Direction, Flags, Packet};
 pub use cgroup::{Cgroup, cgroup2_mount};
 pub use client::{Client, Download, End, Failure};
+pub use container::Container;
+pub use datagrams::UdpClient;
+pub use dns::{DnsQuery, DnsReply, DnsServer, Kind, Record, Resolver, Transport};
 pub use family::Family;
 pub use host::{Host, Interface};
+pub use iperf::Iperf;
 pub use live::{Live, LiveConnection};
 pub use need::{Need, require};
 pub use network::Lab;
@@ -69,5 +82,6 @@ pub use pty::Pty;
 pub use server::{Connection, Datagram, Server, Service, UdpServer};
 pub use snapshot::{Section, Snapshot};
 pub use watched::{DEADLINE, eventually};
+pub use web::{WebClient, WebServer};
 
 pub use nix::sys::signal::Signal;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use nix::unistd::{AccessFlags, access};
 
 use crate::cgroup::cgroup2_mount;
+use crate::web::quic_python;
 
 /// Something without which a test proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Need {
     Cgroup2,
     /// A path that exists, such as `/dev/net/tun`.
     Path(&'static str),
+    /// A Python with aioquic, which `tests/run` makes.
+    Quic,
 }
 
 impl Need {
@@ -30,6 +33,7 @@ impl Need {
                 cgroup2_mount().is_some_and(|path| access(&path, AccessFlags::W_OK).is_ok())
             }
             Self::Path(path) => std::path::Path::new(path).exists(),
+            Self::Quic => quic_python().is_some(),
         }
     }
 
@@ -40,6 +44,7 @@ impl Need {
             Self::Program(name) => name,
             Self::Cgroup2 => "cgroup2",
             Self::Path(path) => path,
+            Self::Quic => "quic",
         }
     }
 }
@@ -51,6 +56,7 @@ impl fmt::Display for Need {
             Self::Program(name) => write!(f, "the program `{name}`"),
             Self::Cgroup2 => f.write_str("a writable cgroup2 hierarchy"),
             Self::Path(path) => write!(f, "the path {path}"),
+            Self::Quic => f.write_str("a Python with aioquic (see tests/run)"),
         }
     }
 }
@@ -58,7 +64,7 @@ impl fmt::Display for Need {
 /// Says whether all needs are met, and reports loudly on standard error when not.
 ///
 /// With `STEER_REQUIRE=all`, or a comma-separated list that contains the missing need (`root`,
-/// `cgroup2`, a program's name or a path), a missing need is a panic, so that CI cannot skip by accident.
+/// `cgroup2`, `quic`, a program's name or a path), a missing need is a panic, so that CI cannot skip by accident.
 /// Tests call it through [`require!`](crate::require!), which also leaves the test.
 pub fn require(needs: &[Need]) -> bool {
     let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_met()).collect();

@@ -13,7 +13,7 @@ use crate::host::{Forwarding, Host, Interface};
 
 /// A set of hosts and links that vanishes with its last handle.
 ///
-/// Labs do not see each other: all of them use the same addresses, 198.18.n.0/24 and
+/// Labs do not see each other: all of them use the same addresses, 10.77.n.0/24 and
 /// fd5e:1ab:0:n::/64 for link n, where the left end of the link is .1 and the right end .2.
 #[derive(Debug)]
 pub struct Lab {
@@ -57,7 +57,7 @@ impl Lab {
         let number = self.links.fetch_add(1, Ordering::Relaxed);
         let end = |host: &Host, n: u8| Interface {
             name: host.next_interface(),
-            v4: Ipv4Addr::new(198, 18, number, n),
+            v4: Ipv4Addr::new(10, 77, number, n),
             v6: Ipv6Addr::new(0xfd5e, 0x1ab, 0, number.into(), 0, 0, 0, n.into()),
         };
         let (here, there) = (end(left, 1), end(right, 2));

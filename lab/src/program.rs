@@ -28,6 +28,7 @@ pub struct Program {
     network: Option<Arc<OwnedFd>>,
     cgroup: Option<Arc<OwnedFd>>,
     user: Option<u32>,
+    group: Option<u32>,
     input: Vec<u8>,
     deadline: Duration,
 }
@@ -52,6 +53,7 @@ impl Program {
             network: None,
             cgroup: None,
             user: None,
+            group: None,
             input: Vec::new(),
             deadline: DEADLINE,
         }
@@ -94,9 +96,16 @@ impl Program {
         self
     }
 
-    /// Runs it as this user and the group of the same number, without other groups or capabilities.
+    /// Runs it as this user, without other groups or capabilities, and as the group of the same
+    /// number unless [`Self::group`] says another.
     pub fn user(mut self, id: u32) -> Self {
         self.user = Some(id);
+        self
+    }
+
+    /// Runs it as this group; without [`Self::user`] as root.
+    pub fn group(mut self, id: u32) -> Self {
+        self.group = Some(id);
         self
     }
 
@@ -162,6 +171,7 @@ impl Program {
             network,
             cgroup,
             user,
+            group,
             input: _,
             deadline: _,
         } = self;
@@ -170,7 +180,10 @@ impl Program {
         steps.extend(cgroup.map(Step::JoinCgroup));
         let (soft, hard) = *FILE_LIMIT;
         steps.push(Step::FileLimit(soft, hard));
-        steps.extend(user.map(|id| Step::Become(Uid::from_raw(id), Gid::from_raw(id))));
+        if user.is_some() || group.is_some() {
+            let (uid, gid) = (user.unwrap_or(0), group.or(user).unwrap_or(0));
+            steps.push(Step::Become(Uid::from_raw(uid), Gid::from_raw(gid)));
+        }
         steps.push(Step::HearSignals);
         steps.push(Step::DieWithParent);
         before_exec(&mut command, steps);

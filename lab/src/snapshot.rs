@@ -1,6 +1,7 @@
 //! The whole state of a host, to prove that nothing was left behind.
 
 mod bpf;
+mod conntrack;
 mod diff;
 mod network;
 mod tree;
@@ -30,6 +31,8 @@ pub enum Section {
     Rules,
     /// Routes of all tables and both families.
     Routes,
+    /// Flows that conntrack rewrites or has marked, and that have not ended.
+    Conntrack,
     /// Links and their addresses.
     Links,
     /// Every readable file of `/proc/sys/net` that does not change by itself.
@@ -63,6 +66,7 @@ impl Snapshot {
     /// Takes a snapshot of the host and the machine.
     pub fn take(host: &Host) -> Self {
         let mut sections = network::sections(host);
+        sections.insert(Section::Conntrack, conntrack::lines(host));
         sections.insert(Section::Bpf, bpf::lines());
         let cgroups = cgroup2_mount().map(|root| tree::directories(&root));
         sections.insert(Section::Cgroups, cgroups.unwrap_or_default());

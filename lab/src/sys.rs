@@ -20,7 +20,7 @@ pub(crate) enum Step {
     JoinNetwork(Arc<OwnedFd>),
     /// Moves itself into the cgroup whose `cgroup.procs` this is.
     JoinCgroup(Arc<OwnedFd>),
-    /// Gives up root for good.
+    /// Takes another user and group for good, and no other groups.
     Become(Uid, Gid),
     /// Restores the limit of open files that the lab raised for itself.
     FileLimit(rlim_t, rlim_t),

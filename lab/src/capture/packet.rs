@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn garbage_and_every_truncation_is_no_packet_and_no_panic() {
         let mut syn = vec![
-            0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 198, 18, 0, 1, 198, 18, 0, 2,
+            0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 77, 0, 1, 10, 77, 0, 2,
         ];
         syn.extend([
             0x30, 0x39, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0,
@@ -213,7 +213,7 @@ mod tests {
         assert!(packet.is_connect());
         assert_eq!(
             packet.destination,
-            "198.18.0.2:80".parse().expect("an address")
+            "10.77.0.2:80".parse().expect("an address")
         );
         for length in 0..syn.len() {
             assert_eq!(Packet::parse(Direction::Outgoing, &syn[..length]), None);

@@ -11,12 +11,15 @@ pub(super) fn section(section: Section, before: &[String], after: &[String]) -> 
     (!changes.is_empty()).then(|| format!("== {section:?}\n{changes}"))
 }
 
-/// Sysctls of netfilter appear when its modules are loaded, which others may cause.
+/// Sysctls of netfilter appear when its modules are loaded, which others may cause; flows end.
 fn counts(section: Section, line: &str) -> bool {
-    let appears = ["+net/netfilter/", "+net/bridge/", "+net/nf_conntrack"]
-        .iter()
-        .any(|start| line.starts_with(start));
-    section != Section::Sysctls || !appears
+    match section {
+        Section::Sysctls => !["+net/netfilter/", "+net/bridge/", "+net/nf_conntrack"]
+            .iter()
+            .any(|start| line.starts_with(start)),
+        Section::Conntrack => line.starts_with('+'),
+        _ => true,
+    }
 }
 
 fn changes(before: &[String], after: &[String]) -> Vec<String> {
@@ -86,6 +89,13 @@ mod tests {
     #[test]
     fn a_changed_order_is_a_change() {
         assert!(section(Section::Nft, &lines("a b"), &lines("b a")).is_some());
+    }
+
+    #[test]
+    fn flows_may_end_but_not_stay() {
+        let (none, one) = (vec![], lines("flow"));
+        assert_eq!(section(Section::Conntrack, &one, &none), None);
+        assert!(section(Section::Conntrack, &none, &one).is_some());
     }
 
     #[test]

@@ -1,0 +1,132 @@
+//! A UDP client that tells how its datagrams fared.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockRef;
+
+use crate::client::Failure;
+use crate::family::{Family, canonical};
+use crate::host::Host;
+use crate::watched::DEADLINE;
+
+/// A UDP socket seen from the program's side; its errors are those that the program would get.
+#[derive(Debug)]
+pub struct UdpClient {
+    socket: UdpSocket,
+}
+
+impl UdpClient {
+    /// Takes over a socket that was made elsewhere, such as by an [`Agent`](crate::Agent).
+    ///
+    /// It is told of ICMP errors also where it is not connected (`IP_RECVERR`).
+    pub fn over(socket: UdpSocket) -> Self {
+        let family = Family::of(socket.local_addr().expect("a bound socket").ip());
+        let set = match family {
+            Family::V4 => setsockopt(&socket, sockopt::Ipv4RecvErr, &true),
+            Family::V6 => setsockopt(&socket, sockopt::Ipv6RecvErr, &true),
+        };
+        set.expect("a datagram socket can be told of errors");
+        // Room for the largest datagrams, whatever the default is.
+        let room = SockRef::from(&socket).set_send_buffer_size(1 << 20);
+        room.expect("a socket takes options");
+        let client = Self { socket };
+        client.patience(DEADLINE);
+        client
+    }
+
+    /// How long [`Self::receive`] waits: the [`DEADLINE`] if not said.
+    pub fn patience(&self, patience: Duration) {
+        let set = self.socket.set_read_timeout(Some(patience));
+        set.expect("a patience that is not zero");
+    }
+
+    /// Connects it: it sends there and hears only from there.
+    ///
+    /// # Errors
+    /// Why the kernel would not.
+    pub fn connect(&self, to: SocketAddr) -> Result<(), Failure> {
+        fare(self.socket.connect(to))
+    }
+
+    /// The address that it is bound to.
+    pub fn local(&self) -> SocketAddr {
+        canonical(self.socket.local_addr().expect("a bound socket"))
+    }
+
+    /// Sends a datagram to an address.
+    ///
+    /// # Errors
+    /// Why it was not sent, or what befell an earlier one.
+    pub fn send_to(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Failure> {
+        fare(self.socket.send_to(bytes, to)).map(drop)
+    }
+
+    /// Sends a datagram over a connected socket.
+    ///
+    /// # Errors
+    /// As [`Self::send_to`].
+    pub fn send(&self, bytes: &[u8]) -> Result<(), Failure> {
+        fare(self.socket.send(bytes)).map(drop)
+    }
+
+    /// Receives a datagram and tells whom it came from.
+    ///
+    /// # Errors
+    /// [`Failure::TimedOut`] when none came in time; [`Failure::Refused`] and others when ICMP
+    /// said so of an earlier one.
+    pub fn receive(&self) -> Result<(Vec<u8>, SocketAddr), Failure> {
+        let mut buffer = vec![0; 65_536];
+        let (count, from) = fare(self.socket.recv_from(&mut buffer))?;
+        buffer.truncate(count);
+        Ok((buffer, canonical(from)))
+    }
+
+    /// Sends a datagram and receives one.
+    ///
+    /// # Errors
+    /// As both of them.
+    pub fn ask(&self, to: SocketAddr, bytes: &[u8]) -> Result<(Vec<u8>, SocketAddr), Failure> {
+        self.send_to(to, bytes)?;
+        self.receive()
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+}
+
+impl Host {
+    /// A socket inside that is bound to a free port and not connected.
+    pub fn udp(&self, family: Family) -> UdpClient {
+        self.udp_at(SocketAddr::new(family.any(), 0))
+    }
+
+    /// A socket inside that is bound to this address and not connected.
+    pub fn udp_at(&self, address: SocketAddr) -> UdpClient {
+        let bound = self.enter(|| UdpSocket::bind(address));
+        UdpClient::over(bound.unwrap_or_else(|error| panic!("UDP on {address}: {error}")))
+    }
+
+    /// A socket inside that is connected, and told of errors as every such socket is.
+    ///
+    /// # Errors
+    /// Why the kernel would not connect it.
+    pub fn udp_to(&self, to: SocketAddr) -> Result<UdpClient, Failure> {
+        let any = SocketAddr::new(Family::of(to.ip()).any(), 0);
+        let socket = self.enter(|| UdpSocket::bind(any));
+        let client = UdpClient {
+            socket: socket.expect("a port is free"),
+        };
+        client.patience(DEADLINE);
+        client.connect(to)?;
+        Ok(client)
+    }
+}
+
+fn fare<T>(result: io::Result<T>) -> Result<T, Failure> {
+    result.map_err(|error| Failure::from(&error))
+}
