@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use async_trait::async_trait;
+
 use crate::address::HostName;
 
 /// Tells which name an address stands for.
@@ -40,6 +42,26 @@ pub trait Conversation: fmt::Debug + Send + Sync {
         query: &[u8],
         answer: &[u8],
     ) -> ResolverAnswer;
+
+    /// What an answer that is delivered says of the addresses of the name that was asked for;
+    /// `None` where it says nothing of addresses.
+    fn learned(&self, query: &[u8], answer: &[u8]) -> Option<Learned>;
+}
+
+/// What an answer says of a name's addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// The name that was asked for.
+    pub name: HostName,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Has the rules follow the addresses of names, before a program can use them.
+#[async_trait]
+pub trait Follower: fmt::Debug + Send + Sync {
+    /// Returns when the rules know what was learned, or cannot come to know it in a bounded time.
+    async fn learned(&self, learned: &Learned);
 }
 
 /// How DNS messages travel, which bounds their size.
