@@ -132,8 +132,10 @@ pub(crate) struct Steering {
 pub(crate) enum BackendArg {
     /// nf_tables, spoken by steer itself.
     Nft,
-    /// The iptables programs.
+    /// The iptables programs, over nf_tables where there is a choice.
     Iptables,
+    /// The iptables programs over the kernel's older x_tables.
+    IptablesLegacy,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -157,6 +159,7 @@ impl From<BackendArg> for Backend {
         match arg {
             BackendArg::Nft => Self::Nft,
             BackendArg::Iptables => Self::Iptables,
+            BackendArg::IptablesLegacy => Self::IptablesLegacy,
         }
     }
 }

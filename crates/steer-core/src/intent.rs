@@ -48,8 +48,11 @@ pub struct Intent {
 pub enum Backend {
     /// nf_tables, spoken by steer itself; no program is needed.
     Nft,
-    /// The iptables programs.
+    /// The iptables programs, over nf_tables where there is a choice.
     Iptables,
+    /// The iptables programs over the kernel's older x_tables.
+    #[serde(rename = "iptables-legacy")]
+    IptablesLegacy,
 }
 
 /// Whose address an upstream sees as the client's.

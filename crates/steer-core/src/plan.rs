@@ -108,6 +108,7 @@ impl Plan {
     pub fn wants_slot(&self) -> bool {
         self.objects.iter().any(|p| match &p.object {
             Object::Rule(rule) => rule.mark == MarkRef::Steer,
+            Object::Nft(rules) | Object::Iptables(rules, _) => rules.marks(),
             _ => false,
         })
     }

@@ -183,19 +183,47 @@ pub enum Verdict {
 }
 
 impl Ruleset {
-    /// The same hooks with nothing that takes flows: those that are already rewritten go on.
+    /// The same hooks with nothing that takes flows: those that were taken go on.
     ///
     /// The kernel tracks connections only while a rule asks it to; without one it would stop
     /// translating the flows that are left. So a nat chain keeps a rule that asks and does nothing.
+    /// A chain that marks keeps the rules that know their packets by what a flow carries once it
+    /// was taken.
     #[must_use]
     pub fn retired(&self) -> Self {
         let mut retired = self.clone();
         for chain in &mut retired.chains {
-            if chain.base.is_some_and(|base| base.kind == ChainKind::Nat) {
-                chain.rules = vec![Rule::tracking()];
+            match chain.base.map(|base| base.kind) {
+                Some(ChainKind::Nat) => chain.rules = vec![Rule::tracking()],
+                Some(ChainKind::Route) => chain.rules.retain(Rule::is_of_taken_flows),
+                Some(ChainKind::Filter) | None => {}
             }
         }
         retired
+    }
+
+    /// Whether a rule looks at the instance's own mark, or sets it.
+    #[must_use]
+    pub fn marks(&self) -> bool {
+        self.chains.iter().flat_map(|c| &c.rules).any(|rule| {
+            let looked_at = rule.tests.iter().any(|test| {
+                matches!(
+                    test,
+                    Test::Marked(MarkRef::Steer) | Test::Tracked(MarkRef::Steer)
+                )
+            });
+            let set = match &rule.verdict {
+                Verdict::Track(mark) | Verdict::Mark(mark) | Verdict::Tproxy { mark, .. } => {
+                    *mark == MarkRef::Steer
+                }
+                Verdict::Return
+                | Verdict::Jump(_)
+                | Verdict::Redirect(_)
+                | Verdict::Reset
+                | Verdict::Prohibit => false,
+            };
+            looked_at || set
+        })
     }
 
     /// The ruleset with every symbol replaced by its value.
@@ -254,6 +282,14 @@ impl Rule {
             verdict,
             why: why.into(),
         }
+    }
+
+    /// Whether it matches only packets of flows that were taken before, by their mark, that of
+    /// their connection, or their socket.
+    fn is_of_taken_flows(&self) -> bool {
+        self.tests
+            .iter()
+            .any(|test| matches!(test, Test::Marked(_) | Test::Tracked(_) | Test::Transparent))
     }
 
     /// Replaces names by their addresses; false where there is none, and nothing could match.

@@ -91,6 +91,32 @@ pub enum PlanError {
         /// Why.
         why: String,
     },
+    /// Written keys that exclude each other.
+    #[error("{} cannot stand together: {why}", joined(keys))]
+    Together {
+        /// The keys.
+        keys: Vec<Key>,
+        /// Why not.
+        why: String,
+    },
+    /// A written key that means nothing without another one.
+    #[error("{key} needs {needs}")]
+    Without {
+        /// The key that is written.
+        key: Key,
+        /// What is not written.
+        needs: &'static str,
+    },
+    /// Something of others here would be taken for ours, or takes what is ours.
+    #[error("{ours} is not for steer alone here: {by}")]
+    Clash {
+        /// What the method would use.
+        ours: String,
+        /// Who uses it, and how.
+        by: String,
+        /// What to do about it.
+        remedy: String,
+    },
 }
 
 impl PlanError {
@@ -111,6 +137,12 @@ impl PlanError {
                 .collect::<Vec<_>>()
                 .join("; "),
             Self::Nothing { .. } => "include more, or exclude less, under traffic".to_owned(),
+            Self::Together { .. } => {
+                "write one of the keys, and the other in a second steering (another `name`)"
+                    .to_owned()
+            }
+            Self::Without { key, needs } => format!("write {needs} as well, or leave {key} out"),
+            Self::Clash { remedy, .. } => remedy.clone(),
         }
     }
 }

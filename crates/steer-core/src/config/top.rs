@@ -23,8 +23,13 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
         .and_then(|node| value::parsed(node, "name", "an instance name", Fault::Instance, report));
     let method = top.at("method").and_then(|node| choice::read(node, report));
     let backend = top.at("backend").and_then(|node| {
-        let words = [("nft", Backend::Nft), ("iptables", Backend::Iptables)];
-        value::word(node, "backend", &words, &["nft", "iptables"], report)
+        let words = [
+            ("nft", Backend::Nft),
+            ("iptables", Backend::Iptables),
+            ("iptables-legacy", Backend::IptablesLegacy),
+        ];
+        let names = &["nft", "iptables", "iptables-legacy"];
+        value::word(node, "backend", &words, names, report)
     });
     let scope = top.at("scope").and_then(|node| scope::read(node, report));
     let traffic = top
