@@ -1,12 +1,14 @@
 //! What would be done to the host, before anything is done.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::method::Method;
 use crate::object::{Domain, Object};
-use crate::symbol::{Bindings, CgroupRef, MarkRef, Unbound};
+use crate::ruleset::Test;
+use crate::symbol::{Bindings, CgroupRef, MarkRef, NameSet, Unbound};
 
 /// Typed objects in the order in which they are made.
 ///
@@ -111,6 +113,24 @@ impl Plan {
             Object::Nft(rules) | Object::Iptables(rules, _) => rules.marks(),
             _ => false,
         })
+    }
+
+    /// The names that its rules follow.
+    #[must_use]
+    pub fn followed(&self) -> BTreeSet<NameSet> {
+        let rulesets = self.objects.iter().filter_map(|p| match &p.object {
+            Object::Nft(rules) | Object::Iptables(rules, _) => Some(rules),
+            _ => None,
+        });
+        rulesets
+            .flat_map(|rules| &rules.chains)
+            .flat_map(|chain| &chain.rules)
+            .flat_map(|rule| &rule.tests)
+            .filter_map(|test| match test {
+                Test::ToNames(names, _) => Some(*names),
+                _ => None,
+            })
+            .collect()
     }
 
     /// What the host's drivers make, symbols replaced, in the order of lives: support, guard,
