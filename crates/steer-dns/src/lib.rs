@@ -1,0 +1,8 @@
+//! DNS in steering.
+//!
+//! ```text
+//! bytes ─> codec
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod codec;

@@ -1,0 +1,5 @@
+//! Messages of every kind, good and bad.
+
+mod codec;
+mod oracle;
+mod support;
