@@ -84,11 +84,13 @@ pub struct Found {
     pub domain: Domain,
     /// The namespace that it is in.
     pub netns: Netns,
-    /// The instance that made it.
-    pub instance: Instance,
+    /// The instance that made it; `None` for what bears no name (routes and policy rules): its
+    /// owner is whoever's journal lists it.
+    pub instance: Option<Instance>,
     /// What it is for, where it is a ruleset.
     pub role: Option<Role>,
-    /// What it is, for people: `nft table inet steer_main`.
+    /// What it is, for people: `nft table inet steer_main`; what bears no name is shown as the
+    /// object that it is.
     pub what: String,
 }
 

@@ -54,8 +54,10 @@ impl Engaged {
             });
         }
         keeper.await_predecessors()?;
+        let mut taken = Vec::new();
         if plan.wants_slot() {
-            bindings.slot = Some(free_slot(&keeper.slots_taken()?, intent)?);
+            taken = keeper.slots_taken(&plan.marked_in())?;
+            bindings.slot = Some(free_slot(&taken, intent)?);
         }
         let mut bound: Vec<Bound> = Vec::new();
         for planned in &plan.objects {
@@ -84,7 +86,7 @@ impl Engaged {
                 _ => None,
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let job = Job {
+        let mut job = Job {
             method: plan.method,
             on_failure: intent.failure(),
             scope: intent.scope.clone(),
@@ -103,7 +105,17 @@ impl Engaged {
             .map(AsFd::as_fd)
             .collect();
         keeper.hold(&listeners)?;
-        keeper.commit(&job)?;
+        while let Err(error) = keeper.commit(&job) {
+            // Somebody else has taken the slot between the question and the start.
+            match (&error, job.bindings.slot) {
+                (KeeperError::Marked { .. }, Some(slot)) if intent.steer.is_none() => {
+                    taken.push(slot.number);
+                    job.bindings.slot = Some(free_slot(&taken, intent)?);
+                    job.objects = plan.host_objects(&job.bindings)?;
+                }
+                _ => return Err(error.into()),
+            }
+        }
         Ok(Self {
             keeper,
             plan: plan.clone(),
@@ -264,12 +276,26 @@ mod tests {
     struct Crowded(Vec<u8>, std::sync::mpsc::Sender<Option<Slot>>);
 
     impl Keeper for Crowded {
-        fn slots_taken(&mut self) -> Result<Vec<u8>, KeeperError> {
+        fn slots_taken(&mut self, places: &[Netns]) -> Result<Vec<u8>, KeeperError> {
+            assert_eq!(places, [Netns::Here]);
             Ok(self.0.clone())
         }
 
         fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
-            self.1.send(job.bindings.slot).unwrap();
+            let slot = job.bindings.slot.unwrap();
+            if slot.number == RACED {
+                return Err(KeeperError::Marked {
+                    instance: Instance::new("other").unwrap(),
+                    pid: 1,
+                    mark: slot.mark,
+                });
+            }
+            let Object::Rule(rule) = &job.objects[0].object else {
+                panic!("the plan's only object is a rule");
+            };
+            assert_eq!(rule.mark, MarkRef::Fixed(slot.mark));
+            assert_eq!(rule.table, TableRef::Fixed(slot.table()));
+            self.1.send(Some(slot)).unwrap();
             Ok(())
         }
 
@@ -282,8 +308,26 @@ mod tests {
         }
     }
 
+    /// A slot that somebody takes after the question.
+    const RACED: u8 = 3;
+
     #[test]
-    fn a_plan_that_marks_gets_the_lowest_free_slot_and_an_error_when_all_are_taken() {
+    fn a_slot_that_is_taken_meanwhile_is_left_for_the_next_unless_its_mark_is_written() {
+        let plan = marking();
+        let mut intent = Intent::new(Instance::new("test").unwrap(), Scope::command());
+        let (slot_tx, _slots) = std::sync::mpsc::channel();
+        let keeper = || Box::new(Crowded(vec![0, 1, 2], slot_tx.clone()));
+        let error = Engaged::engage(keeper(), &intent, &plan, None).unwrap_err();
+        assert!(matches!(error, EngageError::NoSlot), "{error}");
+        intent.steer = Some(Mark::slot(RACED));
+        let error = Engaged::engage(keeper(), &intent, &plan, None).unwrap_err();
+        let EngageError::Keeper(error) = error else {
+            panic!("{error}");
+        };
+        assert!(matches!(error, KeeperError::Marked { .. }), "{error}");
+    }
+
+    fn marking() -> Plan {
         let mut plan = Plan::new(Method::Tproxy);
         let rule = PolicyRule {
             family: Family::V4,
@@ -292,6 +336,12 @@ mod tests {
             table: TableRef::Steer,
         };
         plan.push(Life::Steer, Object::Rule(rule));
+        plan
+    }
+
+    #[test]
+    fn a_plan_that_marks_gets_the_lowest_free_slot_and_an_error_when_all_are_taken() {
+        let plan = marking();
         let intent = Intent::new(Instance::new("test").unwrap(), Scope::command());
         let (slot_tx, slots) = std::sync::mpsc::channel();
         let keeper = Box::new(Crowded(vec![0, 2], slot_tx.clone()));

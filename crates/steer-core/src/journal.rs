@@ -1,10 +1,14 @@
 //! The journal: who steers what, on disk, written before anything is changed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::address::IdRange;
 use crate::intent::Scope;
 use crate::keeper::Job;
+use crate::object::Domain;
+use crate::plan::Netns;
 
 /// One steering, as the keeper writes it to `<run directory>/<instance>.json`.
 ///
@@ -20,11 +24,37 @@ pub struct Journal {
     pub keeper: ProcessId,
     /// The network namespace in which the job was put in force, as `dev:inode`.
     pub netns: String,
+    /// The other namespaces that the job has objects in, by their paths, each as `dev:inode`: a
+    /// path may lead elsewhere by the time it is read again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespaces: BTreeMap<String, String>,
     /// How far it is.
     pub state: State,
     /// What the keeper could not undo, in its words: it has no terminal to say it on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<String>,
+}
+
+impl Journal {
+    /// The network namespaces that the job has objects in, as `dev:inode`.
+    #[must_use]
+    pub fn places(&self) -> BTreeSet<&str> {
+        let objects = self.job.objects.iter();
+        objects
+            // Cgroups are in no network namespace.
+            .filter(|planned| planned.object.domain() != Domain::Cgroup)
+            .filter_map(|planned| self.place(&planned.netns))
+            .collect()
+    }
+
+    /// What a namespace of the job is, as `dev:inode`.
+    #[must_use]
+    pub fn place(&self, netns: &Netns) -> Option<&str> {
+        match netns {
+            Netns::Here => Some(&self.netns),
+            Netns::Path(path) => self.namespaces.get(path).map(String::as_str),
+        }
+    }
 }
 
 /// A process, told apart from a later one that got the same number.

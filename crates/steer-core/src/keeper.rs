@@ -12,7 +12,7 @@ use crate::instance::Instance;
 use crate::intent::{OnFailure, Scope};
 use crate::mark::Mark;
 use crate::method::Method;
-use crate::plan::{Life, Planned};
+use crate::plan::{Life, Netns, Planned};
 use crate::policy::SecretError;
 use crate::symbol::{Bindings, Unbound};
 
@@ -36,8 +36,9 @@ pub trait Keeper: fmt::Debug + Send {
         Ok(())
     }
 
-    /// The slots that steerings in force in this network namespace use.
-    fn slots_taken(&mut self) -> Result<Vec<u8>, KeeperError> {
+    /// The slots that steerings in force in one of these network namespaces use.
+    fn slots_taken(&mut self, places: &[Netns]) -> Result<Vec<u8>, KeeperError> {
+        let _ = places;
         Ok(Vec::new())
     }
 

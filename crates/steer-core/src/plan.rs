@@ -108,11 +108,20 @@ impl Plan {
     /// Whether the plan's packets carry a mark of the instance's own.
     #[must_use]
     pub fn wants_slot(&self) -> bool {
-        self.objects.iter().any(|p| match &p.object {
+        !self.marked_in().is_empty()
+    }
+
+    /// The namespaces in which the plan's packets carry a mark of the instance's own, each once.
+    #[must_use]
+    pub fn marked_in(&self) -> Vec<Netns> {
+        let marks = |p: &&Planned| match &p.object {
             Object::Rule(rule) => rule.mark == MarkRef::Steer,
             Object::Nft(rules) | Object::Iptables(rules, _) => rules.marks(),
             _ => false,
-        })
+        };
+        let marking = self.objects.iter().filter(marks);
+        let places: BTreeSet<&Netns> = marking.map(|p| &p.netns).collect();
+        places.into_iter().cloned().collect()
     }
 
     /// The names that its rules follow.

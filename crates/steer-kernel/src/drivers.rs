@@ -1,8 +1,10 @@
 //! The drivers as a set: one change over all domains and namespaces, all of it or nothing.
 
+mod kernel;
 pub(crate) mod netns;
 mod step;
 
+use std::collections::BTreeMap;
 use std::io;
 
 use steer_core::driver::{Change, Driver, DriverError, Found, Lifeline};
@@ -10,10 +12,12 @@ use steer_core::instance::Instance;
 use steer_core::object::Domain;
 use steer_core::plan::{Netns, Planned};
 
+use self::kernel::Kernel;
 use self::step::{Step, steps};
 use crate::cgroup::CgroupDriver;
 use crate::iptables::IptablesDriver;
 use crate::nft::NftDriver;
+use crate::route::RouteDriver;
 
 /// Drivers, one a domain.
 ///
@@ -36,13 +40,54 @@ use crate::nft::NftDriver;
 /// assert_eq!(host.state(), FakeHost::new().state());
 /// ```
 #[derive(Debug)]
-pub struct Drivers(Vec<Box<dyn Driver>>);
+pub struct Drivers {
+    drivers: Vec<Box<dyn Driver>>,
+    /// None where the host exists only in memory.
+    kernel: Option<Kernel>,
+}
 
 impl Drivers {
     /// A set of drivers; of several for one domain the first counts.
     #[must_use]
     pub fn new(drivers: Vec<Box<dyn Driver>>) -> Self {
-        Self(drivers)
+        Self {
+            drivers,
+            kernel: None,
+        }
+    }
+
+    /// Holds the namespaces of these objects until [`Drivers::let_go`], so that their paths mean
+    /// the same ones until then, and gives each path's identity.
+    pub fn hold(&mut self, objects: &[Planned]) -> Result<Identities, DriverError> {
+        let mut identities = Identities::new();
+        for planned in objects {
+            if let Netns::Path(path) = &planned.netns
+                && !identities.contains_key(path)
+            {
+                let id = match &mut self.kernel {
+                    Some(kernel) => kernel.hold(path)?,
+                    // In memory, a path is all that there is.
+                    None => path.clone(),
+                };
+                identities.insert(path.clone(), id);
+            }
+        }
+        Ok(identities)
+    }
+
+    /// Lets the namespaces go that were held.
+    pub fn let_go(&mut self) {
+        if let Some(kernel) = &mut self.kernel {
+            kernel.let_go();
+        }
+    }
+
+    /// The identity of a namespace: of the one that is held for its path, or that it leads to.
+    pub fn identity(&self, netns: &Netns) -> io::Result<String> {
+        match (&self.kernel, netns) {
+            (None, Netns::Path(path)) => Ok(path.clone()),
+            _ => netns::identity(netns),
+        }
     }
 
     /// Changes an instance's objects from what stands to what shall stand.
@@ -68,13 +113,16 @@ impl Drivers {
                 return Err(joined(error, &failures));
             }
         }
+        if let Some(kernel) = &self.kernel {
+            kernel.forget_flows(from, to);
+        }
         Ok(())
     }
 
     /// What of ours a namespace holds, and which drivers could not look.
     pub fn observe(&mut self, netns: &Netns) -> (Vec<Found>, Vec<DriverError>) {
         let (mut found, mut errors) = (Vec::new(), Vec::new());
-        for driver in &mut self.0 {
+        for driver in &mut self.drivers {
             match driver.observe(netns) {
                 Ok(more) => found.extend(more),
                 Err(error) => errors.push(error),
@@ -88,10 +136,13 @@ impl Drivers {
         self.driver(found.domain)?.remove(found)
     }
 
-    /// Duplicates of every driver's lifelines.
+    /// Duplicates of every driver's lifelines, and of the namespaces that are held.
     pub fn lifelines(&self) -> io::Result<Vec<Lifeline>> {
-        let mut lifelines = Vec::new();
-        for driver in &self.0 {
+        let mut lifelines = match &self.kernel {
+            Some(kernel) => kernel.lifelines()?,
+            None => Vec::new(),
+        };
+        for driver in &self.drivers {
             lifelines.extend(driver.lifelines()?);
         }
         Ok(lifelines)
@@ -99,7 +150,11 @@ impl Drivers {
 
     /// Hands a lifeline to its driver; one that no driver knows is closed.
     pub fn adopt(&mut self, lifeline: Lifeline) {
-        if let Ok(driver) = self.driver(lifeline.domain) {
+        if let Some(kernel) = &mut self.kernel
+            && Kernel::knows(&lifeline)
+        {
+            kernel.adopt(lifeline);
+        } else if let Ok(driver) = self.driver(lifeline.domain) {
             driver.adopt(lifeline);
         }
     }
@@ -111,6 +166,10 @@ impl Drivers {
             from,
             to,
         } = step;
+        if to.is_empty() && self.kernel.is_some() && netns::is_gone(netns) {
+            // The kernel removed what was in it.
+            return Ok(());
+        }
         self.driver(*domain)?.set(&Change {
             instance,
             netns,
@@ -120,7 +179,7 @@ impl Drivers {
     }
 
     fn driver(&mut self, domain: Domain) -> Result<&mut Box<dyn Driver>, DriverError> {
-        self.0
+        self.drivers
             .iter_mut()
             .find(|driver| driver.domain() == domain)
             .ok_or_else(|| {
@@ -133,14 +192,21 @@ impl Drivers {
     }
 }
 
+/// Paths of namespaces with what they lead to, as `dev:inode`.
+pub type Identities = BTreeMap<String, String>;
+
 impl Default for Drivers {
-    /// The real drivers of this crate: cgroups, nf_tables, iptables.
+    /// The real drivers of this crate: cgroups, routes, nf_tables, iptables.
     fn default() -> Self {
-        Self(vec![
-            Box::new(CgroupDriver::new()),
-            Box::new(NftDriver::new()),
-            Box::new(IptablesDriver::new()),
-        ])
+        Self {
+            drivers: vec![
+                Box::new(CgroupDriver::new()),
+                Box::new(RouteDriver::new()),
+                Box::new(NftDriver::new()),
+                Box::new(IptablesDriver::new()),
+            ],
+            kernel: Some(Kernel::default()),
+        }
     }
 }
 

@@ -46,7 +46,7 @@ impl FakeHost {
     /// steers through nf_tables, as the kernel does when the owner of a table dies.
     #[must_use]
     pub fn drivers(&self) -> Drivers {
-        let domains = [Domain::Cgroup, Domain::Nft, Domain::Iptables];
+        let domains = [Domain::Cgroup, Domain::Route, Domain::Nft, Domain::Iptables];
         Drivers::new(
             domains
                 .map(|domain| FakeDriver::boxed(domain, self.clone()))

@@ -20,6 +20,7 @@ mod parking;
 mod ports;
 mod predecessor;
 mod process;
+mod slots;
 mod watch;
 mod wire;
 

@@ -6,7 +6,8 @@
 //!  engine ── keeper::spawn ══ socket ══> LocalKeeper ── journal  (before and after each change)
 //!    │                                        │
 //!    │                                     Drivers ─┬─ cgroup
-//!    └── child::Spawner ──> command                 ├─ nft        each: set, observe, remove
+//!    └── child::Spawner ──> command                 ├─ route
+//!                                                   ├─ nft        each: set, observe, remove
 //!                                                   └─ iptables
 //! ```
 //!
@@ -17,13 +18,16 @@
 
 pub mod cgroup;
 pub mod child;
+pub mod conntrack;
 pub mod drivers;
 pub mod fake;
 pub mod host;
 pub mod iptables;
 pub mod journal;
 pub mod keeper;
+mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod route;
 pub mod sock_diag;
 mod sys;

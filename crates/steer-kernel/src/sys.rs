@@ -29,6 +29,9 @@ pub(crate) const NETLINK_CAP_ACK: libc::c_int = libc::NETLINK_CAP_ACK;
 /// Answers carry the kernel's own words.
 pub(crate) const NETLINK_EXT_ACK: libc::c_int = libc::NETLINK_EXT_ACK;
 
+/// Lists are filtered by what their request says.
+pub(crate) const NETLINK_GET_STRICT_CHK: libc::c_int = libc::NETLINK_GET_STRICT_CHK;
+
 /// A mount of the cgroup2 hierarchy that has no place in the file tree.
 pub(crate) fn detached_cgroup2() -> Result<OwnedFd, Errno> {
     // SAFETY: the name is a NUL-terminated constant; the result is checked before use.

@@ -202,7 +202,7 @@ fn the_driver_makes_finds_and_removes_the_cgroups_of_an_instance() {
     assert!(tree.cgroup(&below(&own, "b")).unwrap_err().is_gone());
 
     let mut found = driver.observe(&Netns::Here).unwrap();
-    found.retain(|found| found.instance == instance);
+    found.retain(|found| found.instance.as_ref() == Some(&instance));
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].what, format!("cgroup {path}"));
     driver.remove(&found[0]).unwrap();

@@ -76,7 +76,7 @@ fn a_guard_that_a_crash_left_is_found_replaced_and_removed() {
     assert_eq!(found[0].what, "nft table inet steer_main_guard");
     assert_eq!(
         (found[0].instance.clone(), found[0].role),
-        (main(), Some(Role::Guard))
+        (Some(main()), Some(Role::Guard))
     );
     cleaner.remove(&found[0]).unwrap();
     cleaner.remove(&found[0]).unwrap();

@@ -85,7 +85,7 @@ impl Driver for CgroupDriver {
                 Some(Found {
                     domain: Domain::Cgroup,
                     netns: Netns::Here,
-                    instance: Instance::new(name).ok()?,
+                    instance: Some(Instance::new(name).ok()?),
                     role: None,
                     what: format!("{WHAT}{path}"),
                 })

@@ -94,9 +94,10 @@ impl Driver for FakeDriver {
             found.extend(objects.iter().map(|object| Found {
                 domain,
                 netns: netns.clone(),
-                instance: instance.clone(),
+                // As with the real one, what bears no name does not tell whose it is.
+                instance: (domain != Domain::Route).then(|| instance.clone()),
                 role: role(object),
-                what: format!("{domain} {}", name(instance, object).unwrap_or_default()),
+                what: what(instance, object),
             }));
         }
         Ok(found)
@@ -108,20 +109,21 @@ impl Driver for FakeDriver {
             netns,
             instance,
             role: of,
-            what,
+            what: told,
         } = found;
         let mut model = self.host.model();
-        model.begin(*domain, format!("remove {domain} {instance}"))?;
-        let place = (netns.clone(), *domain, instance.clone());
-        if let Some(objects) = model.state.ours.get_mut(&place) {
-            objects.retain(|object| {
-                let same = format!("{domain} {}", name(instance, object).unwrap_or_default());
-                role(object) != *of || same != *what
+        let whose = instance.as_ref().map_or(told.as_str(), Instance::as_str);
+        model.begin(*domain, format!("remove {domain} {whose}"))?;
+        model
+            .state
+            .ours
+            .retain(|(place, in_domain, owner), objects| {
+                let meant = instance.as_ref().is_none_or(|i| i == owner);
+                if (place, &*in_domain) == (netns, domain) && meant {
+                    objects.retain(|object| role(object) != *of || what(owner, object) != *told);
+                }
+                !objects.is_empty()
             });
-            if objects.is_empty() {
-                model.state.ours.remove(&place);
-            }
-        }
         Ok(())
     }
 }
@@ -162,6 +164,14 @@ fn name(instance: &Instance, object: &Object) -> Option<String> {
         Object::Iptables(..) => Some(format!("STEER_{instance}")),
         Object::Cgroup(path) => Some(path.to_string()),
         _ => None,
+    }
+}
+
+/// What it is, for people.
+fn what(instance: &Instance, object: &Object) -> String {
+    match name(instance, object) {
+        Some(name) => format!("{} {name}", object.domain()),
+        None => object.to_string(),
     }
 }
 

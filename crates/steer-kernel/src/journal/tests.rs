@@ -13,11 +13,7 @@ fn journal(name: &str) -> Journal {
     Journal {
         job: Job {
             method: Method::Redirect,
-            bindings: Bindings {
-                instance: Instance::new(name).unwrap(),
-                ports: BTreeMap::new(),
-                command_cgroup: None,
-            },
+            bindings: Bindings::new(Instance::new(name).unwrap()),
             on_failure: OnFailure::Open,
             scope: Scope::command(),
             objects: Vec::new(),
@@ -25,6 +21,7 @@ fn journal(name: &str) -> Journal {
         engine: process::this(),
         keeper: process::this(),
         netns: "4:1".to_owned(),
+        namespaces: BTreeMap::new(),
         state: State::Engaged,
         failures: Vec::new(),
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -92,28 +91,33 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
         done.live.push(live);
     }
     // Nobody's to end from here, whatever the reach: their journals are not in this directory.
-    let elsewhere: Vec<Live> = elsewhere::journals(dir).iter().filter_map(living).collect();
+    let elsewhere = elsewhere::journals(dir);
+    let living_elsewhere: Vec<Live> = elsewhere.iter().filter_map(living).collect();
     let mut stuck = BTreeSet::new();
-    for netns in namespaces(&entries) {
+    for netns in namespaces(drivers, &entries) {
+        let place = drivers.identity(&netns).unwrap_or_default();
         let (found, errors) = drivers.observe(&netns);
         done.failures
             .extend(errors.into_iter().map(KeeperError::Driver));
         // Journals are written before objects are made: whoever started meanwhile is in one.
-        let started = dir.read()?.into_iter().filter_map(in_force);
-        spared.extend(started);
+        let here = dir.read()?.into_iter().filter_map(|e| e.journal.ok());
+        let journals: Vec<Journal> = here.chain(elsewhere.iter().cloned()).collect();
+        spared.extend(dir.read()?.into_iter().filter_map(in_force));
         for found in found {
-            if spared.contains(&found.instance) {
+            let owners = owners(&found, &place, &journals);
+            if !owners.is_disjoint(&spared) {
                 continue;
             }
-            if let Some(live) = elsewhere.iter().find(|l| l.instance == found.instance) {
-                spared.insert(found.instance);
+            let elsewhere = living_elsewhere.iter();
+            if let Some(live) = elsewhere.clone().find(|l| owners.contains(&l.instance)) {
+                spared.insert(live.instance.clone());
                 done.live.push(live.clone());
                 continue;
             }
             match drivers.remove(&found) {
                 Ok(()) => done.removed.push(found),
                 Err(error) => {
-                    stuck.insert(found.instance);
+                    stuck.extend(owners);
                     done.failures.push(error.into());
                 }
             }
@@ -130,6 +134,24 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
         }
     }
     Ok(done)
+}
+
+/// Whose an object is: the instance that it names, or everybody whose journal lists it.
+///
+/// What bears no name and is in no journal is nobody's: its maker is dead, and so was removed.
+fn owners(found: &Found, place: &str, journals: &[Journal]) -> BTreeSet<Instance> {
+    if let Some(instance) = &found.instance {
+        return BTreeSet::from([instance.clone()]);
+    }
+    let lists = |journal: &&Journal| {
+        journal.job.objects.iter().any(|planned| {
+            planned.object.domain() == found.domain
+                && journal.place(&planned.netns) == Some(place)
+                && planned.object.to_string() == found.what
+        })
+    };
+    let listing = journals.iter().filter(lists);
+    listing.map(|j| j.job.instance().clone()).collect()
 }
 
 /// Removes a journal unless a start has just replaced it, and tells whether there was one.
@@ -154,7 +176,7 @@ fn in_force(entry: Entry) -> Option<Instance> {
     living(&entry.journal.ok()?).map(|live| live.instance)
 }
 
-fn living(journal: &Journal) -> Option<Live> {
+pub(super) fn living(journal: &Journal) -> Option<Live> {
     let pid = |id: ProcessId| process::is_alive(id).then_some(id.pid);
     let (engine, keeper) = (pid(journal.engine), pid(journal.keeper));
     (engine.is_some() || keeper.is_some()).then(|| Live {
@@ -218,24 +240,31 @@ pub(super) fn wait(id: ProcessId, time: Duration) -> std::io::Result<bool> {
 }
 
 /// This namespace and those that journals name, each once.
-fn namespaces(entries: &[Entry]) -> Vec<Netns> {
+fn namespaces(drivers: &Drivers, entries: &[Entry]) -> Vec<Netns> {
     let mut seen: BTreeSet<String> = here::current().into_iter().collect();
     let mut all = vec![Netns::Here];
     let journals = entries.iter().filter_map(|e| e.journal.as_ref().ok());
     for journal in journals {
-        let planned = journal.job.objects.iter().filter_map(|p| match &p.netns {
-            Netns::Path(path) => Some(path.clone()),
-            _ => None,
-        });
+        let joined = journal.namespaces.iter();
+        let joined = joined.filter_map(|(path, id)| still(drivers, path, id));
         let own = netns::find(&journal.netns).map(|path| path.display().to_string());
-        for path in planned.chain(own) {
-            // One that is gone took its objects along.
-            if netns::of(Path::new(&path)).is_ok_and(|id| seen.insert(id)) {
-                all.push(Netns::Path(path));
+        for path in joined.chain(own) {
+            let netns = Netns::Path(path);
+            if drivers.identity(&netns).is_ok_and(|id| seen.insert(id)) {
+                all.push(netns);
             }
         }
     }
     all
+}
+
+/// A path to the namespace that a path led to, `None` where it is gone and took its objects along.
+pub(super) fn still(drivers: &Drivers, path: &str, id: &str) -> Option<String> {
+    let led = drivers.identity(&Netns::Path(path.to_owned()));
+    if led.is_ok_and(|led| led == id) {
+        return Some(path.to_owned());
+    }
+    netns::find(id).map(|path| path.display().to_string())
 }
 
 /// What was done and what was left alone; failures are errors and told as such by the caller.

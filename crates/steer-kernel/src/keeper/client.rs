@@ -9,13 +9,15 @@ use std::time::Duration;
 use steer_core::driver::Lifeline;
 use steer_core::journal::ProcessId;
 use steer_core::keeper::{Job, Keeper, KeeperError, Released};
+use steer_core::plan::Netns;
 
 use super::parking::Parking;
 use super::predecessor;
 use super::process::{START, again, is_misplaced};
+use super::slots;
 use super::wire::{Reply, Request, Wire, lifelines, tags};
-use crate::journal::{RunDir, process};
-use crate::sys;
+use crate::journal::{self, RunDir, process};
+use crate::{netns, sys};
 
 /// A keeper process: this program again, which calls [`entry`](super::entry) first.
 ///
@@ -144,6 +146,18 @@ impl Keeper for Client {
             .collect::<io::Result<_>>()
             .map_err(|e| lost("hold its listeners", e))?;
         Ok(())
+    }
+
+    fn slots_taken(&mut self, places: &[Netns]) -> Result<Vec<u8>, KeeperError> {
+        let Ok(dir) = RunDir::find() else {
+            return Ok(Vec::new());
+        };
+        let places = places.iter().filter_map(|netns| match netns {
+            Netns::Path(path) => journal::netns::of(path.as_ref()).ok(),
+            _ => netns::current().ok(),
+        });
+        let taken = slots::taken(&dir, &places.collect())?;
+        Ok(taken.iter().map(|(_, slot)| slot.number).collect())
     }
 
     fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {

@@ -4,7 +4,9 @@ use std::error::Error;
 
 use serde::{Deserialize, Serialize};
 use steer_core::driver::DriverError;
+use steer_core::instance::Instance;
 use steer_core::keeper::KeeperError;
+use steer_core::mark::Mark;
 
 /// A failure with its causes and its advice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +15,17 @@ pub(super) struct Fault {
     pub(super) what: String,
     /// What to do next.
     pub(super) help: String,
+    /// Whose mark it is, where that is what failed: the engine takes another one.
+    #[serde(default)]
+    marked: Option<Marked>,
+}
+
+/// As [`KeeperError::Marked`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Marked {
+    instance: Instance,
+    pid: u32,
+    mark: Mark,
 }
 
 impl Fault {
@@ -28,17 +41,44 @@ impl Fault {
             KeeperError::Driver(error) => causes(error),
             other => causes(other),
         };
+        let marked = match error {
+            KeeperError::Marked {
+                instance,
+                pid,
+                mark,
+            } => Some(Marked {
+                instance: instance.clone(),
+                pid: *pid,
+                mark: *mark,
+            }),
+            _ => None,
+        };
         Self {
             what,
             help: error.help(),
+            marked,
         }
     }
 }
 
 impl From<Fault> for KeeperError {
     fn from(fault: Fault) -> Self {
-        let Fault { what, help } = fault;
-        Self::Remote { what, help }
+        match fault {
+            Fault {
+                marked:
+                    Some(Marked {
+                        instance,
+                        pid,
+                        mark,
+                    }),
+                ..
+            } => Self::Marked {
+                instance,
+                pid,
+                mark,
+            },
+            Fault { what, help, .. } => Self::Remote { what, help },
+        }
     }
 }
 

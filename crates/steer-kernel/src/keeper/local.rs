@@ -7,14 +7,16 @@ use steer_core::intent::OnFailure;
 use steer_core::journal::{Journal, ProcessId, State, overlap};
 use steer_core::keeper::{Job, Keeper, KeeperError, Released};
 use steer_core::object::Domain;
-use steer_core::plan::Planned;
+use steer_core::plan::{Netns, Planned};
 
+use super::clean::still;
 use super::fault::{Fault, joined};
 use super::ports::Ports;
 use super::predecessor;
+use super::slots;
 use super::watch::present;
 use crate::cgroup::CgroupTree;
-use crate::drivers::Drivers;
+use crate::drivers::{Drivers, Identities};
 use crate::journal::{Entry, RunDir, process};
 use crate::netns;
 
@@ -113,7 +115,9 @@ impl LocalKeeper {
             true => job.retired(),
             false => job.objects.clone(),
         };
-        let journal = self.journal(job)?;
+        // Those that the predecessor held came with the lifelines.
+        let namespaces = self.drivers.hold(&job.objects)?;
+        let journal = self.journal(job, namespaces)?;
         {
             let _held = self.dir.lock()?;
             self.dir.write(&journal)?;
@@ -185,7 +189,7 @@ impl LocalKeeper {
         }
     }
 
-    fn journal(&self, job: Job) -> Result<Journal, KeeperError> {
+    fn journal(&self, job: Job, namespaces: Identities) -> Result<Journal, KeeperError> {
         let netns = netns::current().map_err(|source| KeeperError::Journal {
             path: self.dir.file(job.instance()).display().to_string(),
             source,
@@ -195,6 +199,7 @@ impl LocalKeeper {
             engine: self.engine,
             keeper: process::this(),
             netns,
+            namespaces,
             state: State::Engaged,
             failures: Vec::new(),
         })
@@ -217,7 +222,7 @@ impl LocalKeeper {
             };
             match holder(&other, self.engine) {
                 Some(pid) if same => return Err(KeeperError::Taken { instance, pid }),
-                Some(pid) if other.netns == journal.netns => {
+                Some(pid) if !other.places().is_disjoint(&journal.places()) => {
                     if let Some(scope) = overlap(&journal.job.scope, &other.job.scope) {
                         return Err(KeeperError::Overlap {
                             instance,
@@ -230,9 +235,97 @@ impl LocalKeeper {
                 Some(_) | None => {}
             }
         }
+        slots::check(&self.dir, journal)?;
         self.dir.write(journal)?;
         drop(lock);
         Ok(predecessor)
+    }
+
+    /// Puts the first job in force.
+    fn put_in_force(&mut self, job: &Job) -> Result<(), KeeperError> {
+        let instance = job.instance().clone();
+        let namespaces = self.drivers.hold(&job.objects)?;
+        let mut journal = self.journal(job.clone(), namespaces)?;
+        journal.state = State::Committing;
+        let predecessor = self.claim(&journal)?;
+        let from = predecessor
+            .as_ref()
+            .map(|last| self.left_by(last, &journal))
+            .unwrap_or_default();
+        if let Err(error) = self.drivers.set_all(&instance, &from, &job.objects) {
+            // Nothing was changed, so the files say what they said.
+            match &predecessor {
+                Some(last) => self.dir.write(last)?,
+                None => self.dir.remove(&instance)?,
+            }
+            return Err(error.into());
+        }
+        journal.state = State::Engaged;
+        let written = self.dir.write(&journal);
+        self.held = Some(Held {
+            journal,
+            standing: job.objects.clone(),
+        });
+        if let Err(error) = written {
+            self.undo()?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Puts a job in the place of the one that is in force.
+    fn replace(&mut self, job: &Job) -> Result<(), KeeperError> {
+        let namespaces = self.drivers.hold(&job.objects)?;
+        let Self {
+            drivers, dir, held, ..
+        } = self;
+        let Some(held) = held else {
+            return Ok(());
+        };
+        if job.instance() != held.journal.job.instance() {
+            return Err(KeeperError::Taken {
+                instance: held.journal.job.instance().clone(),
+                pid: held.journal.engine.pid,
+            });
+        }
+        let next = Journal {
+            job: job.clone(),
+            namespaces,
+            ..held.journal.clone()
+        };
+        dir.write(&next)?;
+        let wanted = present(&job.objects);
+        if let Err(error) = drivers.set_all(job.instance(), &held.standing, &wanted) {
+            // Nothing was changed, so the file says what it said.
+            dir.write(&held.journal)?;
+            return Err(error.into());
+        }
+        held.journal = next;
+        held.standing = job.objects.clone();
+        Ok(())
+    }
+
+    /// What a predecessor left that can be changed from here: its cgroups are everywhere the same,
+    /// all else is in namespaces of its own, which may have other paths or be gone.
+    fn left_by(&self, last: &Journal, journal: &Journal) -> Vec<Planned> {
+        let objects = last.job.objects.iter();
+        objects
+            .filter_map(|planned| {
+                let netns = match &planned.netns {
+                    _ if planned.object.domain() == Domain::Cgroup => planned.netns.clone(),
+                    Netns::Here => (last.netns == journal.netns).then_some(Netns::Here)?,
+                    Netns::Path(path) => {
+                        let id = last.namespaces.get(path)?;
+                        Netns::Path(still(&self.drivers, path, id)?)
+                    }
+                    _ => return None,
+                };
+                Some(Planned {
+                    netns,
+                    ..planned.clone()
+                })
+            })
+            .collect()
     }
 
     /// Changes from what stands to `to`: together, and where that fails each domain by itself.
@@ -273,6 +366,7 @@ impl LocalKeeper {
         }
         // Before the journal goes, so that a successor that finds none finds the ports free.
         self.ports.close();
+        self.drivers.let_go();
         match self.held.take() {
             Some(held) => self.dir.remove(held.journal.job.instance()),
             None => Ok(()),
@@ -319,35 +413,24 @@ impl Keeper for LocalKeeper {
         predecessor::wait_all(&self.dir)
     }
 
+    fn slots_taken(&mut self, places: &[Netns]) -> Result<Vec<u8>, KeeperError> {
+        let places = places
+            .iter()
+            .filter_map(|netns| self.drivers.identity(netns).ok());
+        let taken = slots::taken(&self.dir, &places.collect())?;
+        Ok(taken.iter().map(|(_, slot)| slot.number).collect())
+    }
+
     fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
+        if self.held.is_some() {
+            return self.replace(job);
+        }
         self.await_predecessors()?;
-        let instance = job.instance().clone();
-        let mut journal = self.journal(job.clone())?;
-        journal.state = State::Committing;
-        let predecessor = self.claim(&journal)?;
-        let from = predecessor
-            .as_ref()
-            .map(|last| left_by(last, &journal.netns))
-            .unwrap_or_default();
-        if let Err(error) = self.drivers.set_all(&instance, &from, &job.objects) {
-            // Nothing was changed, so the files say what they said.
-            match &predecessor {
-                Some(last) => self.dir.write(last)?,
-                None => self.dir.remove(&instance)?,
-            }
-            return Err(error.into());
+        let done = self.put_in_force(job);
+        if done.is_err() {
+            self.drivers.let_go();
         }
-        journal.state = State::Engaged;
-        let written = self.dir.write(&journal);
-        self.held = Some(Held {
-            journal,
-            standing: job.objects.clone(),
-        });
-        if let Err(error) = written {
-            self.undo()?;
-            return Err(error);
-        }
-        Ok(())
+        done
     }
 
     fn retire(&mut self) -> Result<(), KeeperError> {
@@ -398,17 +481,6 @@ fn holder(journal: &Journal, engine: ProcessId) -> Option<u32> {
     } else {
         None
     }
-}
-
-/// What a predecessor left that can be changed from here: its cgroups are everywhere the same,
-/// all else is in its own namespace.
-fn left_by(last: &Journal, here: &str) -> Vec<Planned> {
-    last.job
-        .objects
-        .iter()
-        .filter(|p| last.netns == here || p.object.domain() == Domain::Cgroup)
-        .cloned()
-        .collect()
 }
 
 /// A change as one change a domain and namespace, the last made first.

@@ -1,0 +1,120 @@
+//! What the drivers of a real kernel share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::io;
+
+use steer_core::address::Protocol;
+use steer_core::driver::{DriverError, Lifeline};
+use steer_core::object::{Domain, Object};
+use steer_core::plan::{Netns, Planned};
+use steer_core::ruleset::{Rule, Test, Verdict};
+
+use super::netns::{Pins, duplicate, within};
+use crate::conntrack::Conntrack;
+
+/// The namespaces that are held, and connections that are forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Kernel {
+    pins: Pins,
+}
+
+impl Kernel {
+    /// Holds the namespace of a path and gives its identity.
+    pub(super) fn hold(&mut self, path: &str) -> Result<String, DriverError> {
+        self.pins.hold(path).map_err(|source| {
+            DriverError::new(
+                Domain::Route,
+                format!("could not hold the network namespace {path}"),
+                "look for it with ip netns list; opening that of another process needs root",
+            )
+            .because(source)
+        })
+    }
+
+    pub(super) fn let_go(&mut self) {
+        self.pins = Pins::default();
+    }
+
+    /// Duplicates of the held namespaces, for a successor.
+    pub(super) fn lifelines(&self) -> io::Result<Vec<Lifeline>> {
+        let line = |(path, file): (&String, _)| {
+            Ok(Lifeline {
+                domain: Domain::Route,
+                netns: Netns::Path(path.clone()),
+                label: NAMESPACE.to_owned(),
+                fd: duplicate(file)?,
+            })
+        };
+        self.pins.held().map(line).collect()
+    }
+
+    /// Whether a lifeline is a held namespace.
+    pub(super) fn knows(lifeline: &Lifeline) -> bool {
+        lifeline.label == NAMESPACE
+    }
+
+    pub(super) fn adopt(&mut self, lifeline: Lifeline) {
+        if let Netns::Path(path) = lifeline.netns {
+            self.pins.adopt(&path, lifeline.fd);
+        }
+    }
+
+    /// Makes conntrack forget the flows of UDP that rules redirected which are gone.
+    ///
+    /// It would go on rewriting them to a port that nobody reads any more, for as long as the
+    /// program goes on sending; those of TCP ended with the engine's sockets.
+    pub(super) fn forget_flows(&self, from: &[Planned], to: &[Planned]) {
+        let stay = redirected(to);
+        for (netns, ports) in redirected(from) {
+            let stay = stay.get(&netns);
+            let gone = |port: &u16| stay.is_none_or(|ports| !ports.contains(port));
+            let ports: BTreeSet<u16> = ports.into_iter().filter(gone).collect();
+            if ports.is_empty() {
+                continue;
+            }
+            let forgotten = within(Domain::Route, &netns, || {
+                Conntrack::open()?.forget(Protocol::Udp, &ports)
+            });
+            // They end by themselves when they are silent for some time; the rules are gone.
+            match forgotten {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "redirected UDP flows are not forgotten at once");
+                }
+                Err(error) => {
+                    let error = &error as &dyn Error;
+                    tracing::warn!(error, "redirected UDP flows are not forgotten at once");
+                }
+            }
+        }
+    }
+}
+
+/// The ports that rules redirect UDP to, by namespace.
+fn redirected(objects: &[Planned]) -> BTreeMap<Netns, BTreeSet<u16>> {
+    let mut all: BTreeMap<Netns, BTreeSet<u16>> = BTreeMap::new();
+    for planned in objects {
+        let (Object::Nft(rules) | Object::Iptables(rules, _)) = &planned.object else {
+            continue;
+        };
+        let rules = rules.chains.iter().flat_map(|chain| &chain.rules);
+        let ports: Vec<u16> = rules.filter_map(redirects_udp).collect();
+        if !ports.is_empty() {
+            all.entry(planned.netns.clone()).or_default().extend(ports);
+        }
+    }
+    all
+}
+
+fn redirects_udp(rule: &Rule) -> Option<u16> {
+    let Verdict::Redirect(port) = &rule.verdict else {
+        return None;
+    };
+    rule.tests
+        .contains(&Test::Protocol(Protocol::Udp))
+        .then(|| port.number())?
+}
+
+/// The label of lifelines that are held namespaces.
+const NAMESPACE: &str = "namespace";

@@ -1,0 +1,303 @@
+//! The driver of routes and policy rules: by netlink, without any program.
+//!
+//! Neither bears a name; both carry [`ROUTE_PROTOCOL`](steer_core::object::ROUTE_PROTOCOL), and
+//! the table tells instances apart while they live, by their journals. What a crash leaves does
+//! nothing: no packet carries the mark once the rules of the packet filter are gone.
+
+mod local;
+mod rule;
+
+use std::collections::BTreeSet;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::SockProtocol;
+use steer_core::address::Family;
+use steer_core::driver::{Change, Driver, DriverError, Found};
+use steer_core::object::{Domain, Object};
+use steer_core::plan::Netns;
+
+pub(crate) use self::rule::Seen;
+use crate::drivers::netns::within;
+use crate::netlink::message::Body;
+use crate::netlink::{NLM_F_CREATE, NLM_F_EXCL, Netlink, Refused};
+
+/// Puts local routes and policy rules into the routing tables of a namespace.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RouteDriver;
+
+impl RouteDriver {
+    /// A driver that opens a socket for every piece of work.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl Driver for RouteDriver {
+    fn domain(&self) -> Domain {
+        Domain::Route
+    }
+
+    fn set(&mut self, change: &Change<'_>) -> Result<(), DriverError> {
+        let Change {
+            instance: _,
+            netns,
+            from,
+            to,
+        } = *change;
+        // What stands is asked of the kernel. All that carries our number in these tables is this
+        // instance's or of one that is dead: those that live use other tables.
+        let tables: BTreeSet<u32> = from.iter().chain(to).filter_map(table).collect();
+        let families = from.iter().chain(to).filter_map(family_of).collect();
+        let mut socket = open(netns)?;
+        let standing = ours(&mut socket, &families).map_err(|e| look(netns, e))?;
+        let standing: Vec<&Object> = standing
+            .iter()
+            .filter(|object| table(object).is_some_and(|t| tables.contains(&t)))
+            .collect();
+        let mut steps: Vec<Step<'_>> = Vec::new();
+        // Routes before the rules that lead to them, and the other way round.
+        let missing = |is_rule: bool| {
+            let of_kind = move |object: &&Object| matches!(object, Object::Rule(_)) == is_rule;
+            to.iter().filter(of_kind).filter(|o| !standing.contains(o))
+        };
+        steps.extend(missing(false).chain(missing(true)).map(Step::Make));
+        let stale = |is_rule: bool| {
+            let of_kind = move |object: &&Object| matches!(object, Object::Rule(_)) == is_rule;
+            let standing = standing.iter().copied();
+            standing.filter(of_kind).filter(|o| !to.contains(o))
+        };
+        steps.extend(stale(true).chain(stale(false)).map(Step::Remove));
+        for (index, step) in steps.iter().enumerate() {
+            if let Err(refused) = step.take(&mut socket) {
+                let undone = steps[..index].iter().rev().map(|s| s.inverse());
+                let failures: Vec<String> = undone
+                    .filter_map(|step| Some((step, step.take(&mut socket).err()?)))
+                    .map(|(step, refused)| format!("could not {step}: {refused}"))
+                    .collect();
+                return Err(failed(step, refused, netns, &failures));
+            }
+        }
+        Ok(())
+    }
+
+    fn observe(&mut self, netns: &Netns) -> Result<Vec<Found>, DriverError> {
+        let mut socket = open(netns)?;
+        let standing = ours(&mut socket, &Family::ALL.into()).map_err(|e| look(netns, e))?;
+        let found = standing.iter().map(|object| Found {
+            domain: Domain::Route,
+            netns: netns.clone(),
+            instance: None,
+            role: None,
+            what: object.to_string(),
+        });
+        Ok(found.collect())
+    }
+
+    fn remove(&mut self, found: &Found) -> Result<(), DriverError> {
+        let mut socket = open(&found.netns)?;
+        let standing = ours(&mut socket, &Family::ALL.into()).map_err(|e| look(&found.netns, e))?;
+        for object in standing.iter().filter(|o| o.to_string() == found.what) {
+            let step = Step::Remove(object);
+            step.take(&mut socket)
+                .map_err(|refused| failed(&step, refused, &found.netns, &[]))?;
+        }
+        Ok(())
+    }
+}
+
+/// The policy rules of the calling thread's namespace, of whomever.
+pub(crate) fn rules() -> Result<Vec<Seen>, Refused> {
+    let mut socket = Netlink::open(SockProtocol::NetlinkRoute)?;
+    let mut all = Vec::new();
+    for family in Family::ALL {
+        all.extend(list(
+            &mut socket,
+            RTM_GETRULE,
+            &rule::all(family),
+            rule::read,
+        )?);
+    }
+    Ok(all)
+}
+
+/// A change of one object.
+#[derive(Clone, Copy, Debug)]
+enum Step<'a> {
+    Make(&'a Object),
+    Remove(&'a Object),
+}
+
+impl Step<'_> {
+    const fn inverse(&self) -> Self {
+        match *self {
+            Self::Make(object) => Self::Remove(object),
+            Self::Remove(object) => Self::Make(object),
+        }
+    }
+
+    fn take(&self, socket: &mut Netlink) -> Result<(), Refused> {
+        let (Self::Make(object) | Self::Remove(object)) = self;
+        let (make, remove, body) = match object {
+            Object::Route(route) => (RTM_NEWROUTE, RTM_DELROUTE, local::request(route)),
+            Object::Rule(rule) => (RTM_NEWRULE, RTM_DELRULE, rule::request(rule)),
+            _ => (0, 0, None),
+        };
+        // An object of another kind, or with a symbol left in it.
+        let body = body.ok_or(Errno::EINVAL)?;
+        match self {
+            Self::Make(_) => socket.command(make, NLM_F_CREATE | NLM_F_EXCL, &body),
+            Self::Remove(_) => match socket.command(remove, 0, &body) {
+                // Gone already: a rule, a route, its family or its table.
+                Err(refused) if matches!(refused.errno(), Some(GONE_RULE | GONE_ROUTE)) => Ok(()),
+                done => done,
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Step<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Make(object) => write!(f, "make the {object}"),
+            Self::Remove(object) => write!(f, "remove the {object}"),
+        }
+    }
+}
+
+/// Everything in a namespace that is exactly what we make.
+fn ours(socket: &mut Netlink, families: &BTreeSet<Family>) -> Result<Vec<Object>, Refused> {
+    let mut all = Vec::new();
+    for family in families {
+        let routes = list(socket, RTM_GETROUTE, &local::all(*family), local::read)?;
+        all.extend(routes.into_iter().map(Object::Route));
+        let rules = list(socket, RTM_GETRULE, &rule::all(*family), |message| {
+            rule::read(message)?.ours()
+        })?;
+        all.extend(rules.into_iter().map(Object::Rule));
+    }
+    Ok(all)
+}
+
+/// A list of one family; nothing where the kernel does not know the family.
+fn list<T>(
+    socket: &mut Netlink,
+    kind: u16,
+    body: &Body,
+    each: impl FnMut(crate::netlink::message::Message<'_>) -> Option<T>,
+) -> Result<Vec<T>, Refused> {
+    match socket.list(kind, body, each) {
+        Err(refused)
+            if matches!(
+                refused.errno(),
+                Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::EPFNOSUPPORT)
+            ) =>
+        {
+            Ok(Vec::new())
+        }
+        done => done,
+    }
+}
+
+fn open(netns: &Netns) -> Result<Netlink, DriverError> {
+    within(Domain::Route, netns, || {
+        Netlink::open(SockProtocol::NetlinkRoute)
+    })?
+    .map_err(|errno| look(netns, errno.into()))
+}
+
+fn look(netns: &Netns, refused: Refused) -> DriverError {
+    DriverError::new(
+        Domain::Route,
+        format!(
+            "could not look at the routes and policy rules{}",
+            inside(netns)
+        ),
+        "see whether `ip rule` works there",
+    )
+    .because(refused)
+}
+
+fn failed(step: &Step<'_>, refused: Refused, netns: &Netns, undoing: &[String]) -> DriverError {
+    let mut what = format!("could not {step}{}", inside(netns));
+    for failure in undoing {
+        what.push_str("; and what was done before it stays: ");
+        what.push_str(failure);
+    }
+    let help = match refused.errno() {
+        Some(Errno::EPERM | Errno::EACCES) => {
+            "it needs CAP_NET_ADMIN there: run as root".to_owned()
+        }
+        Some(Errno::ENETDOWN | Errno::ENODEV | Errno::EINVAL) => format!(
+            "the loopback device must be up, with IPv6 where that is steered: {}ip link set lo up",
+            entering(netns)
+        ),
+        Some(Errno::EEXIST) => format!(
+            "another program has one that is the same; see {0}ip rule and {0}ip route show table all",
+            entering(netns)
+        ),
+        Some(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP) => {
+            "the kernel needs CONFIG_IP_MULTIPLE_TABLES and CONFIG_IPV6_MULTIPLE_TABLES".to_owned()
+        }
+        _ => "run steer clean, and try again".to_owned(),
+    };
+    DriverError::new(Domain::Route, what, help).because(refused)
+}
+
+fn inside(netns: &Netns) -> String {
+    match netns {
+        Netns::Path(path) => format!(" in {path}"),
+        _ => String::new(),
+    }
+}
+
+fn entering(netns: &Netns) -> String {
+    match netns {
+        Netns::Path(path) => format!("nsenter --net={path} "),
+        _ => String::new(),
+    }
+}
+
+fn table(object: &Object) -> Option<u32> {
+    match object {
+        Object::Route(route) => route.table.number(),
+        Object::Rule(rule) => rule.table.number(),
+        _ => None,
+    }
+}
+
+const fn family_of(object: &Object) -> Option<Family> {
+    match object {
+        Object::Route(route) => Some(route.family),
+        Object::Rule(rule) => Some(rule.family),
+        _ => None,
+    }
+}
+
+const fn af(family: Family) -> u8 {
+    match family {
+        Family::V4 => AF_INET,
+        Family::V6 => AF_INET6,
+    }
+}
+
+const fn family(af: u8) -> Option<Family> {
+    match af {
+        AF_INET => Some(Family::V4),
+        AF_INET6 => Some(Family::V6),
+        _ => None,
+    }
+}
+
+const AF_INET: u8 = libc::AF_INET as u8;
+const AF_INET6: u8 = libc::AF_INET6 as u8;
+/// What the kernel says of a rule that is not there, and of a route.
+const GONE_RULE: Errno = Errno::ENOENT;
+const GONE_ROUTE: Errno = Errno::ESRCH;
+const RTM_NEWROUTE: u16 = libc::RTM_NEWROUTE;
+const RTM_DELROUTE: u16 = libc::RTM_DELROUTE;
+const RTM_GETROUTE: u16 = libc::RTM_GETROUTE;
+const RTM_NEWRULE: u16 = libc::RTM_NEWRULE;
+const RTM_DELRULE: u16 = libc::RTM_DELRULE;
+const RTM_GETRULE: u16 = libc::RTM_GETRULE;
