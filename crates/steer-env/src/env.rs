@@ -126,7 +126,8 @@ static PROFILE: Profile = Profile {
     limits: &[
         "Only programs that read the variables are steered, and a program can unset them; nothing \
          stops the others.",
-        "No UDP.",
+        "No UDP by the variables; a program that speaks SOCKS5 to the port gets it there, by UDP \
+         ASSOCIATE.",
         "A name can be left out only together with every name below it: write both `name` and \
          `*.name`.",
         "Some programs (requests, wget) take a name in no_proxy for the end of any name, so that \

@@ -94,11 +94,25 @@ pub(crate) fn proxy_listener(method: Method, address: SocketAddr) -> Listener {
     }
 }
 
-/// Both methods steer TCP alone; where that is excluded, nothing is left.
+/// The protocols that a proxy port carries for this intent.
+pub(crate) fn carried(intent: &Intent) -> Vec<Protocol> {
+    let (include, exclude) = (&intent.traffic.include, &intent.traffic.exclude);
+    let chosen = |protocol: &Protocol| {
+        (include.protocols.is_empty() || include.protocols.contains(protocol))
+            && !exclude.protocols.contains(protocol)
+    };
+    [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .filter(chosen)
+        .collect()
+}
+
+/// A proxy port begins with a connection, also where datagrams follow; where connections are left
+/// out, nothing is left.
 pub(crate) fn tcp_is_left(intent: &Intent) -> Result<(), PlanError> {
-    if intent.traffic.exclude.protocols.contains(&Protocol::Tcp) {
+    if !carried(intent).contains(&Protocol::Tcp) {
         return Err(PlanError::Nothing {
-            why: "tcp is excluded, and a proxy port takes nothing else".to_owned(),
+            why: "tcp is left out, and nobody reaches a proxy port without it".to_owned(),
         });
     }
     Ok(())
@@ -156,10 +170,11 @@ static PROFILE: Profile = Profile {
     summary: "one port that speaks SOCKS5, HTTP CONNECT and HTTP requests in absolute form, and \
               forward ports, for programs that are configured with them",
     transparent: false,
-    protocols: &[Protocol::Tcp],
+    protocols: &[Protocol::Tcp, Protocol::Udp],
     // `dns: leave` and `quic: leave` hold because nothing is taken that is not sent here.
     keys: &[
         Key::Tcp,
+        Key::Udp,
         Key::ExcludeProtocols,
         Key::DnsLeave,
         Key::QuicLeave,
@@ -173,7 +188,11 @@ static PROFILE: Profile = Profile {
          `listen.auth` is written.",
         "Only clients that are configured with the port are steered; whose traffic and which of \
          it is decided there.",
-        "No UDP: SOCKS5's UDP ASSOCIATE and BIND are answered with `command not supported`.",
+        "UDP goes through SOCKS5's UDP ASSOCIATE, without fragments: its clients are not told of \
+         an error, they see that no answer comes.",
+        "A datagram brings no login: after the login on the connection, whoever can send from the \
+         client's address and port counts as the client; on one host, its user alone.",
+        "SOCKS5's BIND is answered with `command not supported`.",
         "No SOCKS4.",
         "Requests in absolute form are http:// only, HTTP/1.1 or 1.0, one a connection; https:// \
          goes through CONNECT.",
@@ -240,9 +259,17 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_where_tcp_is_excluded() {
-        let mut intent = intent();
-        intent.traffic.exclude.protocols = vec![Protocol::Tcp];
-        assert!(matches!(plan(&intent), Err(PlanError::Nothing { .. })));
+    fn nothing_is_left_where_tcp_is_left_out() {
+        let mut excluded = intent();
+        excluded.traffic.exclude.protocols = vec![Protocol::Tcp];
+        assert!(matches!(plan(&excluded), Err(PlanError::Nothing { .. })));
+        let mut udp = intent();
+        udp.traffic.include.protocols = vec![Protocol::Udp];
+        assert!(matches!(plan(&udp), Err(PlanError::Nothing { .. })));
+        udp.traffic.include.protocols.push(Protocol::Tcp);
+        assert!(plan(&udp).is_ok());
+        assert_eq!(carried(&udp), [Protocol::Tcp, Protocol::Udp]);
+        udp.traffic.exclude.protocols = vec![Protocol::Udp];
+        assert_eq!(carried(&udp), [Protocol::Tcp]);
     }
 }

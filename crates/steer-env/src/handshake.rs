@@ -1,15 +1,18 @@
 //! From an accepted connection to what its client asked for.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use steer_core::accept::Accepted;
-use steer_core::address::Destination;
+use steer_core::address::{ClientAddr, Destination};
 use steer_core::method::Method;
 use steer_core::steered::{Answer, Flow, Identity, Steered, abort};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::absolute::AbsoluteAnswer;
+use crate::associate::{Association, Associations};
 use crate::connect::ConnectAnswer;
 use crate::detect::Speech;
 use crate::exchange::Exchange;
@@ -19,7 +22,9 @@ use crate::head::read_head;
 use crate::login::Login;
 use crate::reply::Fault;
 use crate::request::Request;
-use crate::socks5::{self, NOT_SERVED, SOCKS4_REJECTED, SocksAnswer};
+use crate::socks5::{
+    self, Claim, NOT_SERVED, SOCKS4_REJECTED, SocksAnswer, associated, not_supported,
+};
 
 /// Why a handshake led nowhere.
 #[derive(Debug)]
@@ -32,30 +37,52 @@ pub(crate) enum End {
     Silent(&'static str),
 }
 
+/// What a handshake led to.
+#[derive(Debug)]
+pub(crate) enum Greeted {
+    /// A connection.
+    Steered(Box<Steered>),
+    /// A UDP port, which lives as long as this connection.
+    Associated(Box<Association>, TcpStream),
+}
+
+/// What a port serves, and for whom.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) via: Method,
+    pub(crate) login: Option<Login>,
+    /// Where UDP is served.
+    pub(crate) associations: Option<Associations>,
+}
+
 /// Speaks with a client until its destination is known; `None` when it asked for none.
 pub(crate) async fn greet(
     accepted: Accepted,
     identity: Identity,
     guest: Guest,
-    via: Method,
-    login: Option<&Login>,
-) -> Option<Steered> {
+    service: &Service,
+) -> Option<Greeted> {
     let Accepted {
-        mut stream, client, ..
+        mut stream,
+        client,
+        local,
     } = accepted;
     // Replies are small and the client waits for each.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small packets may be delayed");
     }
     let mut speech = Speech::Unknown;
-    let asked = tokio::time::timeout(DEADLINE, ask(&mut stream, login, &mut speech))
-        .await
-        .unwrap_or_else(|_| {
-            Err(match speech {
-                Speech::Http => End::Words(Fault::Slow.answer()),
-                _ => End::Silent("the handshake took too long"),
-            })
-        });
+    let asked = tokio::time::timeout(
+        DEADLINE,
+        ask(&mut stream, service.login.as_ref(), &mut speech),
+    )
+    .await
+    .unwrap_or_else(|_| {
+        Err(match speech {
+            Speech::Http => End::Words(Fault::Slow.answer()),
+            _ => End::Silent("the handshake took too long"),
+        })
+    });
     let asked = match asked.and_then(|asked| asked.by(guest)) {
         Ok(asked) => asked,
         Err(end) => {
@@ -63,21 +90,70 @@ pub(crate) async fn greet(
             return None;
         }
     };
+    let asked = match asked {
+        Asked::Stream(asked) => asked,
+        Asked::Datagrams(claim) => {
+            let opened = service.associate(client, local, claim, identity);
+            return tell(stream, opened).await;
+        }
+    };
     let (flow, destination, answer) = asked.answered(stream);
-    Some(Steered {
+    Some(Greeted::Steered(Box::new(Steered {
         flow,
         client,
         destination,
         identity,
-        via,
+        via: service.via,
         upstream: None,
         app: None,
         answer,
-    })
+    })))
 }
 
-/// What a client asked for, in its protocol.
+impl Service {
+    fn associate(
+        &self,
+        client: ClientAddr,
+        local: SocketAddr,
+        claim: Option<Claim>,
+        identity: Identity,
+    ) -> Result<Association, End> {
+        let associations = self.associations.as_ref().ok_or_else(not_supported)?;
+        // Behind NAT, a client knows neither its address nor its port as they are seen here.
+        let seen = |claim: &Claim| {
+            let ip = claim.ip().to_canonical();
+            ip.is_unspecified() || ip == client.0.ip().to_canonical()
+        };
+        let port = claim.filter(seen).map(|claim| claim.port());
+        associations
+            .open(client, local, port, identity)
+            .map_err(|error| {
+                tracing::debug!(%error, "a client got no UDP port");
+                socks5::failure()
+            })
+    }
+}
+
+/// Tells a client where its UDP port is, or why it has none.
+async fn tell(mut stream: TcpStream, opened: Result<Association, End>) -> Option<Greeted> {
+    match opened {
+        Ok(association) => match stream.write_all(&associated(association.address())).await {
+            Ok(()) => return Some(Greeted::Associated(Box::new(association), stream)),
+            Err(error) => refuse(stream, End::Gone(error)).await,
+        },
+        Err(end) => refuse(stream, end).await,
+    }
+    None
+}
+
+/// What a client asked for.
 enum Asked {
+    Stream(AskedStream),
+    Datagrams(Option<Claim>),
+}
+
+/// A connection that a client asked for, in its protocol.
+enum AskedStream {
     Socks(Destination),
     Http(Request),
 }
@@ -87,11 +163,15 @@ impl Asked {
     fn by(self, guest: Guest) -> Result<Self, End> {
         match (guest, &self) {
             (Guest::Admitted, _) => Ok(self),
-            (Guest::Stranger, Self::Socks(_)) => Err(End::Words(NOT_SERVED.to_vec())),
-            (Guest::Stranger, Self::Http(_)) => Err(Fault::Stranger.into()),
+            (Guest::Stranger, Self::Stream(AskedStream::Http(_))) => Err(Fault::Stranger.into()),
+            (Guest::Stranger, Self::Stream(AskedStream::Socks(_)) | Self::Datagrams(_)) => {
+                Err(End::Words(NOT_SERVED.to_vec()))
+            }
         }
     }
+}
 
+impl AskedStream {
     fn answered(self, stream: TcpStream) -> (Flow, Destination, Box<dyn Answer>) {
         match self {
             Self::Socks(destination) => (Flow::Tcp(stream), destination, Box::new(SocksAnswer)),
@@ -130,11 +210,15 @@ async fn ask(
     }
     *speech = Speech::of(first[0]);
     match speech {
-        Speech::Socks5 => Ok(Asked::Socks(socks5::request(stream, login).await?)),
+        Speech::Socks5 => Ok(match socks5::request(stream, login).await? {
+            socks5::Request::Connect(to) => Asked::Stream(AskedStream::Socks(to)),
+            socks5::Request::Associate(claim) => Asked::Datagrams(claim),
+        }),
         Speech::Socks4 => Err(End::Words(SOCKS4_REJECTED.to_vec())),
         Speech::Http => {
             let head = read_head(stream).await?;
-            Ok(Asked::Http(Request::parse(&head, login)?))
+            let request = Request::parse(&head, login)?;
+            Ok(Asked::Stream(AskedStream::Http(request)))
         }
         Speech::Unknown => Err(End::Silent("neither SOCKS5 nor HTTP/1")),
     }

@@ -7,18 +7,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use steer_core::accept::{Accepted, Acceptor};
-use steer_core::address::Destination;
+use steer_core::address::{Destination, Protocol};
 use steer_core::intake::{Bound, Intake};
 use steer_core::intent::Intent;
 use steer_core::method::Method;
 use steer_core::steered::{Flow, ResetAnswer, Steered};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::associate::{Associations, Bounds};
+use crate::explicit::carried;
 use crate::forward;
 use crate::gate::{Gate, Guest};
-use crate::handshake::greet;
+use crate::handshake::{Greeted, Service, greet};
 use crate::login::Login;
 use crate::owner::Owners;
 
@@ -38,7 +41,10 @@ pub(crate) fn open(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>>
             upstream: forward::upstream(intent, &listener.id),
         }));
     }
-    let mut intake = ProxyIntake::new(acceptor, via, login(intent)?, MOST_HANDSHAKES);
+    let bounds = carried(intent)
+        .contains(&Protocol::Udp)
+        .then(Bounds::default);
+    let mut intake = ProxyIntake::new(acceptor, via, login(intent)?, bounds, MOST_HANDSHAKES);
     intake.gate = Gate::new(intent, via);
     intake.owners = owners(intent.identify || intake.gate.asks());
     Ok(Box::new(intake))
@@ -70,11 +76,13 @@ struct ProxyIntake {
     gate: Gate,
     /// Connections of users that the port does not serve.
     strangers: u64,
-    via: Method,
-    login: Arc<Option<Login>>,
+    service: Arc<Service>,
+    /// Flows of the associations; open as long as the intake, whose end they see by it.
+    flows: mpsc::Receiver<Steered>,
+    _flow_tx: mpsc::Sender<Steered>,
     /// A connection for which there was no place yet.
     arrived: Option<Accepted>,
-    tasks: JoinSet<(u64, Option<Steered>)>,
+    tasks: JoinSet<(u64, Option<Greeted>)>,
     /// The handshakes that go on, the oldest first.
     waiting: BTreeMap<u64, Waiting>,
     most: usize,
@@ -106,21 +114,38 @@ impl Intake for ProxyIntake {
                     }
                 }
                 () = until(evict), if full => self.evict(),
-                accepted = self.acceptor.accept(), if !full => self.arrived = Some(accepted),
+                arrival = arrival(&mut self.acceptor, &mut self.flows, full) => match arrival {
+                    Arrival::Connection(accepted) => self.arrived = Some(accepted),
+                    Arrival::Flow(steered) => return Some(steered),
+                },
             }
         }
     }
 }
 
 impl ProxyIntake {
-    fn new(acceptor: Acceptor, via: Method, login: Option<Login>, most: usize) -> Self {
+    /// Serves UDP where there are bounds for it.
+    fn new(
+        acceptor: Acceptor,
+        via: Method,
+        login: Option<Login>,
+        udp: Option<Bounds>,
+        most: usize,
+    ) -> Self {
+        let (flow_tx, flows) = mpsc::channel(MOST_FLOWS_WAITING);
+        let service = Service {
+            via,
+            login,
+            associations: udp.map(|bounds| Associations::new(via, flow_tx.clone(), bounds)),
+        };
         Self {
             acceptor,
             owners: Owners::default(),
             gate: Gate::default(),
             strangers: 0,
-            via,
-            login: Arc::new(login),
+            service: Arc::new(service),
+            flows,
+            _flow_tx: flow_tx,
             arrived: None,
             tasks: JoinSet::new(),
             waiting: BTreeMap::new(),
@@ -132,7 +157,7 @@ impl ProxyIntake {
     fn start(&mut self, accepted: Accepted) {
         let number = self.number;
         self.number += 1;
-        let (via, login) = (self.via, Arc::clone(&self.login));
+        let service = Arc::clone(&self.service);
         let span = tracing::debug_span!("handshake", client = %accepted.client);
         // Asked at once: a client that leaves has no owner any more.
         let identity = self.owners.of(&accepted);
@@ -147,23 +172,27 @@ impl ProxyIntake {
             );
         }
         let task = self.tasks.spawn(
-            async move {
-                (
-                    number,
-                    greet(accepted, identity, guest, via, login.as_ref().as_ref()).await,
-                )
-            }
-            .instrument(span),
+            async move { (number, greet(accepted, identity, guest, &service).await) }
+                .instrument(span),
         );
         let since = Instant::now();
         self.waiting.insert(number, Waiting { since, task });
     }
 
-    fn finish(&mut self, done: Result<(u64, Option<Steered>), JoinError>) -> Option<Steered> {
+    fn finish(&mut self, done: Result<(u64, Option<Greeted>), JoinError>) -> Option<Steered> {
         match done {
-            Ok((number, steered)) => {
+            Ok((number, greeted)) => {
                 self.waiting.remove(&number);
-                steered
+                match greeted? {
+                    Greeted::Steered(steered) => Some(*steered),
+                    Greeted::Associated(association, control) => {
+                        // Ends with the client's connection, or with the last flow after this
+                        // intake: the engine goes on with those it has.
+                        let span = tracing::debug_span!("association", at = %association.address());
+                        tokio::spawn(association.run(control).instrument(span));
+                        None
+                    }
+                }
             }
             Err(error) => {
                 if error.is_panic() {
@@ -220,6 +249,25 @@ impl Intake for ForwardIntake {
     }
 }
 
+/// What comes to a port.
+enum Arrival {
+    Connection(Accepted),
+    Flow(Steered),
+}
+
+/// The next connection or flow, either kind in its turn. Cancel safe.
+async fn arrival(
+    acceptor: &mut Acceptor,
+    flows: &mut mpsc::Receiver<Steered>,
+    full: bool,
+) -> Arrival {
+    tokio::select! {
+        accepted = acceptor.accept(), if !full => Arrival::Connection(accepted),
+        Some(steered) = flows.recv() => Arrival::Flow(steered),
+        else => std::future::pending().await,
+    }
+}
+
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -229,6 +277,9 @@ async fn until(deadline: Option<Instant>) {
 
 /// The most handshakes at a time.
 const MOST_HANDSHAKES: usize = 1024;
+
+/// Flows that wait for the engine; what would begin more of them is lost.
+const MOST_FLOWS_WAITING: usize = 256;
 
 /// How long a handshake may take while others wait for its place.
 const GRACE: Duration = Duration::from_secs(1);
@@ -247,7 +298,7 @@ mod tests {
             .unwrap();
         let address = socket.local_addr().unwrap();
         let acceptor = Acceptor::new(vec![socket]).unwrap();
-        let intake = ProxyIntake::new(acceptor, Method::Explicit, None, most);
+        let intake = ProxyIntake::new(acceptor, Method::Explicit, None, None, most);
         (intake, address)
     }
 

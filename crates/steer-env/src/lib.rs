@@ -4,8 +4,9 @@
 //! env:      Intent ─> plan ─> listener + variables of the command ──┐
 //! explicit: Intent ─> plan ─> listener + forward listeners ─────────┤
 //!                                                                   v
-//!   accepted ─> handshake ─> detect ─┬─> socks5 ────────────────────┬─> Steered
-//!   (a task each)                    ├─> head ─> request ─> connect ┤
+//!   accepted ─> handshake ─> detect ─┬─> socks5 ─┬──────────────────┬─> Steered
+//!   (a task each)                    │           └─> associate ─────┤   (a flow a target)
+//!                                    ├─> head ─> request ─> connect ┤
 //!                                    │                └> absolute ──┤
 //!                                    └─> refused                    │
 //!   accepted at a forward listener ────────────────────────────────┘
@@ -30,6 +31,8 @@ mod handshake;
 
 mod detect;
 mod socks5;
+
+mod associate;
 
 mod absolute;
 mod connect;

@@ -1,6 +1,6 @@
 //! Who opened a connection to a port of ours.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use steer_core::accept::Accepted;
 use steer_core::address::canonical;
@@ -37,7 +37,12 @@ impl Owners {
 
     /// The user at the other end, as far as it is known.
     pub(crate) fn of(&self, accepted: &Accepted) -> Identity {
-        let (client, local) = (canonical(accepted.client.0), canonical(accepted.local));
+        self.of_ends(accepted.client.0, accepted.local)
+    }
+
+    /// The user of the connection from `client` to `local`, as far as it is known.
+    pub(crate) fn of_ends(&self, client: SocketAddr, local: SocketAddr) -> Identity {
+        let (client, local) = (canonical(client), canonical(local));
         let uid = match self {
             Self::Unasked => None,
             Self::Lookup(diag) => diag
@@ -84,6 +89,48 @@ fn in_table(client: SocketAddr, local: SocketAddr) -> Option<u32> {
     }
 }
 
+/// The users whose UDP sockets could have sent a datagram from `from` to `to`: connected to it, or
+/// not connected at all.
+pub(crate) fn udp_owners(from: SocketAddr, to: SocketAddr) -> Vec<u32> {
+    let (from, to) = (canonical(from), canonical(to));
+    let any = |end: SocketAddr, port| match end.ip() {
+        IpAddr::V4(_) => shown(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
+        IpAddr::V6(_) => shown(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
+    };
+    let mapped = |end: SocketAddr| match end.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), end.port()),
+        IpAddr::V6(_) => end,
+    };
+    let nowhere = |end: SocketAddr| SocketAddr::new(end.ip(), 0);
+    let mut owners = Vec::new();
+    for (path, from, to) in [
+        ("/proc/thread-self/net/udp", from, to),
+        ("/proc/thread-self/net/udp6", mapped(from), mapped(to)),
+    ] {
+        let locals = [shown(from.ip(), from), any(from, from)];
+        let remotes = [shown(to.ip(), to), any(to, nowhere(to))];
+        match std::fs::read_to_string(path) {
+            Ok(table) => {
+                let lines = table.lines();
+                owners.extend(lines.filter_map(|line| udp_owner(line, &locals, &remotes)));
+            }
+            Err(error) => tracing::debug!(%error, path, "the owner could not be asked"),
+        }
+    }
+    owners
+}
+
+fn udp_owner(line: &str, locals: &[String], remotes: &[String]) -> Option<u32> {
+    let fields: Vec<_> = line.split_ascii_whitespace().collect();
+    let held = |at: usize, ends: &[String]| {
+        fields
+            .get(at)
+            .is_some_and(|field| ends.iter().any(|end| end == field))
+    };
+    let same = held(1, locals) && held(2, remotes);
+    fields.get(7).filter(|_| same)?.parse().ok()
+}
+
 /// The user in a line of the table, if it is about these two ends.
 fn owner(line: &str, [local, remote]: &[String; 2]) -> Option<u32> {
     let fields: Vec<_> = line.split_ascii_whitespace().collect();
@@ -111,9 +158,43 @@ fn shown(ip: IpAddr, end: SocketAddr) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
 
     use super::*;
+
+    #[test]
+    fn the_owners_of_a_udp_port_are_told_and_those_of_other_ports_are_not() {
+        let me = nix::unistd::geteuid().as_raw();
+        for (relay, own) in [
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("127.0.0.1:0", "0.0.0.0:0"),
+            ("127.0.0.1:0", "[::]:0"),
+            ("[::1]:0", "[::1]:0"),
+            ("[::1]:0", "[::]:0"),
+        ] {
+            let relay = UdpSocket::bind(relay).unwrap();
+            let to = relay.local_addr().unwrap();
+            let client = UdpSocket::bind(own).unwrap();
+            let from = SocketAddr::new(to.ip(), client.local_addr().unwrap().port());
+            assert_eq!(udp_owners(from, to), [me], "{own}");
+            let dialled = match to.ip() {
+                IpAddr::V4(ip) if own.starts_with('[') => {
+                    SocketAddr::new(ip.to_ipv6_mapped().into(), to.port())
+                }
+                _ => to,
+            };
+            client.connect(dialled).unwrap();
+            assert_eq!(udp_owners(from, to), [me], "{own}, connected");
+            let other = SocketAddr::new(to.ip(), 1);
+            assert_eq!(
+                udp_owners(from, other),
+                [0_u32; 0],
+                "{own}, connected elsewhere"
+            );
+            drop(client);
+            assert_eq!(udp_owners(from, to), [0_u32; 0], "{own}, closed");
+        }
+    }
 
     #[test]
     fn the_table_tells_the_same_owner_as_the_lookup() {

@@ -12,11 +12,23 @@ use crate::farewell::farewell;
 use crate::handshake::End;
 use crate::login::Login;
 
+/// What a client asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// A connection.
+    Connect(Destination),
+    /// A UDP port, to which it will send from the port that it named.
+    Associate(Option<Claim>),
+}
+
+/// From where a client says that it will send datagrams.
+pub(crate) type Claim = SocketAddr;
+
 /// Reads a request, exactly up to its end.
 ///
 /// # Errors
 /// [`End::Words`] with the reply that refuses it.
-pub(crate) async fn request<S>(stream: &mut S, login: Option<&Login>) -> Result<Destination, End>
+pub(crate) async fn request<S>(stream: &mut S, login: Option<&Login>) -> Result<Request, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -32,19 +44,52 @@ where
         _ => return Err(End::Words(reply(Code::AddressKind))),
     };
     let port = u16::from_be_bytes(exactly(stream).await?);
-    if command != CONNECT {
-        return Err(End::Words(reply(Code::Command)));
-    }
-    if port == 0 {
-        return Err(End::Words(reply(Code::Failure)));
-    }
-    match host {
-        Host::Ip(ip) => Ok(Destination::addr(SocketAddr::new(ip, port))),
-        Host::Name(bytes) => std::str::from_utf8(&bytes)
+    match (command, host) {
+        // A name tells no port of ours who sends.
+        (ASSOCIATE, Host::Name(_)) => Ok(Request::Associate(None)),
+        (ASSOCIATE, Host::Ip(ip)) => {
+            let claim = SocketAddr::new(ip, port);
+            Ok(Request::Associate((port > 0).then_some(claim)))
+        }
+        (CONNECT, _) if port == 0 => Err(End::Words(reply(Code::Failure))),
+        (CONNECT, Host::Ip(ip)) => {
+            let address = SocketAddr::new(ip, port);
+            Ok(Request::Connect(Destination::addr(address)))
+        }
+        (CONNECT, Host::Name(bytes)) => std::str::from_utf8(&bytes)
             .ok()
             .and_then(|name| Destination::parse_host(name, port).ok())
+            .map(Request::Connect)
             .ok_or_else(|| End::Words(reply(Code::Failure))),
+        _ => Err(not_supported()),
     }
+}
+
+/// The end of a client that asked for what is not served.
+pub(crate) fn not_supported() -> End {
+    End::Words(reply(Code::Command))
+}
+
+/// The end of a client for which there was no room.
+pub(crate) fn failure() -> End {
+    End::Words(reply(Code::Failure))
+}
+
+/// The reply that tells a client where to send its datagrams to.
+pub(crate) fn associated(at: SocketAddr) -> Vec<u8> {
+    let mut words = vec![VERSION, Code::Succeeded as u8, 0];
+    match at.ip() {
+        IpAddr::V4(ip) => {
+            words.push(1);
+            words.extend(ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            words.push(4);
+            words.extend(ip.octets());
+        }
+    }
+    words.extend(at.port().to_be_bytes());
+    words
 }
 
 /// Tells how the dial ended by a reply code.
@@ -171,6 +216,7 @@ const NO_LOGIN: u8 = 0;
 const PASSWORD: u8 = 2;
 const NO_METHOD: u8 = 0xff;
 const CONNECT: u8 = 1;
+const ASSOCIATE: u8 = 3;
 const LOGIN_VERSION: u8 = 1;
 const LOGIN_RIGHT: u8 = 0;
 const LOGIN_WRONG: u8 = 1;

@@ -17,7 +17,7 @@ async fn run(
     bytes: &[u8],
     cuts: &[usize],
     login: Option<&Login>,
-) -> (Result<Destination, End>, Vec<u8>, Vec<u8>) {
+) -> (Result<Request, End>, Vec<u8>, Vec<u8>) {
     let (mut client, mut server) = tokio::io::duplex(1 << 16);
     let write = async {
         let mut start = 0;
@@ -43,7 +43,14 @@ async fn run(
     (result, said, rest)
 }
 
-fn words(result: Result<Destination, End>) -> Vec<u8> {
+fn connected(result: Result<Request, End>) -> String {
+    match result {
+        Ok(Request::Connect(to)) => to.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn words(result: Result<Request, End>) -> Vec<u8> {
     match result {
         Err(End::Words(words)) => words,
         other => panic!("{other:?}"),
@@ -67,7 +74,7 @@ async fn each_kind_of_address_is_read_and_nothing_behind_it() {
     ] {
         let bytes = [b"\x05\x01\x00\x05\x01\x00", request, b"early"].concat();
         let (result, said, rest) = run(&bytes, &[], None).await;
-        assert_eq!(result.unwrap().to_string(), expected);
+        assert_eq!(connected(result), expected);
         assert_eq!(said, b"\x05\x00");
         assert_eq!(rest, b"early");
     }
@@ -76,7 +83,7 @@ async fn each_kind_of_address_is_read_and_nothing_behind_it() {
 #[tokio::test]
 async fn what_is_not_served_gets_its_reply_code() {
     let target = b"\x00\x01\x7f\0\0\x01\x00\x50";
-    for (command, code) in [(2, 7), (3, 7), (0, 7), (0xf0, 7)] {
+    for (command, code) in [(2, 7), (4, 7), (0, 7), (0xf0, 7)] {
         let bytes = [&b"\x05\x01\x00\x05"[..], &[command], target].concat();
         let (result, _, _) = run(&bytes, &[], None).await;
         assert_eq!(words(result)[..2], [5, code]);
@@ -95,11 +102,40 @@ async fn what_is_not_served_gets_its_reply_code() {
 }
 
 #[tokio::test]
+async fn a_udp_port_is_asked_for_with_the_address_that_will_be_sent_from_or_none() {
+    for (request, claim) in [
+        (
+            &b"\x01\xcb\x00\x71\x07\x01\xbb"[..],
+            Some("203.0.113.7:443"),
+        ),
+        (b"\x01\0\0\0\0\x01\xbb", Some("0.0.0.0:443")),
+        (b"\x01\xcb\x00\x71\x07\0\0", None),
+        (b"\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", None),
+        (b"\x03\x04here\x01\xbb", None),
+        (b"\x03\x00\0\0", None),
+    ] {
+        let bytes = [b"\x05\x01\x00\x05\x03\x00", request, b"early"].concat();
+        let (result, _, rest) = run(&bytes, &[], None).await;
+        let claim = claim.map(|claim| claim.parse().unwrap());
+        assert_eq!(result.unwrap(), Request::Associate(claim), "{request:02x?}");
+        assert_eq!(rest, b"early");
+    }
+}
+
+#[test]
+fn a_udp_port_is_told_in_its_own_family() {
+    let at = |text: &str| associated(text.parse().unwrap());
+    assert_eq!(at("192.0.2.1:258"), b"\x05\0\0\x01\xc0\0\x02\x01\x01\x02");
+    let v6 = b"\x05\0\0\x04\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x01\x02";
+    assert_eq!(at("[2001:db8::1]:258"), v6);
+}
+
+#[tokio::test]
 async fn a_login_is_asked_for_checked_and_needed() {
     let target = b"\x05\x01\x00\x01\x7f\0\0\x01\x00\x50";
     let good = [&b"\x05\x02\x00\x02\x01\x03ann\x02pw"[..], target].concat();
     let (result, said, _) = run(&good, &[], Some(&ann())).await;
-    assert_eq!(result.unwrap().to_string(), "127.0.0.1:80");
+    assert_eq!(connected(result), "127.0.0.1:80");
     assert_eq!(said, b"\x05\x02\x01\x00");
 
     let wrong = [&b"\x05\x01\x02\x01\x03ann\x02no"[..], target].concat();
@@ -159,7 +195,7 @@ proptest! {
             .build()
             .unwrap()
             .block_on(run(&bytes, &cuts, Some(&ann())));
-        prop_assert_eq!(result.unwrap().to_string(), format!("{name}:{port}"));
+        prop_assert_eq!(connected(result), format!("{name}:{port}"));
         prop_assert_eq!(said, b"\x05\x02\x01\x00");
         prop_assert_eq!(rest, b"\x05tail");
     }
@@ -171,8 +207,8 @@ proptest! {
             .build()
             .unwrap()
             .block_on(run(&bytes, &[], None));
-        if let Ok(destination) = result {
-            prop_assert!(destination.port() > 0);
+        if let Ok(Request::Connect(to)) = result {
+            prop_assert!(to.port() > 0);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! A small engine: it dials what an intake delivers and copies bytes, names below `.test` going
 //! to loopback.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use steer_core::address::Destination;
+use steer_core::address::{Destination, Family};
+use steer_core::datagram::{Batch, Datagrams};
 use steer_core::engaged::Engaged;
 use steer_core::host::Host;
 use steer_core::instance::Instance;
@@ -15,10 +17,10 @@ use steer_core::intent::{Intent, Scope};
 use steer_core::keeper::NoKeeper;
 use steer_core::object::ChildSetting;
 use steer_core::policy::{Credentials, Secret};
-use steer_core::steered::{Flow, Refusal, Steered};
+use steer_core::steered::{Answer, Flow, Refusal, Steered};
 use steer_core::steerer::Steerer;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -132,6 +134,9 @@ async fn relay(steered: Steered) {
         mut answer,
         ..
     } = steered;
+    if let Flow::Udp(datagrams) = flow {
+        return exchange(datagrams, &destination, answer).await;
+    }
     match dial(&destination).await {
         Ok(mut upstream) => {
             answer.connected(&mut flow).await.unwrap();
@@ -151,6 +156,43 @@ async fn relay(steered: Steered) {
     }
 }
 
+/// Carries datagrams both ways, one socket a flow.
+async fn exchange(
+    mut client: Box<dyn Datagrams>,
+    destination: &Destination,
+    answer: Box<dyn Answer>,
+) {
+    let to = match resolve(destination) {
+        Ok(to) => to,
+        Err(why) => return answer.failed(Flow::Udp(client), why).await,
+    };
+    let family = Family::of(to.ip());
+    let upstream = UdpSocket::bind((family.loopback(), 0)).await.unwrap();
+    upstream.connect(to).await.unwrap();
+    let (mut batch, mut back) = (Batch::default(), vec![0; 1 << 16]);
+    loop {
+        tokio::select! {
+            received = poll_fn(|cx| client.poll_receive(cx, &mut batch)) => {
+                if received.is_err() {
+                    return;
+                }
+                for datagram in batch.iter() {
+                    upstream.send(datagram).await.ok();
+                }
+                batch.clear();
+            }
+            received = upstream.recv(&mut back) => {
+                let Ok(length) = received else { continue };
+                let mut answer = Batch::default();
+                answer.push(&back[..length]);
+                if client.send(&answer).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 async fn copy<S>(client: &mut S, upstream: &mut TcpStream) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -162,20 +204,23 @@ where
 
 /// Names tell how the dial shall end: `denied.test`, `slow.test`, `nowhere.test`, and all others
 /// below `.test` are on loopback.
-async fn dial(destination: &Destination) -> Result<TcpStream, Refusal> {
-    let address = match destination {
-        Destination::Addr(address) => address.addr(),
+fn resolve(destination: &Destination) -> Result<SocketAddr, Refusal> {
+    match destination {
+        Destination::Addr(address) => Ok(address.addr()),
         Destination::Name { host, port } => match host.as_str() {
-            "denied.test" => return Err(Refusal::Denied),
-            "slow.test" => return Err(Refusal::TimedOut),
-            "busy.test" => return Err(Refusal::Busy),
+            "denied.test" => Err(Refusal::Denied),
+            "slow.test" => Err(Refusal::TimedOut),
+            "busy.test" => Err(Refusal::Busy),
             name if name.ends_with(".test") && name != "nowhere.test" => {
-                SocketAddr::from(([127, 0, 0, 1], *port))
+                Ok(SocketAddr::from(([127, 0, 0, 1], *port)))
             }
-            _ => return Err(Refusal::NoSuchHost),
+            _ => Err(Refusal::NoSuchHost),
         },
-    };
-    TcpStream::connect(address)
+    }
+}
+
+async fn dial(destination: &Destination) -> Result<TcpStream, Refusal> {
+    TcpStream::connect(resolve(destination)?)
         .await
         .map_err(|error| Refusal::of(&error))
 }

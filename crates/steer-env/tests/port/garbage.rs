@@ -39,7 +39,7 @@ async fn garbage_gets_the_fitting_error_and_the_port_goes_on() {
         (b"\x05\x01\x01", Bytes(&[5, 0xff])),
         (b"\x05\x00", Bytes(&[5, 0xff])),
         (
-            b"\x05\x01\x00\x05\x03\x00\x01\x7f\0\0\x01\x00\x50",
+            b"\x05\x01\x00\x05\x02\x00\x01\x7f\0\0\x01\x00\x50",
             Bytes(&[5, 0, 5, 7, 0, 1, 0, 0, 0, 0, 0, 0]),
         ),
         (

@@ -8,6 +8,7 @@
 mod engine;
 mod origin;
 
+mod associate;
 mod curl;
 mod forward;
 mod garbage;

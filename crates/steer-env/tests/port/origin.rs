@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use steer_core::address::Family;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 /// A server on loopback; dropping it ends it.
@@ -45,6 +46,24 @@ pub(crate) async fn echo() -> Origin {
         tokio::io::copy(&mut read, &mut write).await.ok();
     })
     .await
+}
+
+/// Sends datagrams back, each as it came.
+pub(crate) async fn udp_echo(family: Family) -> Origin {
+    let socket = UdpSocket::bind((family.loopback(), 0)).await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut datagram = vec![0; 1 << 16];
+        loop {
+            let (length, from) = socket.recv_from(&mut datagram).await.unwrap();
+            socket.send_to(&datagram[..length], from).await.ok();
+        }
+    });
+    Origin {
+        address,
+        _tasks: tasks,
+    }
 }
 
 /// A port that nobody listens on.
