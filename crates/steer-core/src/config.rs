@@ -18,9 +18,9 @@
 //! | `scope.host` | `true`: everybody on this host |
 //! | `scope.cgroup` | paths below the root of the cgroup2 hierarchy, with all below them |
 //! | `scope.uid`, `scope.gid` | ids, ranges (`2000-2999`) and names known to this host |
-//! | `scope.interface` | interfaces at which forwarded traffic enters |
-//! | `scope.netns` | another network namespace: a path, a pid or a container |
-//! | `scope.inbound` | `true`: traffic to this host |
+//! | `scope.interface` | interfaces at which forwarded traffic enters; beside no key about senders here, nor `inbound` |
+//! | `scope.netns` | another network namespace: an absolute path, a process id, or the name or id of a container |
+//! | `scope.inbound` | `true`: traffic to this host; beside no key about senders here |
 //! | `scope.except` | the same keys except `host`: who is left out |
 //! | `traffic.include`, `traffic.exclude` | `protocols` (`tcp`, `udp`), `ports`, `cidrs`, `domains` (`name`, `"*.name"`) |
 //! | `traffic.loopback` | `skip`, `steer` |

@@ -111,7 +111,7 @@ impl Associations {
         let owner = identity
             .uid
             .or_else(|| self.owners.of_ends(client.0, local).uid);
-        let sender = Sender::new(client, claim, owner, at, self.relays.clone());
+        let sender = Sender::new(client, claim, owner, at);
         let shared = Shared::new(socket, sender, LIMITS)?;
         Ok(Association::new(
             self.clone(),

@@ -190,6 +190,8 @@ static PROFILE: Profile = Profile {
          it is decided there.",
         "UDP goes through SOCKS5's UDP ASSOCIATE, without fragments: its clients are not told of \
          an error, they see that no answer comes.",
+        "Each UDP client is given a UDP port of its own, which the kernel chooses, at the address \
+         that it reached.",
         "A datagram brings no login: after the login on the connection, whoever can send from the \
          client's address and port counts as the client; on one host, its user alone.",
         "SOCKS5's BIND is answered with `command not supported`.",

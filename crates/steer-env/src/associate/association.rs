@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use steer_core::address::ClientAddr;
@@ -27,6 +28,8 @@ pub(crate) struct Association {
     ignored: usize,
     /// Flows that found no room with the engine.
     lost: u64,
+    /// Datagrams to the proxy's own UDP ports.
+    looping: u64,
     _place: OwnedSemaphorePermit,
 }
 
@@ -45,6 +48,7 @@ impl Association {
             identity,
             ignored: 0,
             lost: 0,
+            looping: 0,
             _place: place,
         }
     }
@@ -80,6 +84,7 @@ impl Association {
         }
         tracing::debug!(
             lost = self.lost + self.shared.lost(),
+            looping = self.looping,
             "an association is over"
         );
         if let Err(error) = end_in_order(&control) {
@@ -88,14 +93,18 @@ impl Association {
     }
 
     fn begin(&mut self, flow: SharedFlow<Target>, over: &Word, live: &Live) {
-        let place = std::sync::Arc::clone(&self.all.flows).try_acquire_owned();
+        let destination = flow.key().destination();
+        if self.all.relays.leads_here(&destination) {
+            self.looping += 1;
+            return;
+        }
+        let place = Arc::clone(&self.all.flows).try_acquire_owned();
         let (Ok(engine), Ok(place)) = (self.all.flow_tx.try_reserve(), place) else {
             // As UDP allows; the client tries again.
             self.lost += 1;
             return;
         };
         let client = ClientAddr(flow.client());
-        let destination = flow.key().destination();
         let flow = AssociateFlow::new(flow, over.clone(), live.clone(), place);
         engine.send(Steered {
             flow: Flow::Udp(Box::new(flow)),

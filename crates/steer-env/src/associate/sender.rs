@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use steer_core::address::ClientAddr;
 use steer_core::datagram::{Arrival, Framing};
 
-use super::Relays;
 use super::header::Target;
 use crate::owner::udp_owners;
 
@@ -23,7 +22,6 @@ pub(super) struct Sender {
     /// The user who opened the connection, where that happened on this host.
     owner: Option<u32>,
     at: SocketAddr,
-    relays: Relays,
     /// Where the client sends from, once it has.
     known: OnceLock<SocketAddr>,
     /// When somebody else was last found out.
@@ -36,14 +34,12 @@ impl Sender {
         claim: Option<u16>,
         owner: Option<u32>,
         at: SocketAddr,
-        relays: Relays,
     ) -> Self {
         Self {
             ip: client.0.ip().to_canonical(),
             claim,
             owner,
             at,
-            relays,
             known: OnceLock::new(),
             stranger: Mutex::new(None),
         }
@@ -82,9 +78,7 @@ impl Framing for Sender {
     fn flow<'a>(&self, arrival: Arrival<'a>) -> Option<(Target, &'a [u8])> {
         let (target, payload) = Target::parse(arrival.datagram)?;
         // Only a datagram that could be passed on shows where the client sends from.
-        let passes =
-            self.is_client(arrival.client) && !self.relays.leads_here(&target.destination());
-        passes.then_some((target, payload))
+        self.is_client(arrival.client).then_some((target, payload))
     }
 
     fn header(&self, target: &Target) -> Vec<u8> {
@@ -112,7 +106,7 @@ mod tests {
         let (at, from) = (relay.local_addr().unwrap(), socket.local_addr().unwrap());
         let sender = |owner| {
             let client = ClientAddr("127.0.0.1:9".parse().unwrap());
-            Sender::new(client, None, owner, at, Relays::default())
+            Sender::new(client, None, owner, at)
         };
         let heard = |sender: &Sender, client| {
             let arrival = Arrival {

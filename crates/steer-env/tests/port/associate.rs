@@ -4,6 +4,7 @@ use std::time::Duration;
 use fast_socks5::client::Socks5Datagram;
 use fast_socks5::util::target_addr::TargetAddr;
 use steer_core::address::{Family, Protocol};
+use steer_core::intent::Scope;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -132,4 +133,65 @@ async fn where_udp_is_left_out_nobody_gets_a_udp_port() {
         let (_, told) = reply(&engine, b"\x05\x03\x00\x01\0\0\0\0\0\0").await;
         assert_eq!(told[..2], *b"\x05\x07");
     }
+}
+
+/// Asks for a UDP port as the user nobody, and tells its reply and whether the port's answer came.
+const OTHER_USER: &str = r#"
+import os, socket, sys
+proxy, relay, echo = (int(port) for port in sys.argv[1:])
+"".encode("idna") # loads what the other user may have no right to read
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+control = socket.socket()
+control.settimeout(10)
+control.connect(("127.0.0.1", proxy))
+control.sendall(b"\x05\x01\x00\x05\x03\x00\x01" + bytes(6))
+reply = b""
+while len(reply) < 12:
+    part = control.recv(64)
+    if not part: break
+    reply += part
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+header = b"\0\0\0\x01\x7f\0\0\x01" + echo.to_bytes(2, "big")
+for n in range(20):
+    udp.sendto(header + b"stolen", ("127.0.0.1", relay))
+print(reply[2:4].hex())
+"#;
+
+#[tokio::test]
+async fn another_user_gets_no_port_of_a_command_and_cannot_take_its_users() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: becoming another user needs root");
+        return;
+    }
+    let mut intent = explicit_intent();
+    intent.scope = Scope::command();
+    let engine = engine::start(&steer_env::Env, &intent);
+    let echo = origin::udp_echo(Family::V4).await;
+    let (_control, told) = reply(&engine, b"\x05\x03\x00\x01\0\0\0\0\0\0").await;
+    let relay = u16::from_be_bytes([told[8], told[9]]);
+    let ports = [engine.address().port(), relay, echo.address.port()];
+    let mut other = engine.command("python3");
+    other.args(["-c", OTHER_USER]);
+    other.args(ports.map(|port| port.to_string()));
+    assert_eq!(engine::output(&mut other).await, (0, "0502\n".to_owned()));
+    // The user itself is still free to choose where it sends from.
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    udp.connect(("127.0.0.1", relay)).await.unwrap();
+    let mut datagram = b"\0\0\0\x01\x7f\0\0\x01".to_vec();
+    datagram.extend(echo.address.port().to_be_bytes());
+    datagram.extend(b"own");
+    let mut back = [0; 64];
+    let length = soon(async {
+        loop {
+            // One may be dropped together with a stranger's.
+            udp.send(&datagram).await.unwrap();
+            tokio::select! {
+                received = udp.recv(&mut back) => break received.unwrap(),
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        }
+    })
+    .await;
+    assert_eq!(back[..length], datagram);
+    assert_eq!(engine.asked().len(), 1);
 }
