@@ -2,34 +2,39 @@
 //!
 //! ```text
 //! Intake ─> serve ─┬─ live:       how many, and how to end them
-//!                  └─ connection: loops ─> rules (sniff) ─> dial ─> answer ─> relay ─> record
+//!                  ├─ connection: loops ─> rules (sniff) ─> dial ─> answer ─> relay ─> record
+//!                  └─ udp:        the same for flows of datagrams
 //! ```
 mod build;
 mod connection;
 mod entry;
+mod flood;
 mod limits;
 mod live;
 pub(crate) mod loops;
 mod opening;
 mod rules;
+mod udp;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use steer_core::intake::Intake;
-use steer_core::steered::Refusal;
-use tokio::sync::watch;
+use steer_core::names::Names;
+use steer_core::steered::{Flow, Refusal, Steered};
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::record::Recorder;
 use crate::upstream::direct::Dialler;
 
 pub use build::{EngineBuilder, EngineError};
-pub use limits::Limits;
+pub use limits::{Limits, UdpLimits};
 
 use build::Proxy;
 use entry::Entry;
+use flood::Flood;
 use live::Live;
 use rules::Rules;
 
@@ -60,12 +65,27 @@ struct Shared {
     limits: Limits,
     dialler: Dialler,
     recorder: Recorder,
+    names: Option<Arc<dyn Names>>,
+    /// Connections.
     live: Live,
+    /// Flows of datagrams.
+    flows: Live,
+    flood: Flood,
     /// Connections that came in since the start.
     accepted: AtomicU64,
     /// Dials that failed for want of descriptors.
     starved: AtomicU64,
     stop: watch::Sender<bool>,
+    /// Tells the flows, which have no end of their own.
+    stopping: Arc<Notify>,
+    stops: AtomicBool,
+}
+
+impl Shared {
+    /// Whether the engine stops.
+    fn stops(&self) -> bool {
+        self.stops.load(Relaxed)
+    }
 }
 
 /// How draining ended.
@@ -99,18 +119,7 @@ impl Engine {
             let Some(steered) = steered else { return };
             arrivals = arrivals.saturating_add(1);
             shared.accepted.fetch_add(1, Relaxed);
-            match shared.live.enter(shared.limits.connections) {
-                Some(place) => place.spawn(connection::run(Arc::clone(shared), steered)),
-                None => {
-                    let entry = Entry::new(Arc::clone(shared), &steered);
-                    // Outside the limit, so it does no more than answer, within a deadline.
-                    tokio::spawn(connection::refuse(entry, steered, Refusal::Busy));
-                    tracing::debug!(
-                        limit = shared.limits.connections,
-                        "a connection was refused: the engine is full"
-                    );
-                }
-            }
+            self.take(steered);
             let starvations = shared.starved.load(Relaxed);
             if starvations != starved {
                 // Descriptors come back when connections end; accepting more would fail them too.
@@ -124,25 +133,64 @@ impl Engine {
         }
     }
 
+    fn take(&self, steered: Steered) {
+        let shared = &self.shared;
+        if let Flow::Udp(_) = steered.flow {
+            match shared.flows.enter(shared.limits.udp.flows) {
+                Some(place) => place.spawn(udp::run(Arc::clone(shared), steered)),
+                None => shared.flood.refuse(steered, shared.limits.udp.flows),
+            }
+            return;
+        }
+        match shared.live.enter(shared.limits.connections) {
+            Some(place) => place.spawn(connection::run(Arc::clone(shared), steered)),
+            None => {
+                let entry = Entry::new(Arc::clone(shared), &steered);
+                // Outside the limit, so it does no more than answer, within a deadline.
+                tokio::spawn(connection::refuse(entry, steered, Refusal::Busy));
+                tracing::debug!(
+                    limit = shared.limits.connections,
+                    "a connection was refused: the engine is full"
+                );
+            }
+        }
+    }
+
     /// Stops taking connections, lets those that live end by themselves until `deadline` has
     /// passed, and resets the rest. Their records are written when it returns.
     pub async fn drain(&self, deadline: Duration) -> Drained {
-        self.shared.stop.send_replace(true);
-        let live = &self.shared.live;
-        if tokio::time::timeout(deadline, live.empty()).await.is_ok() {
+        let Shared {
+            stop,
+            stopping,
+            stops,
+            live,
+            flows,
+            ..
+        } = &*self.shared;
+        stops.store(true, Relaxed);
+        stop.send_replace(true);
+        stopping.notify_waiters();
+        let empty = async { tokio::join!(live.empty(), flows.empty()) };
+        if tokio::time::timeout(deadline, empty).await.is_ok() {
             return Drained { aborted: 0 };
         }
-        let aborted = live.abort();
+        let aborted = live.abort() + flows.abort();
         live.empty().await;
+        flows.empty().await;
         Drained { aborted }
     }
 
-    /// Connections that live.
+    /// Connections and flows that live.
     pub fn live(&self) -> usize {
-        self.shared.live.count()
+        self.shared.live.count() + self.shared.flows.count()
     }
 
-    /// Connections that came in since the start.
+    /// Flows that were refused because there were too many.
+    pub fn refused_flows(&self) -> u64 {
+        self.shared.flood.refused()
+    }
+
+    /// Connections and flows that came in since the start.
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Relaxed)
     }

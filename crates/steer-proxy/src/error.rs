@@ -1,6 +1,6 @@
 //! Why the engine could not reach a destination.
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use steer_core::address::{Destination, HostName};
 use steer_core::steered::Refusal;
@@ -61,6 +61,25 @@ pub enum UpstreamError {
     /// A secret or name is longer than the protocol can carry.
     #[error("the {0} of the upstream is longer than SOCKS5 can carry")]
     TooLong(&'static str),
+    /// The client's address could not be taken for the dial.
+    #[error("the client's address {address} could not be used as the source")]
+    Source {
+        /// The client's.
+        address: IpAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The client's address is of another family than the destination's.
+    #[error("{address} cannot be reached from the client's address {client}")]
+    OtherFamily {
+        /// The client's.
+        client: IpAddr,
+        /// The destination.
+        address: SocketAddr,
+    },
+    /// The upstream's protocol has no datagrams.
+    #[error("an HTTP proxy carries no UDP")]
+    NoDatagrams,
     /// A rule names an upstream that does not exist.
     #[error("there is no upstream named {0:?}")]
     Unknown(String),
@@ -97,6 +116,15 @@ impl UpstreamError {
             Self::Credentials { given: false } => {
                 "give the upstream a username and password".to_owned()
             }
+            Self::Source { .. } => {
+                "run steer with CAP_NET_ADMIN, or write `source: engine`".to_owned()
+            }
+            Self::OtherFamily { .. } => {
+                "write `source: engine` for clients that reach both families".to_owned()
+            }
+            Self::NoDatagrams => {
+                "give the rule an upstream that speaks SOCKS5, or protocol: [tcp]".to_owned()
+            }
             Self::TooLong(what) => format!("shorten the {what} to at most 255 bytes"),
             Self::Unknown(name) => format!("define {name:?} under upstreams, or correct the rule"),
         }
@@ -116,7 +144,10 @@ impl UpstreamError {
             | Self::Status(_)
             | Self::Credentials { .. }
             | Self::TooLong(_)
+            | Self::NoDatagrams
             | Self::Unknown(_) => Refusal::Upstream,
+            Self::Source { .. } => Refusal::Other,
+            Self::OtherFamily { .. } => Refusal::NetworkUnreachable,
         }
     }
 }

@@ -92,13 +92,14 @@ pub enum HostFrom {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Both sides ended it in order.
+    /// Both sides ended it in order; of UDP: it rested after something had come back, or the client
+    /// was gone.
     Ok,
-    /// The destination refused it.
+    /// The destination refused it; of UDP: its port did, by ICMP, at any time.
     Refused,
     /// One side reset it, or the engine did when it stopped.
     Reset,
-    /// A deadline passed.
+    /// A deadline passed; of UDP: nothing ever came back.
     Timeout,
     /// A rule rejected it.
     Denied,

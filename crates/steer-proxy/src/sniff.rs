@@ -91,6 +91,30 @@ impl Default for Sniffer {
 }
 
 impl Sniffer {
+    /// One that knows already, because a listener prescribes what is spoken.
+    pub fn told(app: App) -> Self {
+        Self {
+            seen: Vec::new(),
+            verdict: Verdict::Found(Sniffed::only(app)),
+        }
+    }
+
+    /// One that looks at datagrams to a port, each pushed whole.
+    pub fn datagrams(_port: u16) -> Self {
+        Self {
+            seen: Vec::new(),
+            verdict: Verdict::Opaque,
+        }
+    }
+
+    /// The protocol so far.
+    pub fn app(&self) -> App {
+        match &self.verdict {
+            Verdict::Found(sniffed) => sniffed.app,
+            Verdict::Opaque | Verdict::NeedMore => App::Opaque,
+        }
+    }
+
     /// Looks at the next bytes. Copies them only while the verdict is open.
     pub fn push(&mut self, bytes: &[u8]) -> &Verdict {
         if self.verdict.is_decided() {

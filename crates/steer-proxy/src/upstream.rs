@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! destination ─> direct: resolve, dial ─┬─> bytes
-//!                                       └─> socks5 | connect: ask the proxy for it ─> bytes
+//!                                       ├─> socks5 | connect: ask the proxy for it ─> bytes
+//!                                       └─> datagrams: direct, or socks5's relay
 //! ```
 pub mod connect;
+pub(crate) mod datagrams;
 pub(crate) mod direct;
 mod names;
 mod sockets;
@@ -15,7 +17,7 @@ use std::fmt;
 use steer_core::policy::UpstreamKind;
 
 pub use names::{Resolver, SystemResolver};
-pub use sockets::{MarkedSockets, PlainSockets, SocketFactory};
+pub use sockets::{InsideSockets, MarkedSockets, PlainSockets, SocketFactory};
 
 /// A user name and password as they go to a proxy.
 #[derive(Clone, PartialEq, Eq)]

@@ -32,12 +32,22 @@ impl Batch {
 
     /// Adds a datagram.
     pub fn push(&mut self, datagram: &[u8]) {
-        let end = self.used + datagram.len();
-        if self.room.len() < end {
-            self.room.resize(end, 0);
+        self.push_parts(&[datagram]);
+    }
+
+    /// Adds a datagram that lies in parts.
+    pub fn push_parts(&mut self, parts: &[&[u8]]) {
+        let start = self.used;
+        let mut at = start;
+        for part in parts {
+            let end = at + part.len();
+            if self.room.len() < end {
+                self.room.resize(end, 0);
+            }
+            self.room[at..end].copy_from_slice(part);
+            at = end;
         }
-        self.room[self.used..end].copy_from_slice(datagram);
-        self.mark(self.used..end);
+        self.mark(start..at);
     }
 
     /// The datagrams, first one first.

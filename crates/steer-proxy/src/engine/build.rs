@@ -1,12 +1,15 @@
 //! From policy and settings to a running engine.
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use steer_core::address::Destination;
+use steer_core::intent::Source;
+use steer_core::names::Names;
 use steer_core::policy::{Credentials, Policy, SecretError, Upstream, UpstreamKind};
 use tokio::sync::watch;
 
+use super::flood::Flood;
 use super::live::Live;
 use super::loops::Loops;
 use super::rules::Rules;
@@ -90,6 +93,8 @@ pub struct EngineBuilder {
     sockets: Box<dyn SocketFactory>,
     resolver: Box<dyn Resolver>,
     recorder: Recorder,
+    source: Source,
+    names: Option<Arc<dyn Names>>,
 }
 
 impl Engine {
@@ -102,6 +107,8 @@ impl Engine {
             sockets: Box::new(PlainSockets),
             resolver: Box::new(SystemResolver),
             recorder: Recorder::none(),
+            source: Source::Engine,
+            names: None,
         }
     }
 }
@@ -131,6 +138,19 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets whose address upstreams see. The client's needs CAP_NET_ADMIN, and rules that bring
+    /// the answers back to this host.
+    pub fn source(mut self, source: Source) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// Sets what tells the names that addresses stand for.
+    pub fn names(mut self, names: Arc<dyn Names>) -> Self {
+        self.names = Some(names);
+        self
+    }
+
     /// Sets where the records go.
     pub fn recorder(mut self, recorder: Recorder) -> Self {
         self.recorder = recorder;
@@ -146,6 +166,8 @@ impl EngineBuilder {
             sockets,
             resolver,
             recorder,
+            source,
+            names,
         } = self;
         let rules = Rules(rules);
         if let Some((rule, name)) = rules
@@ -160,7 +182,7 @@ impl EngineBuilder {
         let loops = Arc::new(Loops::new(listeners));
         let proxies = upstreams
             .into_iter()
-            .map(|upstream| proxy(upstream, &loops))
+            .map(|upstream| proxy(upstream, &loops, sockets.as_ref()))
             .collect::<Result<_, _>>()?;
         let shared = Shared {
             rules,
@@ -171,12 +193,18 @@ impl EngineBuilder {
                 resolver,
                 loops,
                 retune: needs_tuning(),
+                source,
             },
             recorder,
+            names,
             live: Live::default(),
+            flows: Live::default(),
+            flood: Flood::default(),
             accepted: AtomicU64::new(0),
             starved: AtomicU64::new(0),
             stop: watch::Sender::new(false),
+            stopping: Arc::default(),
+            stops: AtomicBool::new(false),
         };
         Ok(Engine {
             shared: Arc::new(shared),
@@ -184,7 +212,11 @@ impl EngineBuilder {
     }
 }
 
-fn proxy(upstream: Upstream, loops: &Loops) -> Result<Proxy, EngineError> {
+fn proxy(
+    upstream: Upstream,
+    loops: &Loops,
+    sockets: &dyn SocketFactory,
+) -> Result<Proxy, EngineError> {
     let Upstream {
         name,
         kind,
@@ -192,7 +224,7 @@ fn proxy(upstream: Upstream, loops: &Loops) -> Result<Proxy, EngineError> {
         credentials,
     } = upstream;
     if let Destination::Addr(to) = &address
-        && loops.leads_back(to.addr())
+        && loops.leads_back(to.addr(), sockets)
     {
         return Err(EngineError::OwnUpstream {
             upstream: name,

@@ -34,12 +34,7 @@ async fn open(shared: Arc<Shared>, steered: Steered) -> Option<Box<Line>> {
         answer,
         ..
     } = steered;
-    let mut opening = Opening {
-        flow,
-        answer: Some(answer),
-        prefix: Vec::new(),
-        listened: false,
-    };
+    let mut opening = Opening::new(flow, answer);
     match opening.open(&mut entry, client, upstream.as_deref()).await {
         Ok(Opened { dialled, prefix }) => {
             let Opening {
@@ -121,12 +116,21 @@ async fn relay(mut line: Box<Line>) {
 }
 
 /// Tells the client that there is no upstream, in the method's own terms.
-async fn fail(mut entry: Entry, flow: Flow, answer: Option<Box<dyn Answer>>, failure: &Failure) {
+pub(super) async fn fail(
+    mut entry: Entry,
+    flow: Flow,
+    answer: Option<Box<dyn Answer>>,
+    failure: &Failure,
+) {
     let (refusal, error) = match failure {
         Failure::Denied => (Refusal::Denied, "a rule rejects it".to_owned()),
         Failure::Stranger => (
             Refusal::Denied,
             "a rule asks for the user, who cannot be told".to_owned(),
+        ),
+        Failure::Dead => (
+            Refusal::Denied,
+            "the address was made up for a name, and for none that is known".to_owned(),
         ),
         Failure::OwnDial => (
             Refusal::Loop,
@@ -147,6 +151,7 @@ async fn fail(mut entry: Entry, flow: Flow, answer: Option<Box<dyn Answer>>, fai
             let _ = timeout(ANSWER, answer.failed(flow, refusal)).await;
         }
         (None, Flow::Tcp(stream)) => abort(stream),
+        (None, Flow::Udp(mut flow)) => flow.refuse(refusal),
         (None, flow) => drop(flow),
     }
 }

@@ -2,13 +2,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use steer_core::address::{ClientAddr, Destination};
+use steer_core::address::{ClientAddr, Destination, HostName, Protocol};
 use steer_core::method::Method;
+use steer_core::names::Meaning;
 use steer_core::policy::App;
 use steer_core::steered::{Identity, Steered};
 use time::OffsetDateTime;
 
 use super::Shared;
+use super::opening::Failure;
 use super::rules::{Decision, Facts};
 use crate::record::{DIRECT, HostFrom, NO_UPSTREAM, Outcome, Record};
 use crate::relay::{End, Expired, Side, Traffic};
@@ -19,7 +21,13 @@ use crate::sniff::Sniffer;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) shared: Arc<Shared>,
+    /// Where it goes: what was asked for, or the name that a made-up address stands for.
     pub(super) destination: Destination,
+    /// What was asked for, where that is something else.
+    asked: Option<Destination>,
+    /// The name that a resolver's answer gives to the destination's address.
+    answered: Option<HostName>,
+    protocol: Protocol,
     pub(super) identity: Identity,
     pub(super) traffic: Traffic,
     pub(super) sniffer: Sniffer,
@@ -48,9 +56,16 @@ impl Entry {
         Self {
             shared,
             destination: steered.destination.clone(),
+            asked: None,
+            answered: None,
+            protocol: steered.flow.protocol(),
             identity: steered.identity.clone(),
             traffic: Traffic::default(),
-            sniffer: Sniffer::default(),
+            sniffer: match (steered.app, steered.flow.protocol()) {
+                (Some(app), _) => Sniffer::told(app),
+                (None, Protocol::Tcp) => Sniffer::default(),
+                (None, Protocol::Udp) => Sniffer::datagrams(steered.destination.port()),
+            },
             client: steered.client,
             via: steered.via,
             rule: None,
@@ -60,6 +75,57 @@ impl Entry {
             outcome: Outcome::Reset,
             error: Some("the engine stopped".to_owned()),
             started: Instant::now(),
+        }
+    }
+
+    /// Finds out what the address means to the client.
+    ///
+    /// # Errors
+    /// It was made up and means nothing.
+    pub(super) fn look_up(&mut self, client: ClientAddr) -> Result<(), Failure> {
+        let (Destination::Addr(to), Some(names)) = (&self.destination, &self.shared.names) else {
+            return Ok(());
+        };
+        let (ip, port) = (to.addr().ip(), to.addr().port());
+        match names.lookup(client.0.ip().to_canonical(), ip) {
+            Meaning::Unknown => {}
+            Meaning::Answered(name) => self.answered = Some(name),
+            Meaning::Fake(host) => {
+                let name = Destination::Name { host, port };
+                self.asked = Some(std::mem::replace(&mut self.destination, name));
+            }
+            Meaning::Dead => return Err(Failure::Dead),
+        }
+        Ok(())
+    }
+
+    /// What the rules can know before anything is looked at.
+    pub(super) fn facts(&self) -> Facts<'_> {
+        Facts {
+            answered: self.answered.as_ref(),
+            ..Facts::at_first(self.protocol, &self.destination, self.identity.uid)
+        }
+    }
+
+    /// Whether a name is known without a look at what the client sends.
+    pub(super) fn is_named(&self) -> bool {
+        self.destination.name().is_some() || self.answered.is_some()
+    }
+
+    /// What a proxy is asked for: the name, where one is known.
+    ///
+    /// A name that the destination's address was an answer for goes before one that the client
+    /// claims: the rules have gone by it.
+    pub(super) fn target(&self) -> Destination {
+        let port = self.destination.port();
+        let named = |host: HostName| Destination::Name { host, port };
+        match &self.destination {
+            Destination::Name { .. } => self.destination.clone(),
+            Destination::Addr(_) => {
+                let known = self.answered.clone();
+                let host = known.or_else(|| self.sniffer.conclude().host);
+                host.map_or_else(|| self.destination.clone(), named)
+            }
         }
     }
 
@@ -122,12 +188,22 @@ impl Drop for Entry {
         if self.shared.recorder.is_none() {
             return;
         }
-        let mut record = Record::new(self.via, self.client, &self.destination, &self.identity);
+        let asked = self.asked.as_ref().unwrap_or(&self.destination);
+        let mut record = Record::new(self.via, self.client, asked, &self.identity);
+        record.protocol = self.protocol;
+        if self.asked.is_some() {
+            record.host = self.destination.name().cloned();
+            record.host_from = Some(HostFrom::FakeIp);
+        } else if let Some(name) = self.answered.take() {
+            record.host = Some(name);
+            record.host_from = Some(HostFrom::Dns);
+        }
         let sniffed = self.sniffer.conclude();
         if self.late {
             let facts = Facts {
                 sniffed: Some(&sniffed),
-                ..Facts::at_first(&self.destination, self.identity.uid)
+                answered: record.host.as_ref(),
+                ..self.facts()
             };
             if let Decision::Rule(rule) = self.shared.rules.decide(facts) {
                 self.rule = rule.map(|rule| rule.name.clone());
@@ -135,10 +211,10 @@ impl Drop for Entry {
         }
         record.app = sniffed.app;
         if record.host.is_none() && sniffed.host.is_some() {
-            record.host_from = Some(if sniffed.app == App::Tls {
-                HostFrom::Sni
-            } else {
-                HostFrom::Http
+            record.host_from = Some(match sniffed.app {
+                App::Tls => HostFrom::Sni,
+                App::Quic => HostFrom::Quic,
+                _ => HostFrom::Http,
             });
             record.host = sniffed.host;
         }

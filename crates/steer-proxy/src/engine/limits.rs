@@ -20,19 +20,48 @@ pub struct Limits {
     pub connect: Duration,
     /// The deadlines of established connections.
     pub relay: RelayLimits,
+    /// The limits of UDP flows.
+    pub udp: UdpLimits,
+}
+
+/// How many UDP flows, and how long each may rest.
+///
+/// UDP has no end, so a flow ends when nothing has moved for a while; what comes later begins
+/// another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpLimits {
+    /// Flows at once. One more is refused at once, with a warning now and then instead of a record
+    /// each, as a flood of them must not become a flood of lines.
+    pub flows: usize,
+    /// How long a flow of DNS rests: to port 53, or to a resolver of ours.
+    pub dns: Duration,
+    /// How long a flow of QUIC rests.
+    pub quic: Duration,
+    /// How long any other flow rests.
+    pub idle: Duration,
 }
 
 impl Default for Limits {
     /// As many connections as the limit of open files allows, two descriptors each; 300 ms to
     /// sniff, 15 s to connect, no idle limit, five minutes for a silent half-closed connection.
+    /// Up to 8192 UDP flows, for which a quarter of the descriptors is kept at most: they rest
+    /// 10 s (DNS), 30 s (QUIC) or five minutes.
     fn default() -> Self {
+        let spare = spare();
+        let flows = FLOWS.min(spare / 8).max(1);
         Self {
-            connections: affordable(),
+            connections: (spare.saturating_sub(2 * flows) / 2).max(1),
             sniff: Duration::from_millis(300),
             connect: Duration::from_secs(15),
             relay: RelayLimits {
                 idle: None,
                 half_close: Some(Duration::from_secs(300)),
+            },
+            udp: UdpLimits {
+                flows,
+                dns: Duration::from_secs(10),
+                quic: Duration::from_secs(30),
+                idle: Duration::from_secs(300),
             },
         }
     }
@@ -41,8 +70,12 @@ impl Default for Limits {
 /// Descriptors for everything that is no connection: pipes, listeners, files, lookups.
 const RESERVED: u64 = 384;
 
-fn affordable() -> usize {
+/// UDP flows at once, where descriptors allow.
+const FLOWS: usize = 8192;
+
+/// Descriptors for connections and flows.
+fn spare() -> usize {
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
     let spare = files.saturating_sub(RESERVED).max(files / 2);
-    usize::try_from(spare / 2).unwrap_or(usize::MAX).max(1)
+    usize::try_from(spare).unwrap_or(usize::MAX)
 }

@@ -6,10 +6,13 @@
 //! connection comes in: it has the address of a live dial and wants to go where that dial went.
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use steer_core::address::canonical;
+use steer_core::address::{Family, Protocol, canonical};
+
+use crate::upstream::SocketFactory;
 
 /// The engine's own addresses: where it listens, and what it has dialled.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ impl Loops {
     }
 
     /// Whether dialling an address would reach one of our listeners.
-    pub(crate) fn leads_back(&self, to: SocketAddr) -> bool {
+    pub(crate) fn leads_back(&self, to: SocketAddr, sockets: &dyn SocketFactory) -> bool {
         let to = canonical(to);
         let same_port = || {
             self.listeners
@@ -55,15 +58,20 @@ impl Loops {
         same_port().next().is_some() && {
             let target = reached(to.ip());
             same_port().any(|listener| match listener.ip() {
-                own if own.is_unspecified() => is_local(target),
+                own if own.is_unspecified() => is_local(target, sockets),
                 own => own == target,
             })
         }
     }
 
     /// Notes a dial for as long as the claim lives.
-    pub(crate) fn claim(self: &Arc<Self>, from: Option<SocketAddr>, to: SocketAddr) -> Claim {
-        let dial = from.map(|from| self.dial(from, to));
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        from: Option<SocketAddr>,
+        to: SocketAddr,
+    ) -> Claim {
+        let dial = from.map(|from| self.dial(protocol, from, to));
         if let Some(dial) = dial {
             self.shard(dial).insert(dial);
         }
@@ -74,13 +82,19 @@ impl Loops {
     }
 
     /// Whether a connection that came in is one of our own dials.
-    pub(crate) fn is_ours(&self, client: SocketAddr, destination: SocketAddr) -> bool {
-        let dial = self.dial(client, destination);
+    pub(crate) fn is_ours(
+        &self,
+        protocol: Protocol,
+        client: SocketAddr,
+        destination: SocketAddr,
+    ) -> bool {
+        let dial = self.dial(protocol, client, destination);
         self.shard(dial).contains(&dial)
     }
 
-    fn dial(&self, from: SocketAddr, to: SocketAddr) -> Dial {
-        self.hasher.hash_one((canonical(from), canonical(to)))
+    fn dial(&self, protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Dial {
+        self.hasher
+            .hash_one((protocol, canonical(from), canonical(to)))
     }
 
     fn shard(&self, dial: Dial) -> MutexGuard<'_, HashSet<Dial>> {
@@ -111,32 +125,33 @@ fn reached(ip: IpAddr) -> IpAddr {
 
 /// Whether an address is this host's, as its routing sees it: to a local address the source is
 /// that address itself, or loopback. Connecting a UDP socket sends nothing.
-fn is_local(ip: IpAddr) -> bool {
+fn is_local(ip: IpAddr, sockets: &dyn SocketFactory) -> bool {
     if ip.is_loopback() {
         return true;
     }
-    let any: IpAddr = match ip {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
+    // Asked where the dial would start: the engine may dial in another namespace.
     let source = || {
-        let socket = UdpSocket::bind((any, 0))?;
-        socket.connect((ip, 9))?;
-        socket.local_addr()
+        let socket = sockets.udp(Family::of(ip))?;
+        socket.connect(&SocketAddr::new(ip, 9).into())?;
+        Ok::<_, io::Error>(socket.local_addr()?.as_socket())
     };
-    source().is_ok_and(|source| source.ip() == ip || source.ip().is_loopback())
+    source()
+        .ok()
+        .flatten()
+        .is_some_and(|source| source.ip() == ip || source.ip().is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::PlainSockets;
 
     fn loops(listener: &str) -> Arc<Loops> {
         Arc::new(Loops::new(vec![listener.parse().unwrap()]))
     }
 
     fn leads_back(listener: &str, to: &str) -> bool {
-        loops(listener).leads_back(to.parse().unwrap())
+        loops(listener).leads_back(to.parse().unwrap(), &PlainSockets)
     }
 
     #[test]
@@ -175,10 +190,15 @@ mod tests {
             "192.0.2.1:40000".parse().unwrap(),
             "192.0.2.2:443".parse().unwrap(),
         );
-        let claim = loops.claim(Some(from), to);
-        assert!(loops.is_ours("[::ffff:192.0.2.1]:40000".parse().unwrap(), to));
-        assert!(!loops.is_ours(from, "192.0.2.3:443".parse().unwrap()));
+        let claim = loops.claim(Protocol::Tcp, Some(from), to);
+        assert!(loops.is_ours(
+            Protocol::Tcp,
+            "[::ffff:192.0.2.1]:40000".parse().unwrap(),
+            to
+        ));
+        assert!(!loops.is_ours(Protocol::Tcp, from, "192.0.2.3:443".parse().unwrap()));
+        assert!(!loops.is_ours(Protocol::Udp, from, to));
         drop(claim);
-        assert!(!loops.is_ours(from, to));
+        assert!(!loops.is_ours(Protocol::Tcp, from, to));
     }
 }

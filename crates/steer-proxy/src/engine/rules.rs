@@ -19,7 +19,10 @@ pub(super) struct Rules(pub(super) Vec<Rule>);
 /// What is known of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts<'a> {
+    pub(super) protocol: Protocol,
     pub(super) destination: &'a Destination,
+    /// The name that a resolver's answer gives to the destination's address.
+    pub(super) answered: Option<&'a HostName>,
     pub(super) uid: Option<u32>,
     /// What the client's first bytes say, once they were looked at.
     pub(super) sniffed: Option<&'a Sniffed>,
@@ -29,9 +32,15 @@ pub(super) struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// What is known before anything was looked at.
-    pub(super) fn at_first(destination: &'a Destination, uid: Option<u32>) -> Self {
+    pub(super) fn at_first(
+        protocol: Protocol,
+        destination: &'a Destination,
+        uid: Option<u32>,
+    ) -> Self {
         Self {
+            protocol,
             destination,
+            answered: None,
             uid,
             sniffed: None,
             addresses: None,
@@ -166,13 +175,17 @@ fn keys(condition: &Condition, facts: Facts<'_>) -> [Held; 6] {
             },
         },
         any(port, |range| range.contains(destination.port())),
-        any(protocol, |protocol| *protocol == Protocol::Tcp),
+        any(protocol, |protocol| *protocol == facts.protocol),
         match (uid.is_empty(), facts.uid) {
             (true, _) => Held::Yes,
             (false, Some(id)) => any(uid, |range| range.contains(id)),
             (false, None) => Held::IfKnown,
         },
-        match (host.is_empty(), destination.name(), sniffed) {
+        match (
+            host.is_empty(),
+            destination.name().or(facts.answered),
+            sniffed,
+        ) {
             (true, _, _) => Held::Yes,
             (false, Some(name), _) => any(host, |pattern| pattern.matches(name)),
             (false, None, None) => Held::IfSniffed,

@@ -21,21 +21,21 @@ impl Traffic {
         self.received.load(Relaxed)
     }
 
-    pub(super) fn sent_counter(&self) -> Counter<'_> {
+    pub(crate) fn sent_counter(&self) -> Counter<'_> {
         Counter(&self.sent)
     }
 
-    pub(super) fn received_counter(&self) -> Counter<'_> {
+    pub(crate) fn received_counter(&self) -> Counter<'_> {
         Counter(&self.received)
     }
 }
 
 /// One direction's count, held by its only writer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Counter<'a>(&'a AtomicU64);
+pub(crate) struct Counter<'a>(&'a AtomicU64);
 
 impl Counter<'_> {
-    pub(super) fn add(self, bytes: usize) {
+    pub(crate) fn add(self, bytes: usize) {
         self.0.store(self.0.load(Relaxed) + bytes as u64, Relaxed);
     }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use socket2::SockRef;
-use steer_core::address::{Destination, Family, HostName};
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{SockRef, Socket};
+use steer_core::address::{Destination, Family, HostName, Protocol};
+use steer_core::intent::Source;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -22,6 +24,26 @@ pub(crate) struct Dialled {
     pub(crate) claim: Claim,
 }
 
+/// What bounds a dial.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) deadline: Instant,
+    /// The address that the dial comes from; none lets the routing choose.
+    pub(crate) source: Option<IpAddr>,
+}
+
+impl Terms {
+    /// The terms for the next of those that wait, when it has its part of the time.
+    pub(crate) fn share(self, waiting: usize) -> Self {
+        let waiting = u32::try_from(waiting.max(1)).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        Self {
+            deadline: now + self.deadline.saturating_duration_since(now) / waiting,
+            ..self
+        }
+    }
+}
+
 /// Dials, and never itself.
 #[derive(Debug)]
 pub(crate) struct Dialler {
@@ -30,20 +52,30 @@ pub(crate) struct Dialler {
     pub(crate) loops: Arc<Loops>,
     /// Whether this host's congestion control is another one than reno.
     pub(crate) retune: bool,
+    pub(crate) source: Source,
 }
 
 impl Dialler {
-    /// Connects to a destination before `deadline`.
+    /// The terms of dials for a client.
+    pub(crate) fn terms(&self, client: IpAddr, deadline: Instant) -> Terms {
+        let source = match self.source {
+            Source::Client => Some(client.to_canonical()),
+            Source::Engine => None,
+        };
+        Terms { deadline, source }
+    }
+
+    /// Connects to a destination.
     pub(crate) async fn dial(
         &self,
         to: &Destination,
-        deadline: Instant,
+        terms: Terms,
     ) -> Result<Dialled, UpstreamError> {
         match to {
-            Destination::Addr(address) => self.dial_address(address.addr(), to, deadline).await,
+            Destination::Addr(address) => self.dial_address(address.addr(), to, terms).await,
             Destination::Name { host, port } => {
-                let addresses = self.resolve(host, *port, deadline).await?;
-                self.dial_any(&addresses, to, deadline).await
+                let addresses = self.resolve(host, *port, terms.deadline).await?;
+                self.dial_any(&addresses, to, terms).await
             }
         }
     }
@@ -55,11 +87,11 @@ impl Dialler {
         &self,
         addresses: &[SocketAddr],
         to: &Destination,
-        deadline: Instant,
+        terms: Terms,
     ) -> Result<Dialled, UpstreamError> {
         let mut last = UpstreamError::Deadline(to.clone());
         for (index, address) in addresses.iter().enumerate() {
-            let share = share(deadline, addresses.len() - index);
+            let share = terms.share(addresses.len() - index);
             match self.dial_address(*address, to, share).await {
                 Ok(dialled) => return Ok(dialled),
                 Err(error) => last = error,
@@ -100,13 +132,14 @@ impl Dialler {
         &self,
         address: SocketAddr,
         to: &Destination,
-        deadline: Instant,
+        terms: Terms,
     ) -> Result<Dialled, UpstreamError> {
-        if self.loops.leads_back(address) {
+        if self.loops.leads_back(address, self.sockets.as_ref()) {
             return Err(UpstreamError::Loop(address));
         }
         let failed = |source| UpstreamError::Connect { address, source };
         let socket = self.sockets.tcp(Family::of(address.ip())).map_err(failed)?;
+        bind(&socket, terms.source, address)?;
         // A killed engine must not pass for the end of the program's data.
         socket.set_linger(Some(Duration::ZERO)).map_err(failed)?;
         socket.set_tcp_nodelay(true).map_err(failed)?;
@@ -118,7 +151,7 @@ impl Dialler {
         }
         // Before this thread yields: a dial that is steered back to the engine is accepted next.
         let local = socket.local_addr().ok().and_then(|local| local.as_socket());
-        let claim = self.loops.claim(local, address);
+        let claim = self.loops.claim(Protocol::Tcp, local, address);
         if local == Some(address) {
             // TCP's simultaneous open: the kernel chose the destination's port as the source port.
             return Err(UpstreamError::Loop(address));
@@ -131,7 +164,7 @@ impl Dialler {
             );
         }
         let stream = TcpStream::from_std(socket.into()).map_err(failed)?;
-        let ready = match timeout_at(deadline, stream.ready(Interest::WRITABLE)).await {
+        let ready = match timeout_at(terms.deadline, stream.ready(Interest::WRITABLE)).await {
             Err(_) => return Err(UpstreamError::Deadline(to.clone())),
             Ok(ready) => ready.map_err(failed)?,
         };
@@ -146,11 +179,36 @@ impl Dialler {
     }
 }
 
-/// When the next of those that wait has had its part of the time until `deadline`.
-pub(crate) fn share(deadline: Instant, waiting: usize) -> Instant {
-    let waiting = u32::try_from(waiting.max(1)).unwrap_or(u32::MAX);
-    let now = Instant::now();
-    now + deadline.saturating_duration_since(now) / waiting
+/// Gives a socket the source that a dial is to come from.
+pub(super) fn bind(
+    socket: &Socket,
+    source: Option<IpAddr>,
+    address: SocketAddr,
+) -> Result<(), UpstreamError> {
+    let Some(source) = source else {
+        return Ok(());
+    };
+    // A loopback address means nothing elsewhere; its owner is this host.
+    if source.is_loopback() && !address.ip().is_loopback() {
+        return Ok(());
+    }
+    if Family::of(source) != Family::of(address.ip()) {
+        return Err(UpstreamError::OtherFamily {
+            client: source,
+            address,
+        });
+    }
+    let bind = || {
+        // One flag of the socket, whose option has a name in both families.
+        setsockopt(socket, sockopt::IpTransparent, &true)?;
+        // The port is chosen when the destination is known, so that one source has room for more.
+        setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+        socket.bind(&SocketAddr::new(source, 0).into())
+    };
+    bind().map_err(|error| UpstreamError::Source {
+        address: source,
+        source: error,
+    })
 }
 
 /// Chooses reno for a socket whose other end is on this host: nothing is lost between the two, and

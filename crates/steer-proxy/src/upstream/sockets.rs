@@ -1,10 +1,12 @@
 //! Sockets for dialling.
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use socket2::{Domain, Socket, Type};
 use steer_core::address::Family;
 use steer_core::mark::Mark;
+use steer_core::netns::Inside;
 
 /// Makes the sockets that the engine dials with: what keeps them out of the steering is one of
 /// these, and the rest of the engine does not know.
@@ -14,6 +16,22 @@ pub trait SocketFactory: fmt::Debug + Send + Sync {
     /// # Errors
     /// What the kernel says; out of descriptors is told by the error's code.
     fn tcp(&self, family: Family) -> io::Result<Socket>;
+
+    /// A UDP socket, unconnected and nonblocking.
+    ///
+    /// # Errors
+    /// What the kernel says; out of descriptors is told by the error's code.
+    fn udp(&self, family: Family) -> io::Result<Socket>;
+}
+
+impl<T: SocketFactory + ?Sized> SocketFactory for Arc<T> {
+    fn tcp(&self, family: Family) -> io::Result<Socket> {
+        (**self).tcp(family)
+    }
+
+    fn udp(&self, family: Family) -> io::Result<Socket> {
+        (**self).udp(family)
+    }
 }
 
 /// Sockets as the kernel makes them.
@@ -22,11 +40,18 @@ pub struct PlainSockets;
 
 impl SocketFactory for PlainSockets {
     fn tcp(&self, family: Family) -> io::Result<Socket> {
-        let domain = match family {
-            Family::V4 => Domain::IPV4,
-            Family::V6 => Domain::IPV6,
-        };
-        Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)
+        Socket::new(domain(family), Type::STREAM.nonblocking().cloexec(), None)
+    }
+
+    fn udp(&self, family: Family) -> io::Result<Socket> {
+        Socket::new(domain(family), Type::DGRAM.nonblocking().cloexec(), None)
+    }
+}
+
+fn domain(family: Family) -> Domain {
+    match family {
+        Family::V4 => Domain::IPV4,
+        Family::V6 => Domain::IPV6,
     }
 }
 
@@ -54,5 +79,57 @@ impl SocketFactory for MarkedSockets {
         let socket = PlainSockets.tcp(family)?;
         socket.set_mark(self.0.value)?;
         Ok(socket)
+    }
+
+    fn udp(&self, family: Family) -> io::Result<Socket> {
+        let socket = PlainSockets.udp(family)?;
+        socket.set_mark(self.0.value)?;
+        Ok(socket)
+    }
+}
+
+/// Sockets of another factory, made in another network namespace: they dial from there.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use steer_core::address::Family;
+/// use steer_core::netns::Inside;
+/// use steer_proxy::upstream::{InsideSockets, PlainSockets, SocketFactory};
+///
+/// let sockets = InsideSockets::new(Inside::here(), PlainSockets);
+/// sockets.tcp(Family::V4)?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct InsideSockets<T> {
+    inside: Inside,
+    sockets: Arc<T>,
+}
+
+impl<T: SocketFactory + 'static> InsideSockets<T> {
+    /// Has `sockets` make its sockets in a namespace.
+    pub fn new(inside: Inside, sockets: T) -> Self {
+        Self {
+            inside,
+            sockets: Arc::new(sockets),
+        }
+    }
+
+    fn make(
+        &self,
+        make: impl FnOnce(&T) -> io::Result<Socket> + Send + 'static,
+    ) -> io::Result<Socket> {
+        let sockets = Arc::clone(&self.sockets);
+        self.inside.run(move || make(&sockets))?
+    }
+}
+
+impl<T: SocketFactory + 'static> SocketFactory for InsideSockets<T> {
+    fn tcp(&self, family: Family) -> io::Result<Socket> {
+        self.make(move |sockets| sockets.tcp(family))
+    }
+
+    fn udp(&self, family: Family) -> io::Result<Socket> {
+        self.make(move |sockets| sockets.udp(family))
     }
 }

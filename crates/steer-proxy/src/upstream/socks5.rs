@@ -1,6 +1,6 @@
 //! The client side of SOCKS5 (RFC 1928, RFC 1929).
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use steer_core::address::Destination;
 use steer_core::steered::Refusal;
@@ -8,6 +8,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Login;
 use crate::error::UpstreamError;
+
+mod address;
+pub(super) mod datagram;
+
+use address::{IPV4, IPV6, NAME};
 
 /// Why a SOCKS5 proxy did not connect (RFC 1928, section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub enum Reply {
     Refused,
     /// Time to live expired, which proxies use for a timeout.
     TtlExpired,
-    /// It has no CONNECT.
+    /// It does not do what it was asked for.
     CommandNotSupported,
     /// It cannot do this kind of address.
     AddressNotSupported,
@@ -69,7 +74,7 @@ impl fmt::Display for Reply {
             Self::HostUnreachable => f.write_str("host unreachable"),
             Self::Refused => f.write_str("connection refused"),
             Self::TtlExpired => f.write_str("time to live expired"),
-            Self::CommandNotSupported => f.write_str("CONNECT is not supported"),
+            Self::CommandNotSupported => f.write_str("the command is not supported"),
             Self::AddressNotSupported => f.write_str("the address type is not supported"),
             Self::Unassigned(code) => write!(f, "unassigned code {code}"),
         }
@@ -85,6 +90,39 @@ pub async fn connect<S>(
     target: &Destination,
     login: Option<&Login>,
 ) -> Result<Vec<u8>, UpstreamError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut inbox = greet(stream, login).await?;
+    inbox.send(&request(CONNECT, target)).await?;
+    reply(&mut inbox).await?;
+    Ok(inbox.unread)
+}
+
+/// Asks the proxy at the other end of `stream` to relay datagrams (RFC 1928, section 7), for as
+/// long as the stream stays open.
+///
+/// Returns where it takes them; an unspecified address means the proxy's own.
+pub async fn associate<S>(
+    stream: &mut S,
+    login: Option<&Login>,
+) -> Result<Destination, UpstreamError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut inbox = greet(stream, login).await?;
+    // The address that the datagrams will come from is not known before the proxy's is.
+    let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let asked = request(ASSOCIATE, &Destination::addr(unknown));
+    inbox.send(&asked).await?;
+    reply(&mut inbox).await
+}
+
+/// Agrees on an authentication.
+async fn greet<'a, S>(
+    stream: &'a mut S,
+    login: Option<&Login>,
+) -> Result<Inbox<'a, S>, UpstreamError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -110,7 +148,14 @@ where
         [VERSION, _] => return Err(wrong("it chose an authentication that was not offered")),
         _ => return Err(wrong("its greeting has another version")),
     }
-    inbox.send(&request(target)).await?;
+    Ok(inbox)
+}
+
+/// Reads the answer to a request: the address that it brings.
+async fn reply<S>(inbox: &mut Inbox<'_, S>) -> Result<Destination, UpstreamError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let [version, code, _, kind] = inbox.take().await?;
     if version != VERSION {
         return Err(wrong("its reply has another version"));
@@ -119,14 +164,16 @@ where
         // Some proxies send no address with a refusal, so none is waited for.
         return Err(UpstreamError::Socks5(Reply::of(code)));
     }
-    let address = match kind {
+    let length = match kind {
         IPV4 => 4,
         IPV6 => 16,
-        NAME => usize::from(inbox.take::<1>().await?[0]),
+        NAME => 1 + usize::from(inbox.peek().await?),
         _ => return Err(wrong("its reply has an unknown address type")),
     };
-    inbox.skip(address + 2).await?;
-    Ok(inbox.unread)
+    let bytes = inbox.take_many(length + 2).await?;
+    // Nobody needs the name or address of a connection, so one that cannot be read is none.
+    let address = address::read(kind, &bytes).map(|(address, _)| address);
+    Ok(address.unwrap_or_else(|| Destination::addr((Ipv4Addr::UNSPECIFIED, 0).into())))
 }
 
 async fn authenticate<S>(
@@ -151,29 +198,9 @@ where
     }
 }
 
-fn request(target: &Destination) -> Vec<u8> {
-    let mut message = vec![VERSION, CONNECT, 0];
-    match target {
-        Destination::Addr(destination) => match destination.addr().ip() {
-            IpAddr::V4(ip) => {
-                message.push(IPV4);
-                message.extend_from_slice(&ip.octets());
-            }
-            IpAddr::V6(ip) => {
-                message.push(IPV6);
-                message.extend_from_slice(&ip.octets());
-            }
-        },
-        Destination::Name { host, .. } => {
-            let name = host.as_str().as_bytes();
-            message.extend_from_slice(&[
-                NAME,
-                u8::try_from(name.len()).expect("a host name has at most 253 bytes"),
-            ]);
-            message.extend_from_slice(name);
-        }
-    }
-    message.extend_from_slice(&target.port().to_be_bytes());
+fn request(command: u8, target: &Destination) -> Vec<u8> {
+    let mut message = vec![VERSION, command, 0];
+    address::write(target, &mut message);
     message
 }
 
@@ -183,9 +210,7 @@ const NO_AUTH: u8 = 0;
 const PASSWORD: u8 = 2;
 const REFUSED: u8 = 0xff;
 const CONNECT: u8 = 1;
-const IPV4: u8 = 1;
-const NAME: u8 = 3;
-const IPV6: u8 = 4;
+const ASSOCIATE: u8 = 3;
 
 fn wrong(what: &'static str) -> UpstreamError {
     UpstreamError::Protocol {
@@ -215,10 +240,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbox<'_, S> {
         Ok(bytes.try_into().expect("N bytes were drained"))
     }
 
-    async fn skip(&mut self, count: usize) -> Result<(), UpstreamError> {
+    async fn take_many(&mut self, count: usize) -> Result<Vec<u8>, UpstreamError> {
         self.fill(count).await?;
-        self.unread.drain(..count);
-        Ok(())
+        Ok(self.unread.drain(..count).collect())
+    }
+
+    async fn peek(&mut self) -> Result<u8, UpstreamError> {
+        self.fill(1).await?;
+        Ok(self.unread[0])
     }
 
     async fn fill(&mut self, count: usize) -> Result<(), UpstreamError> {

@@ -108,10 +108,16 @@ impl Bench {
             identity,
             via: Method::Redirect,
             upstream: None,
+            app: None,
             answer,
         };
         self.steered_tx.send(steered).unwrap();
         program.unwrap()
+    }
+
+    /// Whether no record waits.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.records.is_empty()
     }
 
     pub(crate) async fn record(&mut self) -> Record {

@@ -82,6 +82,10 @@ impl SocketFactory for Starved {
         }
         PlainSockets.tcp(family)
     }
+
+    fn udp(&self, family: Family) -> io::Result<Socket> {
+        PlainSockets.udp(family)
+    }
 }
 
 #[tokio::test]

@@ -110,6 +110,7 @@ impl Intake for Redirected {
             identity: Identity::default(),
             via: Method::Redirect,
             upstream: None,
+            app: None,
             answer: Box::new(ResetAnswer),
         })
     }

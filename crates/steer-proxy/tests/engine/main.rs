@@ -6,6 +6,7 @@ mod bench;
 mod limits;
 mod loops;
 mod sniffing;
+mod udp;
 
 use std::io::ErrorKind;
 

@@ -11,7 +11,7 @@ fn rule(name: &str, condition: Condition) -> Rule {
 }
 
 fn facts(destination: &Destination) -> Facts<'_> {
-    Facts::at_first(destination, None)
+    Facts::at_first(Protocol::Tcp, destination, None)
 }
 
 fn decided<'a>(rules: &'a Rules, facts: Facts<'_>) -> Option<&'a str> {
