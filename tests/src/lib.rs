@@ -3,6 +3,7 @@
 //! ```text
 //! Mount (a row of methods) ─┐
 //! Stage (app ── srv) ───────┼─> Rig ─┬─ connect ─> lab::Client, or Refused
+//! Gateway (app ─ gate ─ srv)┤        ├─ udp ─────> Datagrams
 //! Setup (scope, rules …) ───┘        ├─ Records  (what the log says, as maps)
 //!   UpstreamProxy (what it was asked)
 //!   binary (the `steer` command) ────┘  on drop: stopped, and nothing is left
@@ -15,6 +16,7 @@
 //! of a case is the same for all.
 
 mod binary;
+mod gateway;
 mod mount;
 mod stage;
 
@@ -25,6 +27,7 @@ mod speech;
 
 mod setup;
 
+mod datagrams;
 mod rig;
 
 mod upstream;
@@ -32,6 +35,8 @@ mod upstream;
 mod table;
 
 pub use binary::steer;
+pub use datagrams::Datagrams;
+pub use gateway::Gateway;
 pub use mount::{Asked, Cannot, Mount, mounted};
 pub use name::instance_name;
 pub use record::{Record, Records};
@@ -40,5 +45,5 @@ pub use rig::{Rig, refusal_of};
 pub use setup::Setup;
 pub use speech::{Speech, connect_with_login};
 pub use stage::Stage;
-pub use table::{Theme, hold_table};
+pub use table::{About, Theme, hold_table};
 pub use upstream::{Login, Request, UpstreamProxy};

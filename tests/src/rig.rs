@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lab::{Client, Failure, Host, Proc, Section, Signal, Snapshot};
+use lab::{Client, Failure, Family, Host, Proc, Section, Signal, Snapshot};
 use tempfile::TempDir;
 
 use crate::binary::steer;
+use crate::datagrams::Datagrams;
 use crate::mount::Mount;
 use crate::name::instance_name;
-use crate::record::Records;
+use crate::record::{Record, Records};
 use crate::refused::Refused;
 use crate::setup::Setup;
 use crate::speech::Speech;
@@ -26,22 +27,36 @@ pub struct Rig {
     proc: Proc,
     /// The proxy port, for clients that know of it.
     entrance: Option<SocketAddr>,
-    before: Snapshot,
+    /// Each host that may be changed, and how it was.
+    before: Vec<(Host, Snapshot)>,
     folder: TempDir,
 }
 
 impl Rig {
     /// Puts an instance in force on a host and waits until it is.
     pub fn start(host: &Host, mount: Mount, setup: &Setup) -> Self {
+        Self::start_over(host, &[], mount, setup)
+    }
+
+    /// As [`Self::start`], where other hosts' namespaces may be changed too.
+    pub fn start_over(host: &Host, others: &[&Host], mount: Mount, setup: &Setup) -> Self {
         let name = instance_name();
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let before = Snapshot::take(host).about(&name);
+        let all = [&[host], others].concat();
+        let before = all
+            .into_iter()
+            .map(|host| (host.clone(), Snapshot::take(host).about(&name)));
+        let before = before.collect();
         let config = folder.path().join("steer.yaml");
         fs::write(&config, setup.config(mount)).expect("a file in a new directory");
         let log = folder.path().join("log.jsonl");
         let verb = if mount == Mount::Env { "run" } else { "up" };
-        let mut program = host
-            .program(steer())
+        let mut program = setup
+            .variables
+            .iter()
+            .fold(host.program(steer()), |program, (name, value)| {
+                program.env(name, value)
+            })
             .env("STEER_RUN_DIR", folder.path().join("run"))
             .args([verb, "-m", mount.method(), "--name", &name, "-c"])
             .arg(&config)
@@ -53,9 +68,9 @@ impl Rig {
         }
         let proc = program.spawn();
         let entrance = match mount {
-            Mount::RedirectNft | Mount::RedirectIptables => None,
             Mount::ExplicitConnect | Mount::ExplicitSocks5 => Some(setup.listen),
             Mount::Env => Some(proxy_variable(&started(&proc, "READY"))),
+            _ => None,
         };
         if mount != Mount::Env {
             started(&proc, "is in force");
@@ -138,6 +153,14 @@ impl Rig {
         Ok(client)
     }
 
+    /// A socket of the host whose datagrams are steered.
+    pub fn udp(&self, family: Family) -> Datagrams {
+        match self.entrance {
+            None => Datagrams::plain(&self.host, family),
+            Some(entrance) => Datagrams::associated(&self.host, entrance),
+        }
+    }
+
     /// How a connection that must not come about is refused; panics when bytes come.
     #[track_caller]
     pub fn refusal(&self, to: SocketAddr) -> Refused {
@@ -147,6 +170,12 @@ impl Rig {
     /// A client of the kind of this rig, for tests of a proxy port.
     pub fn speech(&self) -> Speech {
         self.mount.speech()
+    }
+
+    /// Stops the instance in order and gives all its records: flows of datagrams end with it.
+    pub fn finish(self) -> Vec<Record> {
+        self.end();
+        self.records.all()
     }
 
     /// Stops the instance in order and says what it wrote to standard error.
@@ -181,7 +210,9 @@ impl Rig {
                 // The kernel's own, made with the first connection of a namespace.
                 .keep(|section, line| section != Section::Sysctls || !line.contains("conntrack"))
         };
-        Snapshot::wait_same(&self.host, &self.before, narrow);
+        for (host, before) in &self.before {
+            Snapshot::wait_same(host, before, narrow);
+        }
         let run = self.folder.path().join("run");
         let journals = fs::read_dir(&run).map_or(0, Iterator::count);
         assert_eq!(journals, 0, "journals are left in {}", run.display());

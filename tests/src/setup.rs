@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::mount::Mount;
 
@@ -21,6 +22,8 @@ pub struct Setup {
     pub policy: String,
     /// Where the proxy port is, for the method that has one of its own.
     pub listen: SocketAddr,
+    /// Variables of the environment of `steer`.
+    pub variables: Vec<(&'static str, PathBuf)>,
 }
 
 impl Default for Setup {
@@ -32,6 +35,7 @@ impl Default for Setup {
             on_failure: String::new(),
             policy: String::new(),
             listen: PROXY_PORT,
+            variables: Vec::new(),
         }
     }
 }
@@ -73,6 +77,9 @@ impl Setup {
             key("scope", &self.scope);
             key("traffic", &self.traffic);
             key("on_failure", &self.on_failure);
+        }
+        if mount == Mount::Dns {
+            key("traffic", &self.traffic);
         }
         key("backend", mount.backend().unwrap_or_default());
         if mount == Mount::ExplicitConnect || mount == Mount::ExplicitSocks5 {

@@ -64,6 +64,22 @@ pub fn connect_with_login(client: &mut Client, to: SocketAddr, login: &str) -> R
     connect(client, &to.to_string(), &field)
 }
 
+/// Asks a SOCKS5 port to carry datagrams, and gives the address that does.
+///
+/// # Errors
+/// What the proxy answered instead.
+pub(crate) fn associate(client: &mut Client) -> Result<SocketAddr, Refused> {
+    let any = [1, 0, 0, 0, 0, 0, 0];
+    let bound = socks5_request(client, 3, &any)?;
+    // An unspecified address stands for the one that was dialled.
+    let ip = if bound.ip().is_unspecified() {
+        client.peer().ip()
+    } else {
+        bound.ip()
+    };
+    Ok(SocketAddr::new(ip, bound.port()))
+}
+
 fn connect(client: &mut Client, target: &str, fields: &str) -> Result<(), Refused> {
     let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n");
     client.send(request.as_bytes()).map_err(Refused::Ended)?;
@@ -82,21 +98,31 @@ fn connect(client: &mut Client, target: &str, fields: &str) -> Result<(), Refuse
 }
 
 fn socks5(client: &mut Client, address: &[u8]) -> Result<(), Refused> {
+    socks5_request(client, 1, address).map(drop)
+}
+
+/// Makes a request of RFC 1928 and gives the address in the answer.
+fn socks5_request(client: &mut Client, what: u8, address: &[u8]) -> Result<SocketAddr, Refused> {
     let ended = |end: End| Refused::Ended(end);
     client.send(&[5, 1, 0]).map_err(ended)?;
     assert_eq!(client.receive(2).map_err(ended)?, [5, 0]);
-    let request = [&[5, 1, 0][..], address].concat();
+    let request = [&[5, what, 0][..], address].concat();
     client.send(&request).map_err(ended)?;
     let answer = client.receive(4).map_err(ended)?;
     assert_eq!(answer[0], 5, "no SOCKS5 answer: {answer:?}");
-    let bound = match answer[3] {
-        1 => 4,
-        4 => 16,
+    let ip: IpAddr = match answer[3] {
+        1 => bytes::<4>(client)?.into(),
+        4 => bytes::<16>(client)?.into(),
         kind => panic!("no address of SOCKS5: {kind}"),
     };
-    client.receive(bound + 2).map_err(ended)?;
+    let port = u16::from_be_bytes(bytes(client)?);
     match answer[1] {
-        0 => Ok(()),
+        0 => Ok(SocketAddr::new(ip, port)),
         code => Err(Refused::Socks5(code)),
     }
+}
+
+fn bytes<const N: usize>(client: &mut Client) -> Result<[u8; N], Refused> {
+    let bytes = client.receive(N).map_err(Refused::Ended)?;
+    Ok(bytes.try_into().expect("so many were received"))
 }

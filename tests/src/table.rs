@@ -6,8 +6,25 @@ use std::path::Path;
 
 use crate::mount::Mount;
 
-/// Cases that belong together: the heading, and their names.
-pub type Theme = (&'static str, &'static [&'static str]);
+/// Cases that belong together.
+#[derive(Clone, Copy, Debug)]
+pub struct Theme {
+    /// The heading.
+    pub heading: &'static str,
+    /// What its cases are about.
+    pub about: About,
+    /// Their names.
+    pub cases: &'static [&'static str],
+}
+
+/// What a theme is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Which packets come to the engine: run for every packet filter.
+    Rules,
+    /// What becomes of them behind the rules: run for one packet filter at least.
+    Engine,
+}
 
 /// Compares the table with the one in `docs/matrix.md`, or writes it there with `STEER_BLESS=1`.
 pub fn hold_table(themes: &[Theme]) {
@@ -27,7 +44,12 @@ pub fn hold_table(themes: &[Theme]) {
 fn table(themes: &[Theme]) -> String {
     let mut reasons: Vec<&str> = Vec::new();
     let mut text = String::from(HEAD);
-    for (heading, cases) in themes {
+    for Theme {
+        heading,
+        about,
+        cases,
+    } in themes
+    {
         write!(text, "\n## {heading}\n\n| case |").expect("a String can be written");
         for mount in Mount::ALL {
             write!(text, " {} |", mount.title()).expect("a String can be written");
@@ -39,7 +61,8 @@ fn table(themes: &[Theme]) -> String {
             write!(text, "| {} |", case.replace('_', " ")).expect("a String can be written");
             for mount in Mount::ALL {
                 let Some(cannot) = mount.cannot(case) else {
-                    text += " yes |";
+                    let elsewhere = *about == About::Engine && mount.stand_in().is_some();
+                    text += if elsewhere { " = |" } else { " yes |" };
                     continue;
                 };
                 let known = reasons.iter().position(|why| *why == cannot.why);
@@ -65,4 +88,5 @@ Every case is one function that runs once for every method, with the real comman
 namespaces of its own: `cargo test -p steer-tests --test matrix`. This file is written by that
 test with `STEER_BLESS=1` and compared with it otherwise. A number is a reason why a method
 cannot; where a method has to refuse a config for that reason, the test holds it to the refusal.
+`=` stands for a case about what lies behind the rules, which is run for the same method over nft.
 ";

@@ -1,5 +1,7 @@
 //! A proxy beyond the engine, that tells what it was asked for.
 
+mod associate;
+
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +13,7 @@ use lab::{Family, Host, eventually};
 /// One request as the proxy understood it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// `socks5` or `http`.
+    /// `socks5`, `http`, or `socks5 udp` for the first datagram to a destination.
     pub protocol: &'static str,
     /// The destination, as it stood in the request: a name stays a name.
     pub target: String,
@@ -95,8 +97,7 @@ impl Shared {
             _ => (self.connect(&mut client)?, HTTP_REFUSED, HTTP_GRANTED),
         };
         let Some(asked) = asked else { return Ok(()) };
-        let to = self.names.get(&asked.target).copied();
-        let to = to.or_else(|| asked.target.parse().ok());
+        let to = self.resolved(&asked.target);
         self.lock().push(asked);
         let server = to.map(|to| self.host.enter(|| TcpStream::connect(to)));
         match server {
@@ -129,13 +130,17 @@ impl Shared {
             login = Some(format!("{user}:{password}"));
             client.write_all(&[1, 0])?;
         }
-        let [_, _, _, kind] = exactly(client)?;
+        let [_, command, _, kind] = exactly(client)?;
         let host = match kind {
             1 => Ipv4Addr::from(exactly::<4>(client)?).to_string(),
             3 => counted(client)?,
             _ => format!("[{}]", Ipv6Addr::from(exactly::<16>(client)?)),
         };
         let port = u16::from_be_bytes(exactly(client)?);
+        if command == 3 {
+            self.associate(client, login.as_deref())?;
+            return Ok(None);
+        }
         Ok(Some(Request {
             protocol: "socks5",
             target: format!("{host}:{port}"),
@@ -172,6 +177,12 @@ impl Shared {
             target: target.to_owned(),
             login,
         }))
+    }
+
+    /// The address of a target: a name that it was told of, or an address as it stands.
+    fn resolved(&self, target: &str) -> Option<SocketAddr> {
+        let known = self.names.get(target).copied();
+        known.or_else(|| target.parse().ok())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Request>> {
