@@ -84,6 +84,11 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// Both protocols, TCP first.
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+}
+
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

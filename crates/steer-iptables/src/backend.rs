@@ -9,51 +9,99 @@ use steer_core::ruleset::Ruleset;
 use steer_kernel::cgroup::CgroupDriver;
 use steer_kernel::iptables::IptablesDriver;
 use steer_kernel::nft::NftDriver;
+use steer_kernel::route::RouteDriver;
 
-/// The backend for an intent on a host: as written, else nf_tables where it is known to be there,
-/// because its rules vanish with their owner.
-pub(crate) fn choose(intent: &Intent, host: &Host) -> Backend {
-    intent.backend.unwrap_or_else(|| {
-        let iptables = host.iptables.get(&IptablesVariant::Nft);
-        match (&host.nft, iptables) {
-            (Presence::Absent(_), Some(Presence::Present)) => Backend::Iptables,
-            _ => Backend::Nft,
+/// A packet filter with the tables that it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filter {
+    /// nf_tables, without a program.
+    Nft,
+    /// The programs of a variant.
+    Iptables(IptablesVariant),
+}
+
+impl Filter {
+    /// The one for an intent on a host: as written, else nf_tables where it is known to be there,
+    /// because its rules vanish with their owner.
+    ///
+    /// `iptables` means the programs over nf_tables unless the host has only the older ones.
+    pub(crate) fn of(intent: &Intent, host: &Host) -> Self {
+        let has = |variant| host.iptables.get(&variant) == Some(&Presence::Present);
+        let programs = match (has(IptablesVariant::Nft), has(IptablesVariant::Legacy)) {
+            (false, true) => IptablesVariant::Legacy,
+            _ => IptablesVariant::Nft,
+        };
+        match (intent.backend, &host.nft) {
+            (Some(Backend::Nft), _) => Self::Nft,
+            (Some(Backend::Iptables), _) => Self::Iptables(programs),
+            (Some(Backend::IptablesLegacy), _) => Self::Iptables(IptablesVariant::Legacy),
+            (None, Presence::Absent(_)) if has(programs) => Self::Iptables(programs),
+            (None, _) => Self::Nft,
         }
-    })
-}
-
-/// The rules as an object of the chosen backend.
-pub(crate) fn object(backend: Backend, rules: Ruleset) -> Object {
-    match backend {
-        Backend::Nft => Object::Nft(rules),
-        Backend::Iptables => Object::Iptables(rules, IptablesVariant::Nft),
     }
-}
 
-/// What the chosen backend needs.
-pub(crate) fn requirement(intent: &Intent, host: &Host) -> Requirement {
-    match choose(intent, host) {
-        Backend::Nft => Requirement::new(
-            "nf_tables in the kernel",
-            host.nft.clone(),
-            "load it (`modprobe nf_tables nft_redir nft_socket`), or choose `--backend iptables`",
-        ),
-        Backend::Iptables => Requirement::new(
-            "iptables over nf_tables",
+    /// The rules as an object of this filter.
+    pub(crate) fn object(self, rules: Ruleset) -> Object {
+        match self {
+            Self::Nft => Object::Nft(rules),
+            Self::Iptables(variant) => Object::Iptables(rules, variant),
+        }
+    }
+
+    /// What it needs.
+    pub(crate) fn requirement(self, host: &Host) -> Requirement {
+        let programs = |variant| {
             host.iptables
-                .get(&IptablesVariant::Nft)
+                .get(&variant)
                 .cloned()
-                .unwrap_or_else(|| Presence::Absent("no iptables program was found".to_owned())),
-            "install it (`apt-get install iptables`), or choose `--backend nft`, which needs no \
-             program",
-        ),
+                .unwrap_or_else(|| Presence::Absent("no such program was found".to_owned()))
+        };
+        match self {
+            Self::Nft => Requirement::new(
+                "nf_tables in the kernel",
+                host.nft.clone(),
+                "load it (`modprobe nf_tables nft_redir nft_socket`), or choose \
+                 `--backend iptables`",
+            ),
+            Self::Iptables(variant @ IptablesVariant::Nft) => Requirement::new(
+                "iptables over nf_tables",
+                programs(variant),
+                "install it (`apt-get install iptables`), or choose `--backend nft`, which needs \
+                 no program",
+            ),
+            Self::Iptables(variant @ IptablesVariant::Legacy) => Requirement::new(
+                "iptables-legacy",
+                programs(variant),
+                "install it (`apt-get install iptables`) and load `ip_tables` and `ip6_tables`, or \
+                 choose `--backend nft`, which needs no program",
+            ),
+        }
+    }
+
+    /// What handing packets to a transparent socket needs of it.
+    pub(crate) fn transparency(self, host: &Host) -> Requirement {
+        match self {
+            Self::Nft => Requirement::new(
+                "tproxy of nf_tables",
+                host.tproxy.nft.clone(),
+                "load it (`modprobe nft_tproxy nft_socket`), or choose `-m redirect`, which does \
+                 without for TCP",
+            ),
+            Self::Iptables(_) => Requirement::new(
+                "TPROXY of iptables",
+                host.tproxy.iptables.clone(),
+                "load it (`modprobe xt_TPROXY xt_socket`), or choose `-m redirect`, which does \
+                 without for TCP",
+            ),
+        }
     }
 }
 
-/// The drivers that rules of either backend need.
+/// The drivers that rules of any backend need.
 pub(crate) fn drivers() -> Vec<Box<dyn Driver>> {
     vec![
         Box::new(CgroupDriver::new()),
+        Box::new(RouteDriver::new()),
         Box::new(NftDriver::new()),
         Box::new(IptablesDriver::new()),
     ]

@@ -53,7 +53,7 @@ impl Steerer for Redirect {
     }
 
     fn intake(&self, intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
-        Ok(Box::new(intake::RedirectIntake::new(intent, bound)?))
+        intake::of(intent, bound)
     }
 
     async fn probe(&self, intent: &Intent) -> Evidence {

@@ -10,6 +10,8 @@ pub fn all() -> Vec<&'static dyn Steerer> {
     vec![
         #[cfg(feature = "redirect")]
         &steer_iptables::Redirect,
+        #[cfg(feature = "tproxy")]
+        &steer_iptables::Tproxy,
         #[cfg(feature = "explicit")]
         &steer_env::Explicit,
         #[cfg(feature = "env")]

@@ -3,48 +3,49 @@ use std::io;
 use async_trait::async_trait;
 use steer_core::accept::{Accepted, Acceptor};
 use steer_core::address::{ClientAddr, Destination, OrigDst};
-use steer_core::intake::{Bound, Intake};
+use steer_core::intake::{Bound, Intake, Sockets};
 use steer_core::intent::Intent;
 use steer_core::method::Method;
+use steer_core::policy::App;
 use steer_core::steered::{Flow, Identity, ResetAnswer, Steered, abort};
-use steer_kernel::sock_diag::SockDiag;
 
 use super::origin::{self, Origin};
+use crate::owner::Owners;
+use crate::sockets;
+
+/// What a listener of a plan brings.
+pub(super) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
+    sockets::mark_all(&bound.sockets, intent.bypass)?;
+    let owners = Owners::of(intent, &bound.netns)?;
+    let app = bound.listener.app;
+    match bound.sockets {
+        Sockets::Tcp(listeners) => Ok(Box::new(Connections {
+            acceptor: Acceptor::new(listeners)?,
+            owners,
+            app,
+            refused: 0,
+        })),
+        Sockets::Udp(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
 
 /// Redirected connections with the destination that each one asked for.
 #[derive(Debug)]
-pub(super) struct RedirectIntake {
+struct Connections {
     acceptor: Acceptor,
-    owners: Option<SockDiag>,
+    owners: Owners,
+    app: Option<App>,
     refused: u64,
 }
 
-impl RedirectIntake {
-    pub(super) fn new(intent: &Intent, bound: Bound) -> io::Result<Self> {
-        let owners = intent.identify.then(SockDiag::open).transpose()?;
-        Ok(Self {
-            acceptor: Acceptor::new(bound.sockets)?,
-            owners,
-            refused: 0,
-        })
-    }
-
+impl Connections {
     fn identity(&self, client: ClientAddr, to: OrigDst) -> Identity {
-        let uid = self.owners.as_ref().and_then(|diag| {
-            diag.tcp_owner(client.0, to.addr())
-                .inspect_err(|error| tracing::debug!(%error, "the owner could not be asked"))
-                .ok()
-                .flatten()
-        });
-        Identity {
-            uid,
-            ..Identity::default()
-        }
+        self.owners.of_connection(client, to)
     }
 }
 
 #[async_trait]
-impl Intake for RedirectIntake {
+impl Intake for Connections {
     async fn next(&mut self) -> Option<Steered> {
         loop {
             let Accepted {
@@ -61,6 +62,7 @@ impl Intake for RedirectIntake {
                         destination: Destination::Addr(to),
                         via: Method::Redirect,
                         upstream: None,
+                        app: self.app,
                         answer: Box::new(ResetAnswer),
                     });
                 }

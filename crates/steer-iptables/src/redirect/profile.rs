@@ -14,19 +14,30 @@ pub(super) static PROFILE: Profile = Profile {
         Key::Cgroup,
         Key::Uid,
         Key::Gid,
+        Key::Interface,
+        Key::Netns,
+        Key::Inbound,
         Key::Tcp,
         Key::ExcludeProtocols,
         Key::Ports,
         Key::Cidrs,
+        Key::IncludeDomains,
+        Key::ExcludeDomains,
         Key::LoopbackSkip,
         Key::LoopbackSteer,
         Key::DnsLeave,
+        Key::DnsCapture,
         Key::QuicReject,
         Key::QuicLeave,
         Key::Open,
         Key::Closed,
         Key::Backend,
         Key::ListenOutbound,
+        Key::ListenInbound,
+        Key::ListenDns,
+        Key::Dial,
+        Key::Resolver,
+        Key::FakeIp,
     ],
     privileges: &[
         Privilege {
@@ -34,14 +45,18 @@ pub(super) static PROFILE: Profile = Profile {
             why: "to write the rules, and to mark the engine's own sockets",
         },
         Privilege {
+            what: "CAP_SYS_ADMIN",
+            why: "to enter the network namespace of `scope.netns`",
+        },
+        Privilege {
             what: "write access to the unified cgroup hierarchy",
             why: "to put the command of `run` into a cgroup of its own",
         },
     ],
     limits: &[
-        "TCP only; under open all else goes direct, under closed UDP of the scope is refused, and \
-         ICMP and other protocols are as well where nothing narrows the traffic and the scope is \
-         not the whole host; `plan` says which",
+        "TCP, and DNS over UDP; under open all else goes direct, under closed UDP of the scope is \
+         refused, and ICMP and other protocols are as well where nothing narrows the traffic and \
+         the scope is not the whole host; `plan` says which",
         "conntrack is in the path of every connection of the namespace while a rule exists",
         "sockets opened before the start are not steered",
         "a cgroup of the scope that is removed and made again is bound again at once or within \

@@ -1,0 +1,108 @@
+//! What the reader of a plan should know, whichever netfilter method made it.
+
+use steer_core::address::{Family, Protocol};
+use steer_core::host::Host;
+use steer_core::intent::{Dial, Dns, Intent, OnFailure, Quic};
+use steer_core::plan::Plan;
+
+use crate::rules::traffic::{meant, port_meant};
+use crate::rules::way::Way;
+
+/// What was chosen where nothing is written.
+pub(crate) fn choices(intent: &Intent, way: &Way, quic: Quic, plan: &mut Plan) {
+    let traffic = &intent.traffic;
+    if intent.on_failure.is_none() {
+        let failure = intent.failure();
+        plan.note(format!("on_failure is not written: {}", failure.name()));
+    }
+    if *way == Way::Local && traffic.loopback.is_none() {
+        plan.note("traffic.loopback is not written: skip (127.0.0.0/8 and ::1 are left alone)");
+    }
+    if *way != Way::Inbound && traffic.dns.is_none() {
+        plan.note("traffic.dns is not written: leave (port 53 goes direct)");
+    }
+    let quic_meant = meant(traffic, Protocol::Udp) && port_meant(traffic, 443);
+    if traffic.quic.is_none() && quic_meant {
+        plan.note(match quic {
+            Quic::Steer => "traffic.quic is not written: steer (UDP port 443 like all UDP)",
+            Quic::Reject => "traffic.quic is not written: reject (UDP port 443 is refused)",
+            Quic::Leave => "traffic.quic is not written: leave (UDP port 443 goes direct)",
+        });
+    }
+    if intent.scope.of.netns.is_some() && intent.dial.is_none() {
+        plan.note("dial is not written: inside (the engine dials from the namespace)");
+    }
+    if let (Some(_), Some(Dial::Outside)) = (&intent.scope.of.netns, intent.dial) {
+        plan.note(
+            "dial: outside, so destinations are what they mean to steer, not in the namespace",
+        );
+    }
+}
+
+/// Families that cannot be steered.
+pub(crate) fn families(intent: &Intent, host: &Host, plan: &mut Plan) {
+    if host.families.contains(&Family::V6) || intent.scope.of.netns.is_some() {
+        return;
+    }
+    let refused = intent.failure() == OnFailure::Closed;
+    plan.note(
+        match (host.socket_families.contains(&Family::V6), refused) {
+            (false, _) => "this kernel has no IPv6: only IPv4 is steered",
+            (true, true) => "this host has no address ::1 to listen on: IPv6 is refused",
+            (true, false) => "this host has no address ::1 to listen on: IPv6 goes direct",
+        },
+    );
+}
+
+/// What of DNS does not come by.
+pub(crate) fn dns(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
+    let traffic = &intent.traffic;
+    let names = !traffic.include.domains.is_empty() || !traffic.exclude.domains.is_empty();
+    let fake = intent.resolve.fake.is_some();
+    if names && !fake {
+        plan.note(
+            "names stand for the addresses that they are known to have: another name of the same \
+             address is taken for them",
+        );
+    }
+    if !traffic.include.domains.is_empty() && fake {
+        plan.note(
+            "of all else only port 53 is taken: names that are not chosen get their true addresses, \
+             which go direct",
+        );
+    }
+    if traffic.dns != Some(Dns::Capture) {
+        return;
+    }
+    let daemon = host.resolvers.iter().find(|address| address.is_loopback());
+    if let (Way::Local, false, Some(daemon)) = (way, intent.scope.of.host, daemon) {
+        plan.note(format!(
+            "the resolver at {daemon} asks on behalf of programs: what it asks others is outside \
+             the scope, unless the scope names it"
+        ));
+    }
+    if *way == Way::Local {
+        plan.note(
+            "names that a program asks for without DNS on port 53 (a socket of nscd or \
+             systemd-resolved, DNS over TLS or HTTPS) are not captured",
+        );
+    }
+}
+
+/// What the host itself does with packets of the way.
+pub(crate) fn surroundings(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
+    if intent.scope.of.netns.is_some() {
+        plan.note("whose rules there are in the namespace already was not looked at");
+        return;
+    }
+    let Way::Forwarded(names) = way else { return };
+    for interface in host.interfaces.iter().filter(|i| names.contains(&i.name)) {
+        if interface.forwards.is_empty() {
+            let name = &interface.name;
+            plan.note(format!(
+                "{name} does not forward: what is steered works all the same, and all else goes \
+                 nowhere (`sysctl net.ipv4.conf.{name}.forwarding=1` would let it pass)"
+            ));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The refusal of what is in scope and not steered.
+
+use steer_core::address::Protocol;
+use steer_core::intent::{Dns, Intent, OnFailure};
+use steer_core::ruleset::{Chain, ChainKind, Hook, Rule, Test, Verdict};
+
+use super::gate::refusal;
+use super::traffic::{self, Decision, Fate, is_everything, well_known};
+use super::way::{Way, chooses_sockets};
+use super::{REFUSE_AT, bypass, chain, hooked, scope};
+
+/// What a method tells of its own packets where others are refused.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// Rules that let steered packets pass.
+    pub(crate) steered: Vec<Rule>,
+    /// Rules that refuse what was steered until the rules for it were gone; no socket needs to be
+    /// left that would tell whose it was.
+    pub(crate) stranded: Vec<Rule>,
+}
+
+/// The chains that refuse what is in scope and not steered, for `on_failure: closed`.
+pub(crate) fn closed(
+    intent: &Intent,
+    way: &Way,
+    decisions: &[Decision],
+    known: &Known,
+) -> Vec<Chain> {
+    let mut refuse = pools(intent);
+    // Whoever is no command may have connections from before, which only their first segment
+    // tells from later ones. All that a command opens is younger than the rules, so later segments
+    // are refused as well: those of connections that were steered until the engine died.
+    // The first segment is named in any case: conntrack has no word on what is not tracked.
+    let fresh: &[Test] = match intent.scope.command {
+        true => &[Test::Opening, Test::FromOpener],
+        false => &[Test::Opening],
+    };
+    for decision in decisions {
+        let Decision { tests, fate, why } = decision;
+        let and = |test: &Test| tests.iter().chain([test]).cloned().collect::<Vec<_>>();
+        match (fate, decision.protocol()) {
+            (Fate::Leave, _) => refuse.push(Rule::new(tests.clone(), Verdict::Return, *why)),
+            (Fate::Refuse, _) => refuse.push(Rule::new(tests.clone(), Verdict::Prohibit, *why)),
+            (Fate::Pass, _) => {}
+            (Fate::Take(_), Some(Protocol::Udp)) => refuse.push(Rule::new(
+                and(&Test::FromOpener),
+                Verdict::Prohibit,
+                "UDP that was not steered is refused",
+            )),
+            (Fate::Take(_), _) => refuse.extend(fresh.iter().map(|test| {
+                let why = "TCP that was not steered is refused";
+                Rule::new(and(test), Verdict::Reset, why)
+            })),
+        }
+    }
+    refuse.extend(the_rest(intent, way));
+    let mut guard = vec![bypass(intent)];
+    guard.extend(known.steered.iter().chain(&known.stranded).cloned());
+    let mut own = guard.clone();
+    guard.extend(scope::rules(&intent.scope, way, "refuse"));
+    let mut chains = vec![
+        chain("refuse", refuse),
+        hooked("guard", ChainKind::Filter, way.exit(), REFUSE_AT, guard),
+    ];
+    if matches!(way, Way::Forwarded(_)) && intent.traffic.dns == Some(Dns::Capture) {
+        own.extend(own_resolver(intent, way));
+        chains.push(hooked(
+            "guarddns",
+            ChainKind::Filter,
+            Hook::Input,
+            REFUSE_AT,
+            own,
+        ));
+    }
+    chains
+}
+
+/// The chains that refuse under `open` as well, while steering is in force; `taken` tells packets
+/// that are steered.
+pub(crate) fn always(
+    intent: &Intent,
+    way: &Way,
+    decisions: &[Decision],
+    steered: &[Rule],
+) -> Vec<Chain> {
+    let mut deny = pools(intent);
+    let last = decisions.iter().rposition(|d| d.fate == Fate::Refuse);
+    let before = last.map_or(&[][..], |last| &decisions[..=last]);
+    for Decision { tests, fate, why } in before.iter().filter(|d| d.concerns(Protocol::Udp)) {
+        let verdict = match fate {
+            Fate::Leave => Verdict::Return,
+            Fate::Refuse => Verdict::Prohibit,
+            Fate::Take(_) | Fate::Pass => continue,
+        };
+        deny.push(Rule::new(tests.clone(), verdict, *why));
+    }
+    if deny.is_empty() || intent.failure() == OnFailure::Closed {
+        return Vec::new();
+    }
+    let mut base = vec![bypass(intent)];
+    base.extend(steered.iter().cloned());
+    base.extend(scope::rules(&intent.scope, way, "deny"));
+    vec![
+        chain("deny", deny),
+        hooked("never", ChainKind::Filter, way.exit(), REFUSE_AT, base),
+    ]
+}
+
+/// Made-up addresses lead nowhere, so nothing may leave for one.
+fn pools(intent: &Intent) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for pool in traffic::pools(intent) {
+        let to = Test::To(pool);
+        let why = "a made-up address never leaves this machine";
+        let tcp = [to.clone(), Test::Protocol(Protocol::Tcp)];
+        rules.push(Rule::new(tcp, Verdict::Reset, why));
+        rules.push(Rule::new([to], Verdict::Prohibit, why));
+    }
+    rules
+}
+
+/// Queries to a resolver of this host that others should not reach past the engine.
+fn own_resolver(intent: &Intent, way: &Way) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for protocol in traffic::captured(&intent.traffic) {
+        let mut tests = way.tests();
+        tests.push(Test::Protocol(protocol));
+        tests.push(Test::ToPort(vec![well_known(53)]));
+        tests.push(match protocol {
+            Protocol::Tcp => Test::Opening,
+            Protocol::Udp => Test::FromOpener,
+        });
+        rules.push(Rule::new(
+            tests,
+            refusal(protocol),
+            "queries to this host's own resolver that were not steered are refused",
+        ));
+    }
+    rules
+}
+
+/// Whether protocols beside TCP and UDP are refused: only where nothing narrows the traffic, and
+/// not for this host itself, which needs its ICMP to work.
+pub(crate) fn refuses_the_rest(intent: &Intent, way: &Way) -> bool {
+    is_everything(intent)
+        && match way {
+            Way::Local => !intent.scope.of.host && chooses_sockets(&intent.scope),
+            Way::Forwarded(_) => true,
+            Way::Inbound => false,
+        }
+}
+
+fn the_rest(intent: &Intent, way: &Way) -> Vec<Rule> {
+    if !refuses_the_rest(intent, way) {
+        return Vec::new();
+    }
+    let before = match intent.scope.command {
+        true => "connections that others opened to the command",
+        false => "connections that were there before",
+    };
+    let to_leave = [
+        (Protocol::Tcp, before),
+        (Protocol::Udp, "answers to datagrams of others"),
+    ];
+    let mut rules: Vec<_> = to_leave
+        .into_iter()
+        .map(|(protocol, why)| Rule::new([Test::Protocol(protocol)], Verdict::Return, why))
+        .collect();
+    // What others on the way have to say about flows from the other side passes.
+    let tests: &[Test] = match way {
+        Way::Forwarded(_) => &[Test::FromOpener],
+        Way::Local | Way::Inbound => &[],
+    };
+    rules.push(Rule::new(
+        tests.iter().cloned(),
+        Verdict::Prohibit,
+        "nor can other protocols be steered",
+    ));
+    rules
+}

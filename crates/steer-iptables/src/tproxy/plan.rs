@@ -1,0 +1,443 @@
+use std::net::IpAddr;
+
+use steer_core::address::{Family, Protocol};
+use steer_core::host::Host;
+use steer_core::intent::{Intent, OnFailure, Quic, Source};
+use steer_core::key::Key;
+use steer_core::mark::Mark;
+use steer_core::method::Method;
+use steer_core::object::{Binding, LocalRoute, Object, PolicyRule, TABLE_ABOVE_PRIORITY};
+use steer_core::plan::{Life, Plan};
+use steer_core::ruleset::{Chain, ChainKind, Hook, Role, Rule, Ruleset, Test, Verdict};
+use steer_core::steerer::PlanError;
+use steer_core::symbol::{FIRST_TABLE, MarkRef, TableRef};
+
+use crate::backend::Filter;
+use crate::listeners::{self, Entry, Port};
+use crate::rules::gate::{self, At};
+use crate::rules::guard::{self, Known};
+use crate::rules::traffic::{self, Decision};
+use crate::rules::way::{self, Way};
+use crate::rules::{REFUSE_AT, bypass, chain, hooked, scope};
+use crate::{neighbours, notes, place};
+
+/// The plan of an intent that was admitted.
+pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
+    let way = Way::of(intent)?;
+    traffic::check(intent)?;
+    keeps_source(intent, host, &way)?;
+    neighbours::check(host, intent, &marks(intent))?;
+    let ports = listeners::ports(intent, &way, &Protocol::ALL);
+    if ports.is_empty() {
+        return Err(PlanError::Nothing {
+            why: "TCP and UDP are excluded, and tproxy steers nothing else".to_owned(),
+        });
+    }
+    let filter = Filter::of(intent, host);
+    let quic = intent.traffic.quic.unwrap_or(Quic::Steer);
+    let mut beyond = way::to_many();
+    beyond.push(way::to_link());
+    let decisions = traffic::decisions(intent, &way, quic, beyond);
+    let families = listeners::usable(host);
+    let rules = Rules {
+        intent,
+        way: &way,
+        ports: &ports,
+        at: At::Loopback(families.clone()),
+    };
+    let loopback: Vec<IpAddr> = families.iter().map(|family| family.loopback()).collect();
+
+    let mut plan = Plan::new(Method::Tproxy);
+    let binding = Binding::Transparent;
+    for object in listeners::objects(intent, Method::Tproxy, &ports, &loopback, binding) {
+        plan.push(Life::Steer, object);
+    }
+    place::command(intent, &mut plan);
+    for object in rules.routes(&families) {
+        plan.push(Life::Support, object);
+    }
+    if intent.failure() == OnFailure::Closed {
+        let guard = Ruleset {
+            role: Role::Guard,
+            families: listeners::refusable(host),
+            chains: guard::closed(intent, &way, &decisions, &rules.known()),
+        };
+        plan.push(Life::Guard, filter.object(guard));
+    }
+    let mut chains = rules.steer(&decisions);
+    chains.extend(guard::always(
+        intent,
+        &way,
+        &decisions,
+        &rules.known().steered,
+    ));
+    let steer = Ruleset {
+        role: Role::Steer,
+        families,
+        chains,
+    };
+    plan.push(Life::Steer, filter.object(steer));
+
+    notes::choices(intent, &way, quic, &mut plan);
+    not_steered(intent, &way, &mut plan);
+    notes::families(intent, host, &mut plan);
+    notes::dns(intent, host, &way, &mut plan);
+    notes::surroundings(intent, host, &way, &mut plan);
+    marks_at_the_source(intent, host, &way, &mut plan);
+    if rules.is_routed() {
+        let first = FIRST_TABLE - TABLE_ABOVE_PRIORITY;
+        let last = first + u32::from(Mark::SLOTS) - 1;
+        neighbours::rules(host, intent, (first, last), &mut plan)?;
+    }
+    neighbours::notes(
+        host,
+        intent,
+        &HOOKS.map(|h| (ChainKind::Route, h, FIRST)),
+        &mut plan,
+    );
+    if way == Way::Local {
+        plan.note("conntrack is in the path of every packet of this host while a rule exists");
+        plan.note(
+            "what has no route here never becomes a packet, and so is not steered: the program's \
+             own connect fails",
+        );
+    }
+    plan.note("TCP connections that exist at the start are left alone; UDP flows are taken over");
+    place::within(intent, host, plan)
+}
+
+/// The marks that the plan's packets can have.
+fn marks(intent: &Intent) -> Vec<Mark> {
+    let mut marks = vec![intent.bypass];
+    match intent.steer {
+        Some(mark) => marks.push(mark),
+        None => marks.extend((0..Mark::SLOTS).map(Mark::slot)),
+    }
+    marks
+}
+
+/// Whether `source: client` can be honoured: the answers then come from anywhere and have to be
+/// routed here by their mark alone.
+fn keeps_source(intent: &Intent, host: &Host, way: &Way) -> Result<(), PlanError> {
+    if intent.source != Some(Source::Client) {
+        return Ok(());
+    }
+    match way {
+        Way::Local => Ok(()),
+        Way::Inbound => Err(PlanError::Together {
+            keys: vec![Key::Inbound, Key::SourceClient],
+            why: "this host would send its answers to the client, past the engine".to_owned(),
+        }),
+        Way::Forwarded(_) => match host.interfaces.iter().find(|i| i.src_valid_mark) {
+            Some(interface) if intent.scope.of.netns.is_none() => Err(PlanError::Clash {
+                ours: "the way of answers to the client's address".to_owned(),
+                by: format!(
+                    "src_valid_mark=1 at {} has the kernel check their source by their mark, and \
+                     drop them without a word",
+                    interface.name
+                ),
+                remedy: "leave `source: client` out, or find out who set it (Tailscale does) and \
+                         `sysctl net.ipv4.conf.all.src_valid_mark=0`"
+                    .to_owned(),
+            }),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// What all rules of a plan are made from.
+struct Rules<'a> {
+    intent: &'a Intent,
+    way: &'a Way,
+    ports: &'a [Port],
+    at: At,
+}
+
+impl Rules<'_> {
+    /// Whether packets are routed by their mark; those for this host come here by themselves.
+    fn is_routed(&self) -> bool {
+        *self.way != Way::Inbound
+    }
+
+    /// What brings marked packets to this host, whatever their destination.
+    fn routes(&self, families: &[Family]) -> Vec<Object> {
+        let from: Vec<Option<String>> = match self.way {
+            Way::Inbound => return Vec::new(),
+            Way::Local => vec![Some(LOOPBACK.to_owned())],
+            Way::Forwarded(_) if self.keeps_source() => vec![None],
+            Way::Forwarded(interfaces) => interfaces.iter().cloned().map(Some).collect(),
+        };
+        let mut objects = Vec::new();
+        for family in families {
+            objects.push(Object::Route(LocalRoute {
+                family: *family,
+                table: TableRef::Steer,
+            }));
+            objects.extend(from.iter().map(|interface| {
+                Object::Rule(PolicyRule {
+                    family: *family,
+                    mark: MarkRef::Steer,
+                    interface: interface.clone(),
+                    table: TableRef::Steer,
+                })
+            }));
+        }
+        objects
+    }
+
+    /// The chains that bring packets to the engine.
+    fn steer(&self, decisions: &[Decision]) -> Vec<Chain> {
+        let Self {
+            intent, way, ports, ..
+        } = self;
+        let mut traffic = Vec::new();
+        for (decision, port) in traffic::before_ports(decisions, ports) {
+            let Decision { tests, why, .. } = decision;
+            let Some(port) = port else {
+                traffic.push(Rule::new(tests.clone(), Verdict::Return, *why));
+                continue;
+            };
+            let known = "its later packets are known by the connection";
+            traffic.push(Rule::new(tests.clone(), Verdict::Track(STEER), known));
+            match (way, port.protocol) {
+                (Way::Forwarded(_) | Way::Inbound, _) => {
+                    let verdict = self.to_engine(port, intent.failure());
+                    traffic.push(Rule::new(tests.clone(), verdict, *why));
+                }
+                (Way::Local, Protocol::Udp) => {
+                    traffic.push(Rule::new(tests.clone(), Verdict::Mark(STEER), *why));
+                }
+                (Way::Local, Protocol::Tcp) => {}
+            }
+        }
+        let mut chains = vec![
+            chain("traffic", traffic),
+            chain("scope", scope::rules(&intent.scope, way, "traffic")),
+        ];
+        let hook = |name, hook, rules| hooked(name, ChainKind::Route, hook, FIRST, rules);
+        if **way == Way::Local {
+            chains.push(hook("depart", Hook::Output, self.depart()));
+        }
+        chains.push(hook("arrive", Hook::Prerouting, self.arrive()));
+        let gate = self.gate();
+        chains.push(hooked(
+            "gate",
+            ChainKind::Filter,
+            Hook::Input,
+            REFUSE_AT,
+            gate,
+        ));
+        chains
+    }
+
+    /// What programs here send is marked, which routes it back to this host.
+    fn depart(&self) -> Vec<Rule> {
+        let mut rules = vec![bypass(self.intent)];
+        rules.extend(self.beginnings(&[]));
+        // A flow that others begin anew from a port that was just in use is not in scope.
+        if self.takes(Protocol::Udp) {
+            rules.push(Rule::new(
+                [Test::Protocol(Protocol::Udp)],
+                Verdict::Return,
+                "datagrams of others",
+            ));
+        }
+        // Also those that no program owns any more, and ICMP errors about the flow.
+        rules.push(Rule::new(
+            [Test::FromOpener, Test::Tracked(STEER)],
+            Verdict::Mark(STEER),
+            "packets of connections that were taken",
+        ));
+        rules
+    }
+
+    /// What arrives is handed to the engine's sockets.
+    fn arrive(&self) -> Vec<Rule> {
+        let mut rules = vec![bypass(self.intent)];
+        let lo = || Test::From(vec![LOOPBACK.to_owned()]);
+        match self.way {
+            Way::Local => {
+                rules.extend(self.handing(&[lo(), Test::Marked(STEER)], "marked on its way out"));
+            }
+            Way::Forwarded(_) => {
+                if self.keeps_source() {
+                    rules.extend(Protocol::ALL.map(|protocol| {
+                        Rule::new(
+                            [Test::Protocol(protocol), Test::Transparent],
+                            Verdict::Mark(STEER),
+                            "source: client, answers to the engine's connections",
+                        )
+                    }));
+                }
+                let mut known = self.way.tests();
+                known.extend([Test::FromOpener, Test::Tracked(STEER)]);
+                rules.extend(self.handing(&known, "of flows that were taken"));
+                rules.push(Rule::new(
+                    known,
+                    Verdict::Mark(STEER),
+                    "ICMP errors about flows that were taken",
+                ));
+                // For flows that conntrack was told not to follow.
+                let mut open = self.way.tests();
+                open.extend([Test::Protocol(Protocol::Tcp), Test::Transparent]);
+                rules.push(Rule::new(
+                    open,
+                    Verdict::Mark(STEER),
+                    "of connections that the engine has",
+                ));
+                rules.extend(self.beginnings(&self.way.tests()));
+            }
+            Way::Inbound => {
+                let why = "what this host sends to itself";
+                rules.push(Rule::new([lo()], Verdict::Return, why));
+                let known = [Test::FromOpener, Test::Tracked(STEER)];
+                rules.extend(self.handing(&known, "of flows that were taken"));
+                rules.extend(self.beginnings(&[Test::ToThisHost]));
+            }
+        }
+        rules
+    }
+
+    /// The rules that look at what may begin a flow.
+    fn beginnings(&self, entering: &[Test]) -> Vec<Rule> {
+        let begins = [
+            (Protocol::Tcp, Test::Opening, "only connections that begin"),
+            (Protocol::Udp, Test::FromOpener, "no answers to others"),
+        ];
+        let looked_at = begins.into_iter().filter(|(p, ..)| self.takes(*p));
+        looked_at
+            .map(|(protocol, test, why)| {
+                let tests = [Test::Protocol(protocol), test];
+                let tests = entering.iter().cloned().chain(tests);
+                Rule::new(tests, Verdict::Jump("scope".to_owned()), why)
+            })
+            .collect()
+    }
+
+    /// The rules that hand packets of taken flows to the ports; DNS is told by its port.
+    fn handing(&self, known: &[Test], why: &str) -> Vec<Rule> {
+        let (dns, others): (Vec<Port>, Vec<Port>) =
+            self.ports.iter().partition(|port| port.entry == Entry::Dns);
+        dns.into_iter()
+            .chain(others)
+            .map(|port| {
+                let mut tests = known.to_vec();
+                tests.push(Test::Protocol(port.protocol));
+                if port.entry == Entry::Dns {
+                    tests.push(Test::ToPort(vec![traffic::well_known(53)]));
+                }
+                // What a flow that was taken still sends goes nowhere else.
+                Rule::new(tests, self.to_engine(port, OnFailure::Closed), why)
+            })
+            .collect()
+    }
+
+    fn to_engine(&self, port: Port, dead: OnFailure) -> Verdict {
+        Verdict::Tproxy {
+            to: port.symbol(),
+            mark: STEER,
+            dead,
+        }
+    }
+
+    /// The rules that refuse at once what no socket of the engine takes.
+    fn gate(&self) -> Vec<Rule> {
+        let marked = Test::Marked(STEER);
+        let mut rules = vec![
+            Rule::new(
+                [marked.clone(), Test::Transparent],
+                Verdict::Return,
+                "steered packets, and ICMP errors about them",
+            ),
+            Rule::new(
+                [marked.clone(), Test::Protocol(Protocol::Tcp)],
+                Verdict::Reset,
+                "steered to an engine that is gone",
+            ),
+            Rule::new(
+                [marked],
+                Verdict::Prohibit,
+                "steered to an engine that is gone",
+            ),
+        ];
+        rules.extend(gate::rules(self.ports, &self.at, None));
+        rules
+    }
+
+    fn known(&self) -> Known {
+        Known {
+            steered: vec![Rule::new(
+                [Test::Marked(STEER)],
+                Verdict::Return,
+                "steered packets",
+            )],
+            stranded: vec![Rule::new(
+                [
+                    Test::Protocol(Protocol::Tcp),
+                    Test::FromOpener,
+                    Test::Tracked(STEER),
+                ],
+                Verdict::Reset,
+                "connections that were steered until the rules for it were gone",
+            )],
+        }
+    }
+
+    fn takes(&self, protocol: Protocol) -> bool {
+        self.ports.iter().any(|port| port.protocol == protocol)
+    }
+
+    fn keeps_source(&self) -> bool {
+        self.intent.source == Some(Source::Client)
+    }
+}
+
+fn not_steered(intent: &Intent, way: &Way, plan: &mut Plan) {
+    let udp = traffic::meant(&intent.traffic, Protocol::Udp);
+    let rest = guard::refuses_the_rest(intent, way);
+    match intent.failure() {
+        OnFailure::Open if udp => {
+            plan.note(
+                "tproxy cannot steer ICMP, multicast and link-local addresses: they go direct",
+            );
+        }
+        OnFailure::Open => {
+            plan.note("tproxy cannot steer ICMP and link-local addresses: they go direct");
+        }
+        OnFailure::Closed if rest => plan
+            .note("tproxy cannot steer ICMP, multicast and link-local addresses: they are refused"),
+        OnFailure::Closed => plan.note(
+            "tproxy cannot steer multicast and link-local addresses: they are refused; ICMP goes \
+             direct",
+        ),
+    }
+}
+
+/// Whether marks count where the kernel checks a packet's source.
+fn marks_at_the_source(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
+    let Way::Forwarded(names) = way else { return };
+    if intent.scope.of.netns.is_some() {
+        return;
+    }
+    for interface in host.interfaces.iter().filter(|i| names.contains(&i.name)) {
+        if interface.src_valid_mark {
+            plan.note(format!(
+                "src_valid_mark=1 at {name}: the kernel looks the source of marked packets up by \
+                 their mark; our rules bind to `iif {name}`, which that lookup does not have, so \
+                 they are not found by it",
+                name = interface.name
+            ));
+        }
+    }
+}
+
+const STEER: MarkRef = MarkRef::Steer;
+
+const LOOPBACK: &str = "lo";
+
+/// The hooks at which packets are marked.
+const HOOKS: [Hook; 2] = [Hook::Prerouting, Hook::Output];
+
+/// One before the usual priority of mangle: among chains of one priority the last registered runs
+/// first, so only a lower number is sure to.
+const FIRST: i32 = -151;
