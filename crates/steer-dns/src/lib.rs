@@ -1,8 +1,37 @@
-//! DNS in steering.
+//! DNS in steering: what names mean, and the method `dns`.
 //!
 //! ```text
-//! bytes ─> codec
+//! query  ─> codec ─> query ─┬─> canary ─┬─> reply (answered here)
+//!                           ├─> fake ───┘
+//!                           └─> forwarded by the engine
+//! answer ─> codec ─> rebinding ─> memory ─> delivered
+//!
+//! address of a connection ─> fake | memory ─> name
 //! ```
+//!
+//! The engine does all input and output; [`Resolver`] decides what becomes of a message
+//! ([`steer_core::names::Conversation`]) and tells which name an address stands for
+//! ([`steer_core::names::Names`]).
 #![forbid(unsafe_code)]
 
 pub mod codec;
+
+mod clients;
+mod clock;
+mod counters;
+mod error;
+
+mod query;
+mod reply;
+
+mod canary;
+mod fake;
+mod local;
+mod memory;
+mod rebinding;
+
+mod resolver;
+
+pub use counters::Counts;
+pub use error::ResolverError;
+pub use resolver::{Resolver, for_intent, for_plan};

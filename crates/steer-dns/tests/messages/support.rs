@@ -80,7 +80,7 @@ fn record() -> impl Strategy<Value = Record> {
     })
 }
 
-fn question() -> impl Strategy<Value = Question> {
+pub(crate) fn question() -> impl Strategy<Value = Question> {
     let kind = prop_oneof![
         Just(Kind::A),
         Just(Kind::AAAA),
