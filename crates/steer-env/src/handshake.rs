@@ -258,3 +258,6 @@ impl From<Fault> for End {
 
 /// How long a client has to say what it wants.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

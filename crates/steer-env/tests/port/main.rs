@@ -13,7 +13,6 @@ mod curl;
 mod forward;
 mod garbage;
 mod oracle;
-mod patience;
 mod python;
 mod refusal;
 mod tunnel;
