@@ -3,18 +3,20 @@
 //! ```text
 //! a socket a flow:  listener ─> Ingress ─> first datagram ─┐
 //!                                   └─> Stragglers ────────┴─> SocketDatagrams ─┐
-//! one socket:       port ─> Shared ─> SharedFlow ───────────────────────────────┴─> Datagrams
+//! one socket:       port ─> Shared ─> SharedFlow ───────────────────────────────┤
+//! no socket:        listener ─> Ingress ─> QueuedDatagrams ─────────────────────┴─> Datagrams
 //! ```
 //!
 //! A method that can make a socket for each flow (transparent proxying: bound to the destination,
 //! connected to the client) takes the first datagram from an [`Ingress`] and makes a
-//! [`SocketDatagrams`]. A method whose flows share a port takes them from a [`Shared`]. Beneath
-//! both, [`Connected`] moves batches with as few system calls as the kernel allows.
+//! [`SocketDatagrams`], or a [`QueuedDatagrams`] where no socket can have the destination's
+//! address. A method whose flows share a port takes them from a [`Shared`]. Beneath them all, [`Connected`] moves batches with as few system calls as the kernel allows.
 mod batch;
 mod connected;
 mod flow;
 mod ingress;
 mod queue;
+mod queued;
 mod shared;
 mod transfer;
 
@@ -29,6 +31,7 @@ pub use connected::{Connected, Sent};
 pub use flow::{OnRefusal, SocketDatagrams, Stragglers};
 pub use ingress::{Arrival, Arrivals, Ingress};
 pub use queue::Unqueued;
+pub use queued::{Budget, OnSend, QueuedDatagrams};
 pub use shared::{Framing, Shared, SharedFlow, SharedLimits, Whole};
 
 /// One client's datagrams to one destination, and the way back to it.

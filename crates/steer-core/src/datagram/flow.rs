@@ -47,7 +47,7 @@ pub struct SocketDatagrams {
 /// Its size is bounded; a method keeps it in its table for as long as the listener may still get
 /// some, and forgets it once a push says that the flow is over.
 #[derive(Clone, Debug)]
-pub struct Stragglers(Arc<Queue>);
+pub struct Stragglers(pub(super) Arc<Queue>);
 
 impl SocketDatagrams {
     /// A flow on a connected socket; call it within a runtime. The first datagrams are handed in as
@@ -82,6 +82,12 @@ impl Stragglers {
     /// It was not taken, and why.
     pub fn push(&self, datagram: &[u8]) -> Result<(), Unqueued> {
         self.0.push(datagram)
+    }
+
+    /// Whether the flow is over: it takes nothing more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_over()
     }
 }
 

@@ -96,6 +96,10 @@ impl Queue {
         Poll::Ready(())
     }
 
+    pub(super) fn is_over(&self) -> bool {
+        self.state().over
+    }
+
     /// Ends the flow; what waits is lost.
     pub(super) fn end(&self) {
         let mut state = self.state();
