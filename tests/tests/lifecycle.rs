@@ -4,6 +4,10 @@
 mod clean;
 #[path = "lifecycle/crash.rs"]
 mod crash;
+#[path = "lifecycle/datagrams.rs"]
+mod datagrams;
+#[path = "lifecycle/gateway.rs"]
+mod gateway;
 #[path = "lifecycle/host.rs"]
 mod host;
 #[path = "lifecycle/leftover.rs"]
@@ -15,6 +19,9 @@ mod site;
 mod stop;
 #[path = "lifecycle/terminal.rs"]
 mod terminal;
+
+#[path = "lifecycle/two.rs"]
+mod two;
 
 /// The client inside the steered program; does nothing in an ordinary run.
 #[test]

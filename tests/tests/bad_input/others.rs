@@ -5,7 +5,7 @@ use std::time::Duration;
 use lab::{End, Family, Live, Service, Signal, Status, eventually};
 
 use crate::assert_refuses;
-use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, left_by};
+use crate::site::{Means, OnFailure, Site, assert_refused, echoes, left_by};
 
 #[test]
 fn a_foreign_table_with_our_name_is_left_alone_and_named() {
@@ -18,7 +18,7 @@ fn a_foreign_table_with_our_name_is_left_alone_and_named() {
         nft.run().expect_success();
         let held = site.state();
         let output = site
-            .run(Backend::Nft, OnFailure::Closed)
+            .run(Means::RedirectNft, OnFailure::Closed)
             .args(["echo", "never"])
             .run();
         let remedy = format!("nft delete table inet {table}");
@@ -52,7 +52,7 @@ fn foreign_chains_with_names_like_ours_stay() {
     }
     let held = site.state();
     let output = site
-        .run(Backend::Iptables, OnFailure::Closed)
+        .run(Means::RedirectIptables, OnFailure::Closed)
         .args(["echo", "it runs"])
         .run();
     assert_eq!(output.expect_success(), "it runs\n");
@@ -140,7 +140,7 @@ fn refused_where_it_cannot_be_steered(family: Family, hinder: impl Fn(&Site)) {
     assert!(left_by(&witness, &[outside.local()]) > 0);
     witness.clear();
 
-    let agent = site.agent(Backend::Nft, OnFailure::Closed);
+    let agent = site.agent(Means::RedirectNft, OnFailure::Closed);
     // A loopback device without IPv6 loses the refusal too: the program waits, and nothing leaves.
     assert!(agent.connect_within(at, Duration::from_secs(2)).is_err());
     assert_eq!(witness.packets(|p| p.destination.port() == 7).len(), 0);

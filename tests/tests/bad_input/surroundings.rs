@@ -8,7 +8,7 @@ use serde_json::json;
 use steer_tests::steer;
 
 use crate::assert_refuses;
-use crate::site::{Backend, OnFailure, Site, echoes, left_by};
+use crate::site::{Means, OnFailure, Site, echoes, left_by};
 
 #[test]
 fn without_privilege_a_method_that_needs_it_says_which() {
@@ -198,7 +198,7 @@ fn a_run_directory_that_cannot_be_written_is_named() {
         "/proc/steer".to_owned(),
     ] {
         let output = site
-            .run(Backend::Nft, OnFailure::Closed)
+            .run(Means::RedirectNft, OnFailure::Closed)
             .args(["echo", "never"])
             .env("STEER_RUN_DIR", &dir)
             .run();

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use lab::{Family, Program, Service, Signal, Status};
 use steer_tests::{Record, steer};
 
-use crate::site::{Backend, OnFailure, Site};
+use crate::site::{Means, OnFailure, Site};
 
 /// The keys that readers of the log rely on.
 const KEYS: [&str; 18] = [
@@ -33,7 +33,7 @@ const KEYS: [&str; 18] = [
 ];
 
 fn closed(site: &Site) -> Program {
-    site.run(Backend::Nft, OnFailure::Closed)
+    site.run(Means::RedirectNft, OnFailure::Closed)
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn number(record: &Record, key: &str) -> u64 {
 #[test]
 fn a_real_ip_netns_exec_hides_nothing_that_is_needed() {
     lab::require!(Root, Cgroup2, Program("ip"), Program("curl"));
-    for backend in [Backend::Nft, Backend::Iptables] {
+    for means in [Means::RedirectNft, Means::RedirectIptables] {
         let site = Site::new("ipnetns");
         let _server = site.srv.serve(80, Service::Http);
         let at = site.srv.at(Family::V4, 80);
@@ -110,7 +110,7 @@ fn a_real_ip_netns_exec_hides_nothing_that_is_needed() {
             .app
             .program_by_ip(steer())
             .args(["run", "-m", "redirect", "--name", &site.name])
-            .args(["--backend", &backend.to_string(), "--log"])
+            .args(["--backend", means.backend(), "--log"])
             .arg(site.log())
             .args(["--", "curl", "-sS", "--fail", &format!("http://{at}/x")])
             .run();

@@ -4,7 +4,7 @@ use std::fs;
 
 use lab::{Family, Service, Signal, Snapshot, Status, eventually};
 
-use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, kill, left_by};
+use crate::site::{Means, OnFailure, Site, assert_refused, echoes, kill, left_by};
 
 /// Things of others whose names look like ours.
 const LOOKALIKES: &str = "\
@@ -17,8 +17,8 @@ const LOOKALIKE_CHAINS: &str = "\
     *filter\n:STEERAGE - [0:0]\n:STEER - [0:0]\n:STEER_main_lower - [0:0]\n\
     -A OUTPUT -j STEERAGE\nCOMMIT\n";
 
-fn host_config(backend: Backend) -> String {
-    format!("method: redirect\nbackend: {backend}\nscope: {{ host: true }}\non_failure: closed\n")
+fn host_config(means: Means) -> String {
+    format!("{means}scope: {{ host: true }}\non_failure: closed\n")
 }
 
 fn add_lookalikes(site: &Site) -> Snapshot {
@@ -32,13 +32,13 @@ fn add_lookalikes(site: &Site) -> Snapshot {
 }
 
 /// Without config and without journal, everything of ours goes and everything of others stays.
-fn cleaned(backend: Backend) {
+fn cleaned(means: Means) {
     lab::require!(Root, Cgroup2, Program("nft"), Program("iptables-restore"));
     let site = Site::apart("clean");
     let foreign = add_lookalikes(&site);
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
-    let up = site.up(&host_config(backend)).spawn();
+    let up = site.up(&host_config(means)).spawn();
     up.wait_line(|line| line.contains("in force"));
     let keeper = site.process("keeper");
     up.kill();
@@ -50,9 +50,9 @@ fn cleaned(backend: Backend) {
 
     let clean = site.steer().arg("clean").run();
     let said = clean.expect_success();
-    let what = match backend {
-        Backend::Nft => format!("removed nft table inet steer_{}_guard", site.name),
-        Backend::Iptables => format!("chains STEER_{}_*", site.name),
+    let what = match means.rules_have_an_owner() {
+        true => format!("removed nft table inet steer_{}_guard", site.name),
+        false => format!("chains STEER_{}_*", site.name),
     };
     assert!(said.contains(&what), "{said}");
     assert!(
@@ -73,21 +73,36 @@ fn cleaned(backend: Backend) {
 
 #[test]
 fn a_closed_crash_is_cleaned_without_config_and_journal_nft() {
-    cleaned(Backend::Nft);
+    cleaned(Means::RedirectNft);
 }
 
 #[test]
 fn a_closed_crash_is_cleaned_without_config_and_journal_iptables() {
-    cleaned(Backend::Iptables);
+    cleaned(Means::RedirectIptables);
+}
+
+#[test]
+fn a_closed_crash_is_cleaned_without_config_and_journal_legacy() {
+    cleaned(Means::RedirectLegacy);
+}
+
+#[test]
+fn a_closed_crash_is_cleaned_without_config_and_journal_tproxy_nft() {
+    cleaned(Means::TproxyNft);
+}
+
+#[test]
+fn a_closed_crash_is_cleaned_without_config_and_journal_tproxy_iptables() {
+    cleaned(Means::TproxyIptables);
 }
 
 /// What lives is left alone and named; `--force` ends it first, in order.
-fn living(backend: Backend) {
+fn living(means: Means) {
     lab::require!(Root, Program("iptables"));
     let site = Site::apart("living");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
-    let up = site.up(&host_config(backend)).spawn();
+    let up = site.up(&host_config(means)).spawn();
     up.wait_line(|line| line.contains("in force"));
     let held = site.state();
     let witness = site.witness();
@@ -116,12 +131,17 @@ fn living(backend: Backend) {
 
 #[test]
 fn what_lives_is_left_alone_unless_forced_nft() {
-    living(Backend::Nft);
+    living(Means::RedirectNft);
 }
 
 #[test]
 fn what_lives_is_left_alone_unless_forced_iptables() {
-    living(Backend::Iptables);
+    living(Means::RedirectIptables);
+}
+
+#[test]
+fn what_lives_is_left_alone_unless_forced_tproxy() {
+    living(Means::TproxyNft);
 }
 
 /// An engine that does not answer signals cannot keep `clean --force` from its work.
@@ -129,7 +149,7 @@ fn what_lives_is_left_alone_unless_forced_iptables() {
 fn a_stopped_engine_is_ended_by_force() {
     lab::require!(Root);
     let site = Site::apart("stuck");
-    let up = site.up(&host_config(Backend::Nft)).spawn();
+    let up = site.up(&host_config(Means::RedirectNft)).spawn();
     up.wait_line(|line| line.contains("in force"));
     up.signal(Signal::SIGSTOP);
     let clean = site.steer().args(["clean", "--force"]);
@@ -147,7 +167,7 @@ fn an_instance_with_another_run_directory_is_left_alone() {
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
     // A command's cgroup and the guard are what the kernel does not protect by their owner.
-    let agent = site.agent(Backend::Nft, OnFailure::Closed);
+    let agent = site.agent(Means::RedirectNft, OnFailure::Closed);
     let elsewhere = site.path("elsewhere");
     for reach in [None, Some("--force")] {
         let clean = site.steer().arg("clean").args(reach);
@@ -168,7 +188,7 @@ fn an_instance_with_another_run_directory_is_left_alone() {
 fn a_journal_that_cannot_be_read_does_not_stop_the_cleaning() {
     lab::require!(Root);
     let site = Site::apart("torn");
-    let up = site.up(&host_config(Backend::Nft)).spawn();
+    let up = site.up(&host_config(Means::RedirectNft)).spawn();
     up.wait_line(|line| line.contains("in force"));
     kill(&[site.process("keeper"), up.pid()]);
     up.wait();

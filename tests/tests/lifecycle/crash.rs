@@ -8,7 +8,7 @@ use lab::{
     Capture, Client, End, Failure, Family, Live, LiveConnection, Service, Status, eventually,
 };
 
-use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, kill, left_by};
+use crate::site::{Means, OnFailure, Site, assert_refused, echoes, kill, left_by};
 
 /// How many connections live when something dies.
 const MANY: usize = 200;
@@ -26,11 +26,11 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(site: Site, backend: Backend, on_failure: OnFailure, family: Family) -> Self {
+    fn new(site: Site, means: Means, on_failure: OnFailure, family: Family) -> Self {
         let server = site.srv.serve(7, Service::Echo);
         let at = site.srv.at(family, 7);
         let witness = site.witness();
-        let agent = site.agent(backend, on_failure);
+        let agent = site.agent(means, on_failure);
         let mut neighbour = site.app.connect(at).expect("a neighbour is not steered");
         assert!(echoes(&mut neighbour, NEIGHBOUR));
         witness.wait_for(|p| p.source == neighbour.local() && p.carries(NEIGHBOUR));
@@ -144,9 +144,9 @@ impl Scene {
 
 const NEIGHBOUR: &[u8] = b"a neighbour speaks in clear";
 
-fn engine_killed(backend: Backend, on_failure: OnFailure, family: Family) {
+fn engine_killed(means: Means, on_failure: OnFailure, family: Family) {
     lab::require!(Root, Cgroup2, Program("iptables"));
-    let mut scene = Scene::new(Site::new("engine"), backend, on_failure, family);
+    let mut scene = Scene::new(Site::new("engine"), means, on_failure, family);
     let kill = || {
         assert_eq!(scene.agent.proc().kill(), Status::Killed(9));
         scene.assert_reset_unseen();
@@ -173,48 +173,71 @@ fn engine_killed(backend: Backend, on_failure: OnFailure, family: Family) {
 
 #[test]
 fn clients_of_a_killed_engine_go_direct_under_open_nft_v4() {
-    engine_killed(Backend::Nft, OnFailure::Open, Family::V4);
+    engine_killed(Means::RedirectNft, OnFailure::Open, Family::V4);
 }
 
 #[test]
 fn clients_of_a_killed_engine_go_direct_under_open_nft_v6() {
-    engine_killed(Backend::Nft, OnFailure::Open, Family::V6);
+    engine_killed(Means::RedirectNft, OnFailure::Open, Family::V6);
 }
 
 #[test]
 fn clients_of_a_killed_engine_go_direct_under_open_iptables_v4() {
-    engine_killed(Backend::Iptables, OnFailure::Open, Family::V4);
+    engine_killed(Means::RedirectIptables, OnFailure::Open, Family::V4);
 }
 
 #[test]
 fn clients_of_a_killed_engine_go_direct_under_open_iptables_v6() {
-    engine_killed(Backend::Iptables, OnFailure::Open, Family::V6);
+    engine_killed(Means::RedirectIptables, OnFailure::Open, Family::V6);
 }
 
 #[test]
 fn clients_of_a_killed_engine_are_refused_under_closed_nft_v4() {
-    engine_killed(Backend::Nft, OnFailure::Closed, Family::V4);
+    engine_killed(Means::RedirectNft, OnFailure::Closed, Family::V4);
 }
 
 #[test]
 fn clients_of_a_killed_engine_are_refused_under_closed_nft_v6() {
-    engine_killed(Backend::Nft, OnFailure::Closed, Family::V6);
+    engine_killed(Means::RedirectNft, OnFailure::Closed, Family::V6);
 }
 
 #[test]
 fn clients_of_a_killed_engine_are_refused_under_closed_iptables_v4() {
-    engine_killed(Backend::Iptables, OnFailure::Closed, Family::V4);
+    engine_killed(Means::RedirectIptables, OnFailure::Closed, Family::V4);
 }
 
 #[test]
 fn clients_of_a_killed_engine_are_refused_under_closed_iptables_v6() {
-    engine_killed(Backend::Iptables, OnFailure::Closed, Family::V6);
+    engine_killed(Means::RedirectIptables, OnFailure::Closed, Family::V6);
+}
+
+macro_rules! engine_killed {
+    ($($name:ident: $means:ident, $on_failure:ident, $family:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            engine_killed(Means::$means, OnFailure::$on_failure, Family::$family);
+        })*
+    };
+}
+
+engine_killed! {
+    clients_of_a_killed_engine_go_direct_under_open_legacy: RedirectLegacy, Open, V6;
+    clients_of_a_killed_engine_are_refused_under_closed_legacy: RedirectLegacy, Closed, V4;
+    clients_of_a_killed_engine_go_direct_under_open_tproxy_nft_v4: TproxyNft, Open, V4;
+    clients_of_a_killed_engine_go_direct_under_open_tproxy_nft_v6: TproxyNft, Open, V6;
+    clients_of_a_killed_engine_go_direct_under_open_tproxy_iptables: TproxyIptables, Open, V4;
+    clients_of_a_killed_engine_go_direct_under_open_tproxy_legacy: TproxyLegacy, Open, V6;
+    clients_of_a_killed_engine_are_refused_under_closed_tproxy_nft_v4: TproxyNft, Closed, V4;
+    clients_of_a_killed_engine_are_refused_under_closed_tproxy_nft_v6: TproxyNft, Closed, V6;
+    clients_of_a_killed_engine_are_refused_under_closed_tproxy_iptables_v4: TproxyIptables, Closed, V4;
+    clients_of_a_killed_engine_are_refused_under_closed_tproxy_iptables_v6: TproxyIptables, Closed, V6;
+    clients_of_a_killed_engine_are_refused_under_closed_tproxy_legacy: TproxyLegacy, Closed, V4;
 }
 
 /// A keeper's death is no event for the traffic: another one takes over, more than once.
-fn keeper_killed(backend: Backend) {
+fn keeper_killed(means: Means) {
     lab::require!(Root, Cgroup2, Program("iptables"));
-    let scene = Scene::new(Site::new("keeper"), backend, OnFailure::Closed, Family::V4);
+    let scene = Scene::new(Site::new("keeper"), means, OnFailure::Closed, Family::V4);
     let mut last = scene.site.process("keeper");
     for _ in 0..2 {
         kill(&[last]);
@@ -244,19 +267,29 @@ fn keeper_killed(backend: Backend) {
 
 #[test]
 fn a_killed_keeper_is_replaced_nft() {
-    keeper_killed(Backend::Nft);
+    keeper_killed(Means::RedirectNft);
 }
 
 #[test]
 fn a_killed_keeper_is_replaced_iptables() {
-    keeper_killed(Backend::Iptables);
+    keeper_killed(Means::RedirectIptables);
+}
+
+#[test]
+fn a_killed_keeper_is_replaced_tproxy_nft() {
+    keeper_killed(Means::TproxyNft);
+}
+
+#[test]
+fn a_killed_keeper_is_replaced_tproxy_iptables() {
+    keeper_killed(Means::TproxyIptables);
 }
 
 /// Nobody is left to clear up: the kernel does what it can, and `steer clean` the rest.
-fn both_killed(backend: Backend, on_failure: OnFailure) {
+fn both_killed(means: Means, on_failure: OnFailure) {
     lab::require!(Root, Cgroup2, Program("iptables"));
     let site = Site::apart("both");
-    let mut scene = Scene::new(site, backend, on_failure, Family::V4);
+    let mut scene = Scene::new(site, means, on_failure, Family::V4);
     let keeper = scene.site.process("keeper");
     kill(&[keeper, scene.agent.proc().pid()]);
     assert_eq!(scene.agent.proc().wait(), Status::Killed(9));
@@ -265,11 +298,11 @@ fn both_killed(backend: Backend, on_failure: OnFailure) {
         OnFailure::Open => drop(scene.assert_reset()),
         OnFailure::Closed => scene.assert_reset_unseen(),
     }
-    match (backend, on_failure) {
+    match (means.rules_have_an_owner(), on_failure) {
         // The kernel has removed what steered.
-        (Backend::Nft, OnFailure::Open) => scene.assert_direct(),
-        // iptables rules have no owner: the redirect to nobody stays.
-        (Backend::Nft, OnFailure::Closed) | (Backend::Iptables, _) => scene.assert_closed(),
+        (true, OnFailure::Open) => scene.assert_direct(),
+        // iptables rules have no owner: what leads to nobody stays.
+        (true, OnFailure::Closed) | (false, _) => scene.assert_closed(),
     }
     let cleaned = scene.site.steer().arg("clean").run().expect_success();
     assert!(cleaned.contains(&scene.site.name), "{cleaned}");
@@ -282,20 +315,45 @@ fn both_killed(backend: Backend, on_failure: OnFailure) {
 
 #[test]
 fn the_kernel_opens_when_both_are_killed_nft() {
-    both_killed(Backend::Nft, OnFailure::Open);
+    both_killed(Means::RedirectNft, OnFailure::Open);
 }
 
 #[test]
 fn rules_refuse_until_clean_when_both_are_killed_iptables() {
-    both_killed(Backend::Iptables, OnFailure::Open);
+    both_killed(Means::RedirectIptables, OnFailure::Open);
 }
 
 #[test]
 fn guards_refuse_until_clean_when_both_are_killed_nft() {
-    both_killed(Backend::Nft, OnFailure::Closed);
+    both_killed(Means::RedirectNft, OnFailure::Closed);
 }
 
 #[test]
 fn guards_refuse_until_clean_when_both_are_killed_iptables() {
-    both_killed(Backend::Iptables, OnFailure::Closed);
+    both_killed(Means::RedirectIptables, OnFailure::Closed);
+}
+
+#[test]
+fn the_kernel_opens_when_both_are_killed_tproxy_nft() {
+    both_killed(Means::TproxyNft, OnFailure::Open);
+}
+
+#[test]
+fn rules_refuse_until_clean_when_both_are_killed_tproxy_iptables() {
+    both_killed(Means::TproxyIptables, OnFailure::Open);
+}
+
+#[test]
+fn guards_refuse_until_clean_when_both_are_killed_tproxy_nft() {
+    both_killed(Means::TproxyNft, OnFailure::Closed);
+}
+
+#[test]
+fn guards_refuse_until_clean_when_both_are_killed_tproxy_iptables() {
+    both_killed(Means::TproxyIptables, OnFailure::Closed);
+}
+
+#[test]
+fn guards_refuse_until_clean_when_both_are_killed_legacy() {
+    both_killed(Means::RedirectLegacy, OnFailure::Closed);
 }

@@ -4,25 +4,25 @@ use std::path::Path;
 
 use lab::{End, Family, Live, LiveConnection, Service, Signal, Status, eventually};
 
-use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, kill, left_by};
+use crate::site::{Means, OnFailure, Site, assert_refused, echoes, kill, left_by};
 
 /// How many connections live when something dies.
 const MANY: usize = 200;
 
-fn config(backend: Backend, on_failure: OnFailure) -> String {
+fn config(means: Means, on_failure: OnFailure) -> String {
     format!(
-        "method: redirect\nbackend: {backend}\nscope: {{ host: true }}\n\
+        "{means}scope: {{ host: true }}\n\
          on_failure: {on_failure}\nlisten: {{ outbound: 15001 }}\n"
     )
 }
 
 /// The engine alone dies: under open direct connections work, and nothing of ours is left.
-fn engine_killed_open(backend: Backend, family: Family) {
+fn engine_killed_open(means: Means, family: Family) {
     lab::require!(Root, Program("iptables"));
     let site = Site::new("host");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(family, 7);
-    let up = site.up(&config(backend, OnFailure::Open)).spawn();
+    let up = site.up(&config(means, OnFailure::Open)).spawn();
     up.wait_line(|line| line.contains("in force"));
     let witness = site.witness();
     let live = Live::start(&site.app, at, MANY);
@@ -40,12 +40,22 @@ fn engine_killed_open(backend: Backend, family: Family) {
 
 #[test]
 fn a_killed_engine_leaves_nothing_under_open_nft() {
-    engine_killed_open(Backend::Nft, Family::V6);
+    engine_killed_open(Means::RedirectNft, Family::V6);
 }
 
 #[test]
 fn a_killed_engine_leaves_nothing_under_open_iptables() {
-    engine_killed_open(Backend::Iptables, Family::V4);
+    engine_killed_open(Means::RedirectIptables, Family::V4);
+}
+
+#[test]
+fn a_killed_engine_leaves_nothing_under_open_tproxy_nft() {
+    engine_killed_open(Means::TproxyNft, Family::V4);
+}
+
+#[test]
+fn a_killed_engine_leaves_nothing_under_open_tproxy_legacy() {
+    engine_killed_open(Means::TproxyLegacy, Family::V4);
 }
 
 fn assert_all_reset(ended: &[LiveConnection]) {
@@ -55,14 +65,14 @@ fn assert_all_reset(ended: &[LiveConnection]) {
 
 /// Engine and keeper die at once: connections that were steered do not go on in clear, and those
 /// that were there before are let alone.
-fn both_killed_closed(backend: Backend) {
+fn both_killed_closed(means: Means) {
     lab::require!(Root, Program("iptables"));
     let site = Site::apart("bothhost");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
     let mut old = site.app.connect(at).expect("nothing is steered");
     assert!(echoes(&mut old, b"before"));
-    let up = site.up(&config(backend, OnFailure::Closed)).spawn();
+    let up = site.up(&config(means, OnFailure::Closed)).spawn();
     up.wait_line(|line| line.contains("in force"));
     let witness = site.witness();
     let live = Live::start(&site.app, at, MANY);
@@ -84,22 +94,32 @@ fn both_killed_closed(backend: Backend) {
 
 #[test]
 fn guards_refuse_and_spare_what_was_before_when_both_are_killed_nft() {
-    both_killed_closed(Backend::Nft);
+    both_killed_closed(Means::RedirectNft);
 }
 
 #[test]
 fn guards_refuse_and_spare_what_was_before_when_both_are_killed_iptables() {
-    both_killed_closed(Backend::Iptables);
+    both_killed_closed(Means::RedirectIptables);
+}
+
+#[test]
+fn guards_refuse_and_spare_what_was_before_when_both_are_killed_tproxy_nft() {
+    both_killed_closed(Means::TproxyNft);
+}
+
+#[test]
+fn guards_refuse_and_spare_what_was_before_when_both_are_killed_tproxy_iptables() {
+    both_killed_closed(Means::TproxyIptables);
 }
 
 /// A whole host whose engine died closed: the next start takes over what refused, and steers.
-fn restarted(backend: Backend) {
+fn restarted(means: Means) {
     lab::require!(Root, Program("iptables"));
     let site = Site::new("again");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
     let start = || {
-        let up = site.up(&config(backend, OnFailure::Closed)).spawn();
+        let up = site.up(&config(means, OnFailure::Closed)).spawn();
         up.wait_line(|line| line.contains("in force"));
         up
     };
@@ -132,10 +152,25 @@ fn restarted(backend: Backend) {
 
 #[test]
 fn a_restart_adopts_what_a_closed_crash_left_nft() {
-    restarted(Backend::Nft);
+    restarted(Means::RedirectNft);
 }
 
 #[test]
 fn a_restart_adopts_what_a_closed_crash_left_iptables() {
-    restarted(Backend::Iptables);
+    restarted(Means::RedirectIptables);
+}
+
+#[test]
+fn a_restart_adopts_what_a_closed_crash_left_legacy() {
+    restarted(Means::RedirectLegacy);
+}
+
+#[test]
+fn a_restart_adopts_what_a_closed_crash_left_tproxy_nft() {
+    restarted(Means::TproxyNft);
+}
+
+#[test]
+fn a_restart_adopts_what_a_closed_crash_left_tproxy_iptables() {
+    restarted(Means::TproxyIptables);
 }

@@ -2,7 +2,7 @@
 
 use lab::{Agent, End, Family, Program, Service, Signal, Status};
 
-use crate::site::{Backend, OnFailure, Site, assert_refused, echoes, left_by};
+use crate::site::{Means, OnFailure, Site, assert_refused, echoes, left_by};
 
 /// A command that ends at once and leaves a client behind, in a session of its own.
 fn daemon(program: Program) -> Agent {
@@ -14,13 +14,13 @@ fn daemon(program: Program) -> Agent {
     )
 }
 
-fn left_behind(backend: Backend, on_failure: OnFailure) {
+fn left_behind(means: Means, on_failure: OnFailure) {
     lab::require!(Root, Cgroup2, Program("setsid"), Program("iptables"));
     let site = Site::new("leftover");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
     let witness = site.witness();
-    let agent = daemon(site.run(backend, on_failure));
+    let agent = daemon(site.run(means, on_failure));
     assert_eq!(agent.proc().wait(), Status::Exited(0));
     let said = agent.proc().stderr();
     assert!(said.contains(&agent.pid().to_string()), "{said}");
@@ -48,32 +48,37 @@ fn left_behind(backend: Backend, on_failure: OnFailure) {
 
 #[test]
 fn a_daemon_left_behind_is_refused_until_it_ends_nft() {
-    left_behind(Backend::Nft, OnFailure::Closed);
+    left_behind(Means::RedirectNft, OnFailure::Closed);
 }
 
 #[test]
 fn a_daemon_left_behind_is_refused_until_it_ends_iptables() {
-    left_behind(Backend::Iptables, OnFailure::Closed);
+    left_behind(Means::RedirectIptables, OnFailure::Closed);
+}
+
+#[test]
+fn a_daemon_left_behind_is_refused_until_it_ends_tproxy() {
+    left_behind(Means::TproxyNft, OnFailure::Closed);
 }
 
 #[test]
 fn a_daemon_left_behind_goes_direct_under_open_nft() {
-    left_behind(Backend::Nft, OnFailure::Open);
+    left_behind(Means::RedirectNft, OnFailure::Open);
 }
 
 #[test]
 fn a_daemon_left_behind_goes_direct_under_open_iptables() {
-    left_behind(Backend::Iptables, OnFailure::Open);
+    left_behind(Means::RedirectIptables, OnFailure::Open);
 }
 
 /// A steered command that serves: what refuses its own connections lets others' to it pass.
 #[test]
 fn a_steered_server_answers_those_who_connect_to_it() {
     lab::require!(Root, Cgroup2, Program("ncat"));
-    for backend in [Backend::Nft, Backend::Iptables] {
+    for means in [Means::RedirectNft, Means::RedirectIptables] {
         let site = Site::new("serving");
         let ncat = ["ncat", "-v", "-l", "-k", "4711", "-e", "/bin/cat"];
-        let run = site.run(backend, OnFailure::Closed).args(ncat).spawn();
+        let run = site.run(means, OnFailure::Closed).args(ncat).spawn();
         run.wait_line(|line| line.contains("Listening on 0.0.0.0"));
         for family in Family::BOTH {
             let mut client = site
@@ -100,7 +105,7 @@ fn a_daemon_is_steered_while_the_command_runs() {
     let witness = site.witness();
     let script = "setsid \"$@\" </dev/null >/dev/null 2>&1 & exec cat";
     let agent = Agent::start(
-        site.run(Backend::Nft, OnFailure::Closed)
+        site.run(Means::RedirectNft, OnFailure::Closed)
             .args(["sh", "-c", script, "sh"])
             .args(Agent::command_line("agent")),
     );

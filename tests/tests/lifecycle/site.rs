@@ -7,9 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use lab::{Agent, Capture, Cgroup, Client, Failure, Host, Program, Section, Snapshot, eventually};
+use lab::{
+    Agent, Capture, Cgroup, Client, Failure, Host, Interface, Program, Section, Snapshot,
+    eventually,
+};
 use serde_json::Value;
-use steer_tests::{Records, Stage, instance_name, steer};
+use steer_tests::{Gateway, Records, Stage, instance_name, steer};
 
 /// Two hosts, a name for a steering, and how the first host was before it.
 ///
@@ -27,11 +30,51 @@ pub(crate) struct Site {
     before: Snapshot,
 }
 
-/// The packet filter that the rules are written for.
+/// What steers: a transparent method, and the packet filter that its rules are written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Backend {
-    Nft,
-    Iptables,
+pub(crate) enum Means {
+    RedirectNft,
+    RedirectIptables,
+    RedirectLegacy,
+    TproxyNft,
+    TproxyIptables,
+    TproxyLegacy,
+}
+
+impl Means {
+    /// The method's name.
+    pub(crate) fn method(self) -> &'static str {
+        match self {
+            Self::RedirectNft | Self::RedirectIptables | Self::RedirectLegacy => "redirect",
+            Self::TproxyNft | Self::TproxyIptables | Self::TproxyLegacy => "tproxy",
+        }
+    }
+
+    /// The packet filter.
+    pub(crate) fn backend(self) -> &'static str {
+        match self {
+            Self::RedirectNft | Self::TproxyNft => "nft",
+            Self::RedirectIptables | Self::TproxyIptables => "iptables",
+            Self::RedirectLegacy | Self::TproxyLegacy => "iptables-legacy",
+        }
+    }
+
+    /// Whether the kernel removes the rules with the last who holds them.
+    pub(crate) fn rules_have_an_owner(self) -> bool {
+        self.backend() == "nft"
+    }
+}
+
+/// The lines of a config.
+impl fmt::Display for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "method: {}\nbackend: {}\n",
+            self.method(),
+            self.backend()
+        )
+    }
 }
 
 /// What is left when the engine dies.
@@ -54,8 +97,25 @@ impl Site {
         Self::with(label, Some(Cgroup::new(label)))
     }
 
+    /// A site whose `steer` is on a router, apart from the others, with the client behind it and
+    /// the router's interface to the servers.
+    pub(crate) fn routing(label: &str) -> (Self, Host, Interface) {
+        let Gateway {
+            app,
+            gate,
+            srv,
+            outer,
+            ..
+        } = Gateway::new(label);
+        (Self::on(gate, srv, Some(Cgroup::new(label))), app, outer)
+    }
+
     fn with(label: &str, apart: Option<Cgroup>) -> Self {
         let Stage { app, srv, .. } = Stage::new(label);
+        Self::on(app, srv, apart)
+    }
+
+    fn on(app: Host, srv: Host, apart: Option<Cgroup>) -> Self {
         let before = Snapshot::take(&app);
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).expect("our directory");
@@ -93,11 +153,11 @@ impl Site {
         self.app.program(copy).user(NOBODY)
     }
 
-    /// `steer run` by redirect, up to the words of the command.
-    pub(crate) fn run(&self, backend: Backend, on_failure: OnFailure) -> Program {
+    /// `steer run`, up to the words of the command.
+    pub(crate) fn run(&self, means: Means, on_failure: OnFailure) -> Program {
         self.steer()
-            .args(["run", "-m", "redirect", "--name", &self.name])
-            .args(["--backend", &backend.to_string()])
+            .args(["run", "-m", means.method(), "--name", &self.name])
+            .args(["--backend", means.backend()])
             .args(["--on-failure", &on_failure.to_string()])
             .arg("--log")
             .arg(self.log())
@@ -105,9 +165,9 @@ impl Site {
     }
 
     /// `steer run` with a client as the command, that connects as it is told.
-    pub(crate) fn agent(&self, backend: Backend, on_failure: OnFailure) -> Agent {
+    pub(crate) fn agent(&self, means: Means, on_failure: OnFailure) -> Agent {
         Agent::start(
-            self.run(backend, on_failure)
+            self.run(means, on_failure)
                 .args(Agent::command_line("agent")),
         )
     }
@@ -199,12 +259,24 @@ impl Site {
         }
     }
 
-    /// The rules of all kinds on the host, line by line, in an order that says nothing.
+    /// The rules of all kinds on the host, those of routing too, line by line, in an order that says nothing.
     pub(crate) fn rules(&self) -> Vec<String> {
         let state = self.state();
-        let mut lines = [Section::Nft, Section::Iptables, Section::Ip6tables]
+        let sections = [
+            Section::Nft,
+            Section::Iptables,
+            Section::Ip6tables,
+            Section::IptablesLegacy,
+            Section::Ip6tablesLegacy,
+            Section::Rules,
+            Section::Routes,
+        ];
+        let mut lines = sections
             .map(|section| state.lines(section).to_vec())
             .concat();
+        // The kernel's own rules and routes are of other protocols.
+        let routing = |line: &String| line.starts_with("-4 ") || line.starts_with("-6 ");
+        lines.retain(|line| !routing(line) || line.contains("proto 94"));
         lines.sort();
         lines
     }
@@ -215,6 +287,7 @@ impl Site {
             let mut rest = line.split(self.name.as_str()).skip(1);
             rest.any(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
         };
+        let snapshot = snapshot.without_empty_legacy_tables();
         snapshot.keep(|section, line| !section.is_machine_wide() || about(line))
     }
 
@@ -280,15 +353,6 @@ pub(crate) fn kill(ids: &[i32]) {
     let words = ids.iter().map(ToString::to_string);
     let done = Program::new("kill").arg("-9").args(words).run();
     done.expect_success();
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nft => "nft",
-            Self::Iptables => "iptables",
-        })
-    }
 }
 
 impl fmt::Display for OnFailure {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use lab::{Agent, Client, End, Family, Live, Service, Signal, Status};
 
-use crate::site::{Backend, OnFailure, Site, echoes, left_by};
+use crate::site::{Means, OnFailure, Site, echoes, left_by};
 
 /// How many connections live when `steer` is told to stop.
 const MANY: usize = 200;
 
 /// A host is steered and stops: what ends in time ends well, the rest is reset, nothing leaks.
-fn stopped_with_many(backend: Backend, family: Family) {
+fn stopped_with_many(means: Means, family: Family) {
     lab::require!(Root, Program("iptables"));
     let site = Site::new("stop");
     let server = site.srv.serve(7, Service::Echo);
@@ -19,7 +19,7 @@ fn stopped_with_many(backend: Backend, family: Family) {
     let log = site.log();
     let up = site
         .up(&format!(
-            "method: redirect\nbackend: {backend}\nscope: {{ host: true }}\n\
+            "{means}scope: {{ host: true }}\n\
              log: {{ connections: {{ file: \"{}\" }} }}\n",
             log.display()
         ))
@@ -68,12 +68,22 @@ fn stopped_with_many(backend: Backend, family: Family) {
 
 #[test]
 fn many_are_drained_or_reset_nft_v4() {
-    stopped_with_many(Backend::Nft, Family::V4);
+    stopped_with_many(Means::RedirectNft, Family::V4);
 }
 
 #[test]
 fn many_are_drained_or_reset_iptables_v6() {
-    stopped_with_many(Backend::Iptables, Family::V6);
+    stopped_with_many(Means::RedirectIptables, Family::V6);
+}
+
+#[test]
+fn many_are_drained_or_reset_tproxy_nft_v6() {
+    stopped_with_many(Means::TproxyNft, Family::V6);
+}
+
+#[test]
+fn many_are_drained_or_reset_tproxy_iptables_v4() {
+    stopped_with_many(Means::TproxyIptables, Family::V4);
 }
 
 /// A command is told to end, and its connections outlive it by what is on its way.
@@ -84,7 +94,7 @@ fn a_command_ended_by_a_signal_takes_its_connections_with_it() {
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
     let witness = site.witness();
-    let agent = site.agent(Backend::Nft, OnFailure::Closed);
+    let agent = site.agent(Means::RedirectNft, OnFailure::Closed);
     let clients = (0..MANY).map(|_| agent.connect(at).expect("it is steered"));
     let live = Live::over(clients.collect());
     live.wait_round();
@@ -102,14 +112,14 @@ fn a_command_ended_by_a_signal_takes_its_connections_with_it() {
 fn an_idle_command_ends_by_the_signal_that_steer_gets() {
     lab::require!(Root, Cgroup2);
     let site = Site::new("idle");
-    for backend in [Backend::Nft, Backend::Iptables] {
+    for means in [Means::RedirectNft, Means::RedirectIptables] {
         for (signal, number) in [
             (Signal::SIGTERM, 15),
             (Signal::SIGINT, 2),
             (Signal::SIGHUP, 1),
         ] {
             let run = site
-                .run(backend, OnFailure::Closed)
+                .run(means, OnFailure::Closed)
                 .args(["sh", "-c", "echo ready; exec sleep 1000"])
                 .spawn();
             run.wait_line(|line| line == "ready");
@@ -124,12 +134,18 @@ fn an_idle_command_ends_by_the_signal_that_steer_gets() {
 fn an_idle_host_stops_by_each_signal_that_asks_for_it() {
     lab::require!(Root);
     let site = Site::new("idleup");
-    for backend in [Backend::Nft, Backend::Iptables] {
+    let all = [
+        Means::RedirectNft,
+        Means::RedirectIptables,
+        Means::TproxyNft,
+        Means::TproxyIptables,
+    ];
+    for means in all {
         for on_failure in [OnFailure::Open, OnFailure::Closed] {
             for signal in [Signal::SIGTERM, Signal::SIGINT] {
                 let up = site
                     .up(&format!(
-                        "method: redirect\nbackend: {backend}\nscope: {{ host: true }}\n\
+                        "{means}scope: {{ host: true }}\n\
                          on_failure: {on_failure}\n"
                     ))
                     .spawn();
@@ -148,13 +164,13 @@ fn a_second_instance_of_the_same_name_is_refused() {
     lab::require!(Root, Cgroup2);
     let site = Site::new("twice");
     let first = site
-        .run(Backend::Nft, OnFailure::Closed)
+        .run(Means::RedirectNft, OnFailure::Closed)
         .args(["sh", "-c", "echo ready; exec cat"])
         .spawn();
     first.wait_line(|line| line == "ready");
     let held = site.state();
     let second = site
-        .run(Backend::Nft, OnFailure::Closed)
+        .run(Means::RedirectNft, OnFailure::Closed)
         .args(["echo", "never"])
         .run();
     assert_eq!(second.status, Status::Exited(125), "{second:#?}");
@@ -202,7 +218,7 @@ fn a_command_steers_a_command() {
     let inner = site.path("inner.json");
     let steer = steer_tests::steer();
     let program = site
-        .run(Backend::Nft, OnFailure::Closed)
+        .run(Means::RedirectNft, OnFailure::Closed)
         .arg(steer)
         .args(["run", "-m", "redirect", "--log"])
         .arg(&inner)

@@ -2,7 +2,7 @@
 
 use lab::{Pty, Signal, Status, eventually};
 
-use crate::site::{Backend, OnFailure, Site};
+use crate::site::{Means, OnFailure, Site};
 
 /// Counts its interrupts, and says so when asked.
 const COUNTER: &str = "\
@@ -28,7 +28,7 @@ fn the_command_gets_ctrl_c_once() {
     lab::require!(Root, Cgroup2, Program("python3"));
     let site = Site::new("once");
     let pty = site
-        .run(Backend::Nft, OnFailure::Closed)
+        .run(Means::RedirectNft, OnFailure::Closed)
         .args(["python3", "-c", COUNTER])
         .spawn_on_terminal();
     pty.wait_line(|line| line == "ready");
@@ -44,11 +44,11 @@ fn the_command_gets_ctrl_c_once() {
     site.assert_untouched();
 }
 
-fn interrupted(backend: Backend) {
+fn interrupted(means: Means) {
     lab::require!(Root, Cgroup2, Program("iptables"));
     let site = Site::new("ctrlc");
     let pty = site
-        .run(backend, OnFailure::Closed)
+        .run(means, OnFailure::Closed)
         .args(["sh", "-c", "echo rea''dy; exec sleep 1000"])
         .spawn_on_terminal();
     pty.wait_line(|line| line == "ready");
@@ -62,12 +62,12 @@ fn interrupted(backend: Backend) {
 
 #[test]
 fn ctrl_c_ends_the_command_and_steer_as_it_ended_nft() {
-    interrupted(Backend::Nft);
+    interrupted(Means::RedirectNft);
 }
 
 #[test]
 fn ctrl_c_ends_the_command_and_steer_as_it_ended_iptables() {
-    interrupted(Backend::Iptables);
+    interrupted(Means::RedirectIptables);
 }
 
 #[test]
