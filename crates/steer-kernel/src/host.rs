@@ -44,10 +44,10 @@ pub fn observe() -> Host {
         groups: users::names("/etc/group"),
         interfaces: interfaces::all(),
         tproxy: Transparency {
-            nft: Presence::Unknown("it has not been asked".to_owned()),
-            iptables: Presence::Unknown("it has not been asked".to_owned()),
+            nft: nft::tproxy(netfilter),
+            iptables: iptables::tproxy(),
         },
-        neighbours: Vec::new(),
+        neighbours: [nft::neighbours(), iptables::neighbours()].concat(),
         resolvers: resolvers::all(),
         netns: BTreeMap::new(),
     }

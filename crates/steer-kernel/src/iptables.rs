@@ -9,11 +9,11 @@
 //! What stands is read from the host, so that leftovers of a crash are adopted and a failure can
 //! be undone by leading back to what was read.
 
-mod compat;
+pub(crate) mod compat;
 mod place;
 mod program;
 mod render;
-mod state;
+pub(crate) mod state;
 
 use std::collections::BTreeSet;
 use std::fs;

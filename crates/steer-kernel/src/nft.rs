@@ -12,6 +12,8 @@
 
 mod expr;
 pub(crate) mod list;
+mod marks;
+pub(crate) mod probe;
 mod rule;
 mod set;
 pub(crate) mod socket;

@@ -1,5 +1,6 @@
-//! nf_tables in the kernel.
+//! nf_tables in the kernel, and what neighbours have in it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -10,7 +11,12 @@ use nix::sys::socket::{
     sockopt,
 };
 use nix::sys::time::TimeVal;
-use steer_core::host::Presence;
+use steer_core::host::{Neighbour, Presence};
+use steer_core::ruleset::Base;
+
+use crate::iptables::{compat, state::owner};
+use crate::nft::socket::{Netlink, Refused};
+use crate::nft::{NFPROTO_INET, list, probe};
 
 /// What the kernel says when it is asked for the number of the ruleset's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,22 +47,19 @@ pub(super) fn presence(answer: Answer) -> Presence {
         Answer::Works => Presence::Present,
         Answer::Missing => Presence::Absent("the kernel has no nf_tables".to_owned()),
         Answer::Failed(errno) => Presence::Unknown(format!("netfilter does not answer: {errno}")),
-        Answer::Forbidden if Path::new("/sys/module/nf_tables").exists() => Presence::Present,
-        Answer::Forbidden if has_module() => Presence::Present,
-        Answer::Forbidden => {
-            Presence::Unknown("the kernel tells it only with CAP_NET_ADMIN".to_owned())
-        }
+        Answer::Forbidden if has("nf_tables") => Presence::Present,
+        Answer::Forbidden => Presence::Unknown(ONLY_WITH.to_owned()),
     }
 }
 
-/// Whether nf_tables is part of the kernel or a module that it would load when asked.
-fn has_module() -> bool {
+/// Whether a module is part of the kernel or one that it would load when asked.
+fn lists_module(module: &str) -> bool {
     let release = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default();
     ["modules.builtin", "modules.dep"].iter().any(|list| {
         fs::read_to_string(format!("/lib/modules/{release}/{list}"))
-            .is_ok_and(|text| text.lines().any(|l| lists(l, "nf_tables")))
+            .is_ok_and(|text| text.lines().any(|l| lists(l, module)))
     })
 }
 
@@ -65,6 +68,92 @@ fn lists(line: &str, module: &str) -> bool {
     let path = line.split(':').next().unwrap_or(line);
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split('.').next() == Some(module)
+}
+
+/// Whether nf_tables can hand packets to transparent sockets.
+pub(super) fn tproxy(answer: Answer) -> Presence {
+    let absent = || Presence::Absent("the kernel has no nft_tproxy or no nft_socket".to_owned());
+    match answer {
+        Answer::Missing => Presence::Absent("the kernel has no nf_tables".to_owned()),
+        Answer::Failed(_) => presence(answer),
+        Answer::Works => match probe::transparent() {
+            probe::Answer::Yes => Presence::Present,
+            probe::Answer::No => absent(),
+            probe::Answer::Failed(refused) => Presence::Unknown(refused.to_string()),
+        },
+        Answer::Forbidden if ["nft_tproxy", "nft_socket"].into_iter().all(has) => Presence::Present,
+        Answer::Forbidden => Presence::Unknown(ONLY_WITH.to_owned()),
+    }
+}
+
+/// What others have in nf_tables: their chains at hooks, and the marks that their rules set or
+/// look at. Nothing where it cannot be listed.
+pub(super) fn neighbours() -> Vec<Neighbour> {
+    for _ in 0..TURNS {
+        match look() {
+            Err(Refused::Raced) => {}
+            Err(refused) => {
+                tracing::debug!(%refused, "the rules of neighbours in nf_tables are not known");
+                return Vec::new();
+            }
+            Ok(found) => return found.into_iter().collect(),
+        }
+    }
+    tracing::debug!("the rules of neighbours in nf_tables keep changing");
+    Vec::new()
+}
+
+fn look() -> Result<BTreeSet<Neighbour>, Refused> {
+    let mut socket = Netlink::open()?;
+    let mut found = BTreeSet::new();
+    for family in FAMILIES {
+        let ours: BTreeSet<String> = list::tables(&mut socket, family)?
+            .into_iter()
+            .filter(|table| table.tag().is_some())
+            .map(|table| table.name)
+            .collect();
+        let is_ours = |table: &str, chain: &str| ours.contains(table) || owner(chain).is_some();
+        for chain in list::chains(&mut socket, family)? {
+            let Some(Base {
+                kind,
+                hook,
+                priority,
+            }) = chain.base
+            else {
+                continue;
+            };
+            let made_for_iptables = chain.comment.as_deref() == Some(compat::TAG);
+            if !is_ours(&chain.table, &chain.name) && !made_for_iptables {
+                found.insert(Neighbour::Chain {
+                    kind,
+                    hook,
+                    priority,
+                    by: place(family, &chain.table, &chain.name),
+                });
+            }
+        }
+        for (_, table, chain, mark) in list::marks(&mut socket, family)? {
+            if !is_ours(&table, &chain) {
+                let by = place(family, &table, &chain);
+                found.insert(Neighbour::Mark { mark, by });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn place(family: u8, table: &str, chain: &str) -> String {
+    let family = match family {
+        NFPROTO_INET => "inet",
+        NFPROTO_IPV4 => "ip",
+        _ => "ip6",
+    };
+    format!("nft table {family} {table}, chain {chain}")
+}
+
+/// Whether a module is loaded, or would be when asked for.
+pub(super) fn has(module: &str) -> bool {
+    Path::new("/sys/module").join(module).exists() || lists_module(module)
 }
 
 fn exchange() -> Result<(), Errno> {
@@ -96,6 +185,13 @@ fn exchange() -> Result<(), Errno> {
     }
 }
 
+/// The families in which the chains of others meet our packets.
+const FAMILIES: [u8; 3] = [NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6];
+const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
+/// How often the rules are listed while others change them.
+const TURNS: u32 = 8;
+pub(super) const ONLY_WITH: &str = "the kernel tells it only with CAP_NET_ADMIN";
 /// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN` of `linux/netfilter/nfnetlink.h` and `nf_tables.h`.
 const GETGEN: u16 = 10 << 8 | 16;
 const NLM_F_REQUEST: u16 = 1;

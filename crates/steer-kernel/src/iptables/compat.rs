@@ -117,4 +117,4 @@ fn repeat<T>(mut work: impl FnMut() -> Result<T, Refused>) -> Result<T, Refused>
 
 const TURNS: u32 = 64;
 /// The comment on what we made for iptables-nft.
-const TAG: &str = "made by steer for iptables";
+pub(crate) const TAG: &str = "made by steer for iptables";

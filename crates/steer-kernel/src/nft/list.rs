@@ -1,10 +1,12 @@
 //! What stands in nf_tables, as far as we have to know it.
 
+use steer_core::host::MarkBits;
 use steer_core::instance::Instance;
 use steer_core::ruleset::{Base, ChainKind, Hook, Role};
 
+use super::marks::of_rule;
 use super::socket::{Netlink, Refused};
-use super::table::{TABLE_OWNER, hook_number, kind_name, read_tag};
+use super::table::{RULE_TABLE, TABLE_OWNER, hook_number, kind_name, read_tag};
 use super::wire::{Attrs, attrs, c_text, number};
 
 /// A table of any program.
@@ -97,6 +99,30 @@ pub(crate) fn chains(netlink: &mut Netlink, family: u8) -> Result<Vec<SeenChain>
     Ok(found)
 }
 
+/// The marks that rules of a family set or look at, each with the family, the table and the
+/// chain of the rule.
+pub(crate) fn marks(
+    netlink: &mut Netlink,
+    family: u8,
+) -> Result<Vec<(u8, String, String, MarkBits)>, Refused> {
+    let mut found = Vec::new();
+    netlink.dump(GETRULE, family, Attrs::new(), "list the rules", |reply| {
+        let (mut table, mut chain, mut marks) = (String::new(), String::new(), Vec::new());
+        for (kind, value) in reply.attrs() {
+            match kind {
+                RULE_TABLE => table = c_text(value),
+                RULE_CHAIN => chain = c_text(value),
+                RULE_EXPRESSIONS => marks = of_rule(value),
+                _ => {}
+            }
+        }
+        for bits in marks {
+            found.push((reply.family(), table.clone(), chain.clone(), bits));
+        }
+    })?;
+    Ok(found)
+}
+
 /// The number of rules in a chain.
 pub(crate) fn rules(
     netlink: &mut Netlink,
@@ -172,6 +198,6 @@ const CHAIN_TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
 const CHAIN_USERDATA: u16 = 12;
-const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
+const RULE_EXPRESSIONS: u16 = 4;
 const SET_TABLE: u16 = 1;

@@ -183,7 +183,7 @@ impl Netlink {
     }
 
     /// Sends one request and reads its answers up to the end of the list or the acknowledgement.
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         request: &Request,
         name: &str,
