@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! client's bytes ─> Sniffer ─┬─ tls:  ClientHello -> SNI, ALPN
-//!                            └─ http: request head -> Host; preface -> HTTP/2
+//!                            ├─ http: request head -> Host; preface -> HTTP/2
+//!           datagrams        └─ quic: Initial packets -> ClientHello -> SNI, ALPN
 //! ```
 //!
 //! The sniffer looks at bytes that were read to be forwarded anyway, never at peeked ones: with
@@ -10,8 +11,10 @@
 //! a busy loop or a game with SO_RCVLOWAT, and each look is one more call. The reader keeps what it
 //! read as the prefix of the relay, so nothing is lost, and where the route does not depend on the
 //! answer the bytes are forwarded before they are looked at, so nothing waits.
+mod dns;
 mod http;
 mod name;
+mod quic;
 mod tls;
 
 use steer_core::address::HostName;
@@ -22,8 +25,8 @@ use steer_core::policy::App;
 pub struct Sniffed {
     /// The protocol.
     pub app: App,
-    /// The name that the client asks for: of the SNI where `app` is [`App::Tls`], otherwise of the
-    /// request. A claim of the client, never checked. With ECH it is the outer name.
+    /// The name that the client asks for: of the SNI where `app` is [`App::Tls`] or [`App::Quic`],
+    /// otherwise of the request. A claim of the client, never checked. With ECH it is the outer name.
     pub host: Option<HostName>,
     /// The protocols that a TLS client offers (ALPN), in its order.
     pub alpn: Vec<String>,
@@ -79,6 +82,16 @@ pub const WINDOW: usize = 16 * 1024;
 pub struct Sniffer {
     seen: Vec<u8>,
     verdict: Verdict,
+    /// Where whole datagrams are pushed: how they are looked at.
+    datagrams: Option<Datagrams>,
+}
+
+/// What datagrams may be.
+#[derive(Clone, Debug)]
+enum Datagrams {
+    /// To the port of DNS, where nothing else is expected.
+    Dns,
+    Quic(Box<quic::Collector>),
 }
 
 impl Default for Sniffer {
@@ -86,6 +99,7 @@ impl Default for Sniffer {
         Self {
             seen: Vec::new(),
             verdict: Verdict::NeedMore,
+            datagrams: None,
         }
     }
 }
@@ -94,30 +108,46 @@ impl Sniffer {
     /// One that knows already, because a listener prescribes what is spoken.
     pub fn told(app: App) -> Self {
         Self {
-            seen: Vec::new(),
             verdict: Verdict::Found(Sniffed::only(app)),
+            ..Self::default()
         }
     }
 
     /// One that looks at datagrams to a port, each pushed whole.
-    pub fn datagrams(_port: u16) -> Self {
+    pub fn datagrams(port: u16) -> Self {
+        let datagrams = if port == dns::PORT {
+            Datagrams::Dns
+        } else {
+            Datagrams::Quic(Box::default())
+        };
         Self {
-            seen: Vec::new(),
-            verdict: Verdict::Opaque,
+            datagrams: Some(datagrams),
+            ..Self::default()
         }
     }
 
     /// The protocol so far.
     pub fn app(&self) -> App {
-        match &self.verdict {
-            Verdict::Found(sniffed) => sniffed.app,
-            Verdict::Opaque | Verdict::NeedMore => App::Opaque,
+        match (&self.verdict, &self.datagrams) {
+            (Verdict::Found(sniffed), _) => sniffed.app,
+            (Verdict::NeedMore, Some(Datagrams::Quic(collector))) => collector.guess(),
+            _ => App::Opaque,
         }
     }
 
     /// Looks at the next bytes. Copies them only while the verdict is open.
     pub fn push(&mut self, bytes: &[u8]) -> &Verdict {
         if self.verdict.is_decided() {
+            return &self.verdict;
+        }
+        if let Some(datagrams) = &mut self.datagrams {
+            self.verdict = match datagrams {
+                Datagrams::Dns => dns::inspect(bytes),
+                Datagrams::Quic(collector) => collector.push(bytes),
+            };
+            if self.verdict.is_decided() {
+                self.datagrams = None;
+            }
             return &self.verdict;
         }
         if self.seen.is_empty() {
@@ -146,7 +176,11 @@ impl Sniffer {
         match &self.verdict {
             Verdict::Found(sniffed) => sniffed.clone(),
             Verdict::Opaque => Sniffed::only(App::Opaque),
-            Verdict::NeedMore => Sniffed::only(guess(&self.seen)),
+            Verdict::NeedMore => Sniffed::only(match &self.datagrams {
+                None => guess(&self.seen),
+                Some(Datagrams::Dns) => App::Opaque,
+                Some(Datagrams::Quic(collector)) => collector.guess(),
+            }),
         }
     }
 }

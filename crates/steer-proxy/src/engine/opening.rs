@@ -153,10 +153,10 @@ impl Opening {
     ) -> Result<Way, Failure> {
         let shared = Arc::clone(&entry.shared);
         let dialler = &shared.dialler;
-        let to = &entry.destination;
         match route {
             Route::None => Err(Failure::Denied),
             Route::Direct => {
+                let to = &entry.destination;
                 let addresses = match (only, to) {
                     (Some(only), _) => only,
                     (None, Destination::Addr(to)) => vec![to.addr()],
@@ -170,6 +170,10 @@ impl Opening {
                 let proxy = &shared.proxies[index];
                 if proxy.kind == UpstreamKind::Http {
                     return Err(UpstreamError::NoDatagrams.into());
+                }
+                if only.is_none() && !entry.is_named() {
+                    // A hello in several datagrams tells its name with the last of them.
+                    self.sniff(entry, shared.limits.sniff).await?;
                 }
                 let target = match only {
                     // Datagrams are not answered, so there is no trying one after the other.

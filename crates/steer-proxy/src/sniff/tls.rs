@@ -94,7 +94,8 @@ fn record_length(bytes: &[u8]) -> Result<usize, Stop> {
     }
 }
 
-fn parse(message: &[u8]) -> Option<Sniffed> {
+/// What the body of a ClientHello says.
+pub(super) fn parse(message: &[u8]) -> Option<Sniffed> {
     let mut rest = Fields(message);
     rest.take(2 + 32)?; // version, random
     rest.vector8()?; // session

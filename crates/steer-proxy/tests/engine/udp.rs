@@ -1,5 +1,6 @@
 //! Flows of datagrams: to their destination, through a proxy, and when there is no way.
 mod program;
+mod quic;
 mod relay;
 
 use std::net::Ipv4Addr;
