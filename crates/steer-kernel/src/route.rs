@@ -14,7 +14,7 @@ use nix::libc;
 use nix::sys::socket::SockProtocol;
 use steer_core::address::Family;
 use steer_core::driver::{Change, Driver, DriverError, Found};
-use steer_core::object::{Domain, Object};
+use steer_core::object::{Domain, Object, PolicyRule};
 use steer_core::plan::Netns;
 
 pub(crate) use self::rule::Seen;
@@ -49,9 +49,8 @@ impl Driver for RouteDriver {
         // What stands is asked of the kernel. All that carries our number in these tables is this
         // instance's or of one that is dead: those that live use other tables.
         let tables: BTreeSet<u32> = from.iter().chain(to).filter_map(table).collect();
-        let families = from.iter().chain(to).filter_map(family_of).collect();
         let mut socket = open(netns)?;
-        let standing = ours(&mut socket, &families).map_err(|e| look(netns, e))?;
+        let standing = ours(&mut socket).map_err(|e| look(netns, e))?;
         let standing: Vec<&Object> = standing
             .iter()
             .filter(|object| table(object).is_some_and(|t| tables.contains(&t)))
@@ -84,7 +83,7 @@ impl Driver for RouteDriver {
 
     fn observe(&mut self, netns: &Netns) -> Result<Vec<Found>, DriverError> {
         let mut socket = open(netns)?;
-        let standing = ours(&mut socket, &Family::ALL.into()).map_err(|e| look(netns, e))?;
+        let standing = ours(&mut socket).map_err(|e| look(netns, e))?;
         let found = standing.iter().map(|object| Found {
             domain: Domain::Route,
             netns: netns.clone(),
@@ -97,7 +96,7 @@ impl Driver for RouteDriver {
 
     fn remove(&mut self, found: &Found) -> Result<(), DriverError> {
         let mut socket = open(&found.netns)?;
-        let standing = ours(&mut socket, &Family::ALL.into()).map_err(|e| look(&found.netns, e))?;
+        let standing = ours(&mut socket).map_err(|e| look(&found.netns, e))?;
         for object in standing.iter().filter(|o| o.to_string() == found.what) {
             let step = Step::Remove(object);
             step.take(&mut socket)
@@ -139,20 +138,19 @@ impl Step<'_> {
 
     fn take(&self, socket: &mut Netlink) -> Result<(), Refused> {
         let (Self::Make(object) | Self::Remove(object)) = self;
-        let (make, remove, body) = match object {
-            Object::Route(route) => (RTM_NEWROUTE, RTM_DELROUTE, local::request(route)),
-            Object::Rule(rule) => (RTM_NEWRULE, RTM_DELRULE, rule::request(rule)),
-            _ => (0, 0, None),
+        let body = match object {
+            Object::Route(route) => local::request(route),
+            Object::Rule(rule) => rule::request(rule),
+            _ => None,
         };
         // An object of another kind, or with a symbol left in it.
         let body = body.ok_or(Errno::EINVAL)?;
-        match self {
-            Self::Make(_) => socket.command(make, NLM_F_CREATE | NLM_F_EXCL, &body),
-            Self::Remove(_) => match socket.command(remove, 0, &body) {
-                // Gone already: a rule, a route, its family or its table.
-                Err(refused) if matches!(refused.errno(), Some(GONE_RULE | GONE_ROUTE)) => Ok(()),
-                done => done,
-            },
+        let exclusive = NLM_F_CREATE | NLM_F_EXCL;
+        match (self, object) {
+            (Self::Make(_), Object::Rule(_)) => socket.command(RTM_NEWRULE, exclusive, &body),
+            (Self::Make(_), _) => socket.command(RTM_NEWROUTE, exclusive, &body),
+            (Self::Remove(_), Object::Rule(rule)) => remove_rule(socket, rule, &body),
+            (Self::Remove(_), _) => gone_is_fine(socket.command(RTM_DELROUTE, 0, &body)),
         }
     }
 }
@@ -167,17 +165,49 @@ impl std::fmt::Display for Step<'_> {
 }
 
 /// Everything in a namespace that is exactly what we make.
-fn ours(socket: &mut Netlink, families: &BTreeSet<Family>) -> Result<Vec<Object>, Refused> {
+fn ours(socket: &mut Netlink) -> Result<Vec<Object>, Refused> {
     let mut all = Vec::new();
-    for family in families {
-        let routes = list(socket, RTM_GETROUTE, &local::all(*family), local::read)?;
+    for family in Family::ALL {
+        let routes = list(socket, RTM_GETROUTE, &local::all(family), local::read)?;
         all.extend(routes.into_iter().map(Object::Route));
-        let rules = list(socket, RTM_GETRULE, &rule::all(*family), |message| {
-            rule::read(message)?.ours()
-        })?;
-        all.extend(rules.into_iter().map(Object::Rule));
+        all.extend(rules_of(socket, family)?.into_iter().map(Object::Rule));
     }
     Ok(all)
+}
+
+/// The policy rules of a family that are exactly what we make.
+fn rules_of(socket: &mut Netlink, family: Family) -> Result<Vec<PolicyRule>, Refused> {
+    list(socket, RTM_GETRULE, &rule::all(family), |message| {
+        rule::read(message)?.ours()
+    })
+}
+
+/// Removes a rule, and only that one.
+///
+/// The kernel removes the first that has what is asked for, and to ask for no interface is to ask
+/// for any. So whatever else went is made again.
+fn remove_rule(socket: &mut Netlink, rule: &PolicyRule, body: &Body) -> Result<(), Refused> {
+    if rule.interface.is_some() {
+        return gone_is_fine(socket.command(RTM_DELRULE, 0, body));
+    }
+    let mut before = rules_of(socket, rule.family)?;
+    while before.contains(rule) {
+        gone_is_fine(socket.command(RTM_DELRULE, 0, body))?;
+        let after = rules_of(socket, rule.family)?;
+        for other in before.iter().filter(|r| *r != rule && !after.contains(r)) {
+            Step::Make(&Object::Rule(other.clone())).take(socket)?;
+        }
+        before = after;
+    }
+    Ok(())
+}
+
+/// A rule, a route, its family or its table that is gone already is success.
+fn gone_is_fine(done: Result<(), Refused>) -> Result<(), Refused> {
+    match done {
+        Err(refused) if matches!(refused.errno(), Some(Errno::ENOENT | Errno::ESRCH)) => Ok(()),
+        done => done,
+    }
 }
 
 /// A list of one family; nothing where the kernel does not know the family.
@@ -267,14 +297,6 @@ fn table(object: &Object) -> Option<u32> {
     }
 }
 
-const fn family_of(object: &Object) -> Option<Family> {
-    match object {
-        Object::Route(route) => Some(route.family),
-        Object::Rule(rule) => Some(rule.family),
-        _ => None,
-    }
-}
-
 const fn af(family: Family) -> u8 {
     match family {
         Family::V4 => AF_INET,
@@ -292,9 +314,6 @@ const fn family(af: u8) -> Option<Family> {
 
 const AF_INET: u8 = libc::AF_INET as u8;
 const AF_INET6: u8 = libc::AF_INET6 as u8;
-/// What the kernel says of a rule that is not there, and of a route.
-const GONE_RULE: Errno = Errno::ENOENT;
-const GONE_ROUTE: Errno = Errno::ESRCH;
 const RTM_NEWROUTE: u16 = libc::RTM_NEWROUTE;
 const RTM_DELROUTE: u16 = libc::RTM_DELROUTE;
 const RTM_GETROUTE: u16 = libc::RTM_GETROUTE;

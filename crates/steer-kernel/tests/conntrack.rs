@@ -1,0 +1,126 @@
+//! Connection tracking against the kernel.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+
+use lab::{DEADLINE, Host, Lab, require};
+use steer_core::address::{Family, Protocol};
+use steer_kernel::conntrack::Conntrack;
+
+/// A host that redirects port 53 of TCP and UDP to port 1053 of its own.
+fn host() -> Host {
+    let host = Lab::new("conntrack").host("app");
+    let rules = "table inet t { chain c { type nat hook output priority -100; \
+                 meta l4proto { tcp, udp } th dport 53 redirect to :1053; }; }";
+    host.program("nft").args([rules]).run().expect_success();
+    host
+}
+
+/// Where a client sends and where its listener sits, as loopback addresses of a family.
+fn ends(family: Family) -> (SocketAddr, SocketAddr) {
+    match family {
+        Family::V4 => (
+            "127.0.0.9:53".parse().unwrap(),
+            "127.0.0.1:1053".parse().unwrap(),
+        ),
+        Family::V6 => ("[::1]:53".parse().unwrap(), "[::1]:1053".parse().unwrap()),
+    }
+}
+
+/// A socket whose reading ends with the test's patience.
+fn bind(at: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind(at).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket
+}
+
+#[test]
+fn the_original_destination_of_a_redirected_flow_is_told() {
+    require!(Root, Program("nft"));
+    let host = host();
+    for family in Family::ALL {
+        let (to, at) = ends(family);
+        host.enter(|| {
+            let conntrack = Conntrack::open().unwrap();
+            let (udp, tcp) = (bind(at), TcpListener::bind(at).unwrap());
+            let any = SocketAddr::new(family.loopback(), 0);
+            let [sender, direct] = [any; 2].map(bind);
+            sender.send_to(b"?", to).unwrap();
+            let (_, client) = udp.recv_from(&mut [0]).unwrap();
+            let told = conntrack.original(Protocol::Udp, client, at).unwrap();
+            assert_eq!(told, Some(to));
+
+            let _stream = TcpStream::connect(to).unwrap();
+            let (_, client) = tcp.accept().unwrap();
+            let told = conntrack.original(Protocol::Tcp, client, at).unwrap();
+            assert_eq!(told, Some(to));
+
+            // Who came here by himself, and who never came.
+            direct.send_to(b"?", at).unwrap();
+            let (_, client) = udp.recv_from(&mut [0]).unwrap();
+            assert_eq!(conntrack.original(Protocol::Udp, client, at).unwrap(), None);
+            let stranger = SocketAddr::new(client.ip(), 9);
+            assert_eq!(
+                conntrack.original(Protocol::Udp, stranger, at).unwrap(),
+                None
+            );
+        });
+    }
+}
+
+#[test]
+fn forgotten_flows_go_where_they_were_meant_to_and_others_stay() {
+    require!(Root, Program("nft"));
+    let host = host();
+    for family in Family::ALL {
+        let (to, at) = ends(family);
+        host.enter(|| {
+            let conntrack = Conntrack::open().unwrap();
+            let (ours, real) = (bind(at), bind(to));
+            let sender = bind(SocketAddr::new(family.loopback(), 0));
+            sender.send_to(b"1", to).unwrap();
+            ours.recv_from(&mut [0]).unwrap();
+            host.program("nft")
+                // A rule that asks for tracking: without one the kernel would stop rewriting.
+                .args(["flush table inet t; add rule inet t c ct state new"])
+                .run()
+                .expect_success();
+            // The rule is gone, and its flow is rewritten all the same.
+            sender.send_to(b"2", to).unwrap();
+            ours.recv_from(&mut [0]).unwrap();
+            assert_eq!(
+                conntrack
+                    .forget(Protocol::Udp, &BTreeSet::from([9]))
+                    .unwrap(),
+                0
+            );
+            assert_eq!(
+                conntrack
+                    .forget(Protocol::Tcp, &BTreeSet::from([1053]))
+                    .unwrap(),
+                0
+            );
+            assert_eq!(
+                conntrack
+                    .forget(Protocol::Udp, &BTreeSet::from([1053]))
+                    .unwrap(),
+                1
+            );
+            assert_eq!(
+                conntrack
+                    .forget(Protocol::Udp, &BTreeSet::from([1053]))
+                    .unwrap(),
+                0
+            );
+            sender.send_to(b"3", to).unwrap();
+            let mut told = [0];
+            real.recv_from(&mut told).unwrap();
+            assert_eq!(&told, b"3");
+        });
+        host.program("nft")
+            .args(["add rule inet t c meta l4proto { tcp, udp } th dport 53 redirect to :1053"])
+            .run()
+            .expect_success();
+    }
+}
