@@ -20,18 +20,20 @@ use site::Site;
 enum By {
     Nft,
     Iptables,
+    Tproxy,
     Env,
 }
 
 impl By {
     /// What steers any program.
-    const TRANSPARENT: [Self; 2] = [Self::Nft, Self::Iptables];
+    const TRANSPARENT: [Self; 3] = [Self::Nft, Self::Iptables, Self::Tproxy];
     /// What steers a program that honours proxy variables.
-    const ALL: [Self; 3] = [Self::Nft, Self::Iptables, Self::Env];
+    const ALL: [Self; 4] = [Self::Nft, Self::Iptables, Self::Tproxy, Self::Env];
 
     fn method(self) -> &'static str {
         match self {
             Self::Nft | Self::Iptables => "redirect",
+            Self::Tproxy => "tproxy",
             Self::Env => "env",
         }
     }
@@ -40,7 +42,7 @@ impl By {
     fn run(self, site: &Site) -> Program {
         let run = site.steer().args(["run", "-m", self.method()]);
         let run = match self {
-            Self::Nft => run.args(["--backend", "nft"]),
+            Self::Nft | Self::Tproxy => run.args(["--backend", "nft"]),
             Self::Iptables => run.args(["--backend", "iptables"]),
             Self::Env => run,
         };

@@ -153,10 +153,7 @@ fn an_upstream_that_is_our_own_port_is_refused() {
 }
 
 /// Keys that a method cannot honour, with the word by which the error names them.
-const UNABLE: [(&str, &str, &str); 8] = [
-    ("redirect", "scope: { interface: [eth0] }", "interface"),
-    ("redirect", "scope: { inbound: true }", "inbound"),
-    ("redirect", "scope: { netns: /run/netns/x }", "netns"),
+const UNABLE: [(&str, &str, &str); 10] = [
     (
         "redirect",
         "scope: { host: true }\ntraffic: { include: { protocols: [udp] } }",
@@ -164,21 +161,91 @@ const UNABLE: [(&str, &str, &str); 8] = [
     ),
     (
         "redirect",
-        "scope: { host: true }\ntraffic: { dns: capture }",
-        "dns",
+        "scope: { host: true }\ntraffic: { quic: steer }",
+        "quic",
     ),
     (
         "redirect",
-        "scope: { host: true }\ntraffic: { include: { domains: [\"*.example.com\"] } }",
-        "domains",
+        "scope: { interface: [eth0] }\nsource: client",
+        "source: client",
+    ),
+    (
+        "redirect",
+        "scope: { host: true }\nmark: { steer: \"0x7/0x7\" }",
+        "mark.steer",
+    ),
+    (
+        "tproxy",
+        "scope: { host: true }\nlisten: { explicit: \"127.0.0.1:15080\" }",
+        "listen.explicit",
     ),
     ("explicit", "scope: { uid: [1000] }", "uid"),
+    ("explicit", "scope: { interface: [eth0] }", "interface"),
+    (
+        "explicit",
+        "scope: { host: true }\ntraffic: { dns: capture }",
+        "dns",
+    ),
     (
         "explicit",
         "on_failure: closed\nscope: { host: true }",
         "closed",
     ),
+    ("dns", "scope: { uid: [1000] }", "uid"),
 ];
+
+/// Keys that exclude each other: both are named.
+const TOGETHER: [(&str, &[&str]); 4] = [
+    (
+        "scope: { interface: [eth0], uid: [1000] }",
+        &["scope.interface", "scope.uid", "sent by no program"],
+    ),
+    (
+        "scope: { interface: [eth0], inbound: true }",
+        &["scope.interface", "scope.inbound"],
+    ),
+    (
+        "scope: { inbound: true, host: true }",
+        &["scope.inbound", "scope.host"],
+    ),
+    (
+        "scope: { inbound: true }\ntraffic: { dns: capture }",
+        &["scope.inbound", "traffic.dns: capture"],
+    ),
+];
+
+#[test]
+fn keys_that_exclude_each_other_are_both_named() {
+    lab::require!(Root);
+    let site = Site::new("together");
+    for method in ["redirect", "tproxy"] {
+        for (text, words) in TOGETHER {
+            let path = site.write("together.yaml", &format!("method: {method}\n{text}\n"));
+            for command in ["plan", "up"] {
+                let output = site.steer().args([command, "-c"]).arg(&path).run();
+                assert_refuses(&output, words);
+            }
+        }
+    }
+    site.assert_untouched();
+}
+
+#[test]
+fn a_namespace_that_is_not_there_is_named() {
+    lab::require!(Root);
+    let site = Site::new("nonetns");
+    for name in ["/run/netns/nowhere", "4999999", "no-such-container"] {
+        for method in ["redirect", "tproxy"] {
+            let text = format!("method: {method}\nscope: {{ netns: \"{name}\" }}\n");
+            let path = site.write("netns.yaml", &text);
+            for command in ["plan", "up"] {
+                let output = site.steer().args([command, "-c"]).arg(&path).run();
+                assert_refuses(&output, &[name, "namespace"]);
+            }
+        }
+    }
+    site.assert_untouched();
+}
 
 #[test]
 fn a_key_that_the_method_cannot_honour_is_an_error_that_names_it() {
@@ -209,10 +276,19 @@ fn a_key_that_the_method_cannot_honour_is_an_error_that_names_it() {
 fn when_no_method_can_each_one_says_why() {
     lab::require!(Root);
     let site = Site::new("nomethod");
-    let path = site.write("none.yaml", "scope: { interface: [eth0] }\n");
+    let text = "scope: { uid: [1000] }\nlisten: { explicit: \"127.0.0.1:15080\" }\n";
+    let path = site.write("none.yaml", text);
     for command in ["plan", "up"] {
         let output = site.steer().args([command, "-c"]).arg(&path).run();
-        assert_refuses(&output, &["no method", "redirect", "env", "interface"]);
+        let words = [
+            "no method",
+            "redirect",
+            "tproxy",
+            "explicit",
+            "scope.uid",
+            "listen.explicit",
+        ];
+        assert_refuses(&output, &words);
     }
     site.assert_untouched();
 }

@@ -112,6 +112,16 @@ impl Scene {
         own.receive_all();
     }
 
+    /// The client gets nowhere, and nothing of it is forwarded.
+    fn assert_dropped(&self) {
+        let within = Duration::from_secs(1);
+        let connect = || lab::Client::connect_within(self.at, within);
+        assert!(self.client.enter(connect).is_err());
+        assert!(self.ask_udp(b"closed").is_err());
+        let forwarded = self.forwarded();
+        assert!(forwarded.is_empty(), "{forwarded:#?}");
+    }
+
     /// What the client sends is forwarded as it is.
     fn assert_direct(&self) {
         let mut client = eventually("connections are forwarded", || {
@@ -161,9 +171,11 @@ fn both_killed(means: Means, on_failure: OnFailure) {
     kill(&[scene.site.process("keeper"), scene.up.pid()]);
     assert_eq!(scene.up.wait(), Status::Killed(9));
     scene.assert_all_reset();
-    match (means.rules_have_an_owner(), on_failure) {
-        (true, OnFailure::Open) => scene.assert_direct(),
-        (true, OnFailure::Closed) | (false, _) => scene.assert_closed(),
+    match (means, on_failure) {
+        (_, OnFailure::Open) => scene.assert_direct(),
+        // Its target drops what no socket takes.
+        (Means::TproxyIptables | Means::TproxyLegacy, _) => scene.assert_dropped(),
+        (_, OnFailure::Closed) => scene.assert_closed(),
     }
     scene.site.steer().arg("clean").run().expect_success();
     scene.site.assert_untouched();
@@ -242,7 +254,7 @@ cases! { engine_killed:
 cases! { both_killed:
     forwarded_goes_direct_when_both_are_killed_under_open: TproxyNft, OnFailure::Open;
     forwarded_is_refused_until_clean_when_both_are_killed_nft: TproxyNft, OnFailure::Closed;
-    forwarded_is_refused_until_clean_when_both_are_killed_iptables: TproxyIptables, OnFailure::Closed;
+    forwarded_is_dropped_until_clean_when_both_are_killed_iptables: TproxyIptables, OnFailure::Closed;
     forwarded_is_refused_until_clean_when_both_are_killed_redirect: RedirectNft, OnFailure::Closed;
 }
 
