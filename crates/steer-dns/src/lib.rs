@@ -7,6 +7,8 @@
 //! answer ─> codec ─> rebinding ─> memory ─> delivered
 //!
 //! address of a connection ─> fake | memory ─> name
+//!
+//! method dns: Intent, Host ─> plan (listeners) ─> intake ─> Steered
 //! ```
 //!
 //! The engine does all input and output; [`Resolver`] decides what becomes of a message
@@ -32,6 +34,9 @@ mod rebinding;
 
 mod resolver;
 
+mod dns;
+
 pub use counters::Counts;
+pub use dns::Dns;
 pub use error::ResolverError;
 pub use resolver::{Resolver, for_intent, for_plan};

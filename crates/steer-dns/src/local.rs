@@ -4,9 +4,10 @@
 //! has to be changed for programs to reach it. IPv6 has one loopback address, so names have none
 //! there.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use steer_core::address::{Cidr, HostName, HostPattern};
+use steer_core::host::Host;
 use steer_core::intent::Intent;
 use steer_core::method::Method;
 use steer_core::object::Object;
@@ -23,6 +24,18 @@ pub(crate) fn range() -> Cidr {
 
 /// Where the resolver is, so that it needs no port of 127.0.0.1.
 pub(crate) const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 83, 0, 1));
+
+/// Who is asked about names that are not chosen: the one that is written, else the first that
+/// programs here are told to ask, but for this one.
+pub(crate) fn upstream(intent: &Intent, host: &Host) -> Option<SocketAddr> {
+    let others = host.resolvers.iter().filter(|ip| !range().contains(**ip));
+    let first = others.map(|ip| SocketAddr::new(*ip, 53)).next();
+    let written = intent
+        .resolve
+        .resolver
+        .filter(|at| !range().contains(at.ip()));
+    written.or(first)
+}
 
 /// Whether a plan has the resolver of the method.
 pub(crate) fn serves(plan: &Plan) -> bool {

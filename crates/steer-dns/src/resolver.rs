@@ -70,14 +70,24 @@ pub fn for_intent(intent: &Intent) -> Result<Option<Arc<Resolver>>, ResolverErro
 /// # Errors
 /// As [`for_intent`].
 pub fn for_plan(intent: &Intent, plan: &Plan) -> Result<Option<Arc<Resolver>>, ResolverError> {
-    if !local::serves(plan) {
-        return for_intent(intent);
+    if local::serves(plan) {
+        Ok(Some(Arc::new(alone(intent)?)))
+    } else {
+        for_intent(intent)
     }
+}
+
+/// The resolver of the method `dns`.
+pub(crate) fn alone(intent: &Intent) -> Result<Resolver, ResolverError> {
     let memory = Memory::new(Clients::OneHost);
     let fake = local::names(intent)?;
     let clock = Arc::new(SystemClock::start());
-    let resolver = Resolver::new(memory, Some(fake), vec![local::range()], clock);
-    Ok(Some(Arc::new(resolver)))
+    Ok(Resolver::new(
+        memory,
+        Some(fake),
+        vec![local::range()],
+        clock,
+    ))
 }
 
 fn made_up(intent: &Intent, fake: &FakeIp, clock: &dyn Clock) -> Result<Fake, ResolverError> {

@@ -16,6 +16,8 @@ pub fn all() -> Vec<&'static dyn Steerer> {
         &steer_env::Explicit,
         #[cfg(feature = "env")]
         &steer_env::Env,
+        #[cfg(feature = "dns")]
+        &steer_dns::Dns,
     ]
 }
 

@@ -16,16 +16,24 @@ use crate::support;
 
 /// One that remembers, and one that makes up the addresses of half of the names that are tried.
 fn resolvers() -> [Arc<Resolver>; 2] {
-    let mut intent = Intent::new(Instance::new("main").unwrap(), Scope::command());
+    let instance = Instance::new("main").expect("a literal name is valid");
+    let mut intent = Intent::new(instance, Scope::command());
     intent.traffic.dns = Some(Dns::Capture);
-    let remembers = steer_dns::for_intent(&intent).unwrap().unwrap();
+    let remembers = resolver(&intent);
     intent.resolve.fake = Some(FakeIp {
         pools: FakeIp::default_pools(),
-        names: vec!["*.a".parse().unwrap(), "b".parse().unwrap()],
+        names: ["*.a", "b"]
+            .map(|name| name.parse().expect("valid"))
+            .to_vec(),
         except: Vec::new(),
         file: None,
     });
-    [remembers, steer_dns::for_intent(&intent).unwrap().unwrap()]
+    [remembers, resolver(&intent)]
+}
+
+fn resolver(intent: &Intent) -> Arc<Resolver> {
+    let resolver = steer_dns::for_intent(intent).expect("nothing is in the way");
+    resolver.expect("DNS is captured")
 }
 
 const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
@@ -55,8 +63,8 @@ fn converse(query: &[u8], answer: &[u8]) -> Result<(), TestCaseError> {
                     prop_assert!(Message::parse(&sent).is_ok(), "only messages go on");
                 }
                 Query::Answer(reply) => {
-                    let head = Header::read(query).unwrap();
-                    let reply_head = Message::parse(&reply).unwrap().header;
+                    let head = Header::read(query).expect("it was answered");
+                    let reply_head = Message::parse(&reply).expect("ours").header;
                     prop_assert!(reply_head.is_answer && reply_head.id == head.id);
                     prop_assert!(reply.len() <= limit);
                 }
@@ -65,7 +73,8 @@ fn converse(query: &[u8], answer: &[u8]) -> Result<(), TestCaseError> {
             match resolver.answer(CLIENT, transport, query, answer) {
                 ResolverAnswer::Deliver(reply) => {
                     prop_assert!(reply.len() <= limit);
-                    let [asked, reply] = [query, &reply].map(|m| Message::parse(m).unwrap());
+                    let [asked, reply] =
+                        [query, &reply].map(|m| Message::parse(m).expect("checked"));
                     prop_assert_eq!(reply.header.id, asked.header.id);
                     prop_assert!(reply.header.is_answer);
                 }
