@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod datagrams;
 pub mod embed;
 mod listeners;
 mod neighbours;

@@ -12,6 +12,7 @@ use steer_core::profile::Profile;
 use steer_core::requirement::Requirement;
 use steer_core::steerer::{Evidence, PlanError, Steerer, admit};
 
+mod datagrams;
 mod intake;
 mod origin;
 mod plan;

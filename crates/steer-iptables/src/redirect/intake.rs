@@ -6,10 +6,13 @@ use steer_core::address::{ClientAddr, Destination, OrigDst};
 use steer_core::intake::{Bound, Intake, Sockets};
 use steer_core::intent::Intent;
 use steer_core::method::Method;
+use steer_core::netns::Inside;
 use steer_core::policy::App;
 use steer_core::steered::{Flow, Identity, ResetAnswer, Steered, abort};
 
+use super::datagrams::Redirected;
 use super::origin::{self, Origin};
+use crate::datagrams::DatagramIntake;
 use crate::owner::Owners;
 use crate::sockets;
 
@@ -25,7 +28,12 @@ pub(super) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
             app,
             refused: 0,
         })),
-        Sockets::Udp(_) => Err(io::ErrorKind::Unsupported.into()),
+        Sockets::Udp(sockets) => {
+            let inside = Inside::of(&bound.netns)?;
+            let ends = Redirected::new(&sockets, &inside, intent.bypass)?;
+            let intake = DatagramIntake::new(sockets, ends, Method::Redirect, app)?;
+            Ok(Box::new(intake))
+        }
     }
 }
 

@@ -7,10 +7,13 @@ use steer_core::address::{ClientAddr, Destination, OrigDst};
 use steer_core::intake::{Bound, Intake, Sockets};
 use steer_core::intent::Intent;
 use steer_core::method::Method;
+use steer_core::netns::Inside;
 use steer_core::policy::App;
 use steer_core::steered::{Flow, Identity, ResetAnswer, Steered, abort};
 
+use super::datagrams::{Own, Transparent};
 use super::origin::{self, Origin};
+use crate::datagrams::DatagramIntake;
 use crate::owner::Owners;
 use crate::sockets;
 
@@ -28,7 +31,16 @@ pub(super) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
             app,
             refused: 0,
         })),
-        Sockets::Udp(_) => Err(io::ErrorKind::Unsupported.into()),
+        Sockets::Udp(sockets) => {
+            let inside = Inside::of(&bound.netns)?;
+            let own = match app {
+                Some(App::Dns) => Own::None,
+                _ => Own::Sockets,
+            };
+            let ends = Transparent::new(addresses, inside, intent.bypass, own)?;
+            let intake = DatagramIntake::new(sockets, ends, Method::Tproxy, app)?;
+            Ok(Box::new(intake))
+        }
     }
 }
 
@@ -42,14 +54,6 @@ struct Connections {
     refused: u64,
 }
 
-impl Connections {
-    fn origin(&self, local: SocketAddr) -> Origin {
-        let origins = self.listeners.iter().map(|l| origin::of(local, *l));
-        let direct = origins.into_iter().find(|origin| *origin == Origin::Direct);
-        direct.unwrap_or_else(|| Origin::Steered(OrigDst::new(local)))
-    }
-}
-
 #[async_trait]
 impl Intake for Connections {
     async fn next(&mut self) -> Option<Steered> {
@@ -59,7 +63,7 @@ impl Intake for Connections {
                 client,
                 local,
             } = self.acceptor.accept().await;
-            match self.origin(local) {
+            match origin::of_any(local, &self.listeners) {
                 Origin::Steered(to) => {
                     return Some(Steered {
                         identity: self.identity(client, to),

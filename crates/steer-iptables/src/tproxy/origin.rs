@@ -13,8 +13,20 @@ pub(super) enum Origin {
     Direct,
 }
 
+/// As [`of`], for the addresses of a listener.
+pub(super) fn of_any(to: SocketAddr, listeners: &[SocketAddr]) -> Origin {
+    let direct = listeners
+        .iter()
+        .any(|listener| of(to, *listener) == Origin::Direct);
+    if direct {
+        Origin::Direct
+    } else {
+        Origin::Steered(OrigDst::new(to))
+    }
+}
+
 /// Compares the address that something was sent to with that of the listener.
-pub(super) fn of(to: SocketAddr, listener: SocketAddr) -> Origin {
+fn of(to: SocketAddr, listener: SocketAddr) -> Origin {
     let to = canonical(to);
     let listener = canonical(listener);
     if (to.ip(), to.port()) == (listener.ip(), listener.port()) {

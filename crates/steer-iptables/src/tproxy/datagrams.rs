@@ -1,0 +1,110 @@
+//! UDP flows: each has a socket with the destination's own address, where no other socket has it.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Socket, Type};
+use steer_core::address::{Family, OrigDst};
+use steer_core::datagram::{
+    Batch, Budget, Datagrams, QueuedDatagrams, SocketDatagrams, Stragglers,
+};
+use steer_core::mark::Mark;
+use steer_core::netns::Inside;
+
+use super::origin::{self, Origin};
+use crate::datagrams::answer::Answers;
+use crate::datagrams::{Ends, Pair};
+use crate::sockets;
+
+/// Makes the flows of a transparent listener.
+#[derive(Debug)]
+pub(super) struct Transparent {
+    listeners: Vec<SocketAddr>,
+    inside: Inside,
+    answers: Answers,
+    bypass: Mark,
+    sockets: Own,
+    budget: Budget,
+}
+
+/// Whether flows get sockets of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// Where they can.
+    Sockets,
+    /// Never: flows are a question and an answer, or a server of this host has their address.
+    None,
+}
+
+impl Transparent {
+    pub(super) fn new(
+        listeners: Vec<SocketAddr>,
+        inside: Inside,
+        bypass: Mark,
+        sockets: Own,
+    ) -> io::Result<Self> {
+        let families: Vec<Family> = listeners.iter().map(|at| Family::of(at.ip())).collect();
+        let answers = inside.run(move || Answers::open(&families, bypass))??;
+        Ok(Self {
+            listeners,
+            inside,
+            answers,
+            bypass,
+            sockets,
+            budget: Budget::new(WAITING_MOST),
+        })
+    }
+}
+
+impl Ends for Transparent {
+    fn origin(&self, pair: Pair) -> io::Result<Option<OrigDst>> {
+        Ok(match origin::of_any(pair.arrived, &self.listeners) {
+            Origin::Steered(to) => Some(to),
+            Origin::Direct => None,
+        })
+    }
+
+    fn open(&mut self, pair: Pair) -> io::Result<(Box<dyn Datagrams>, Stragglers)> {
+        let Pair { client, arrived } = pair;
+        let answers = self.answers.clone();
+        let refuse = move |why, quote: &[u8]| answers.refuse(client, arrived, why, quote);
+        if self.sockets == Own::Sockets {
+            let bypass = self.bypass;
+            match self.inside.run(move || connected(pair, bypass))? {
+                Ok(socket) => {
+                    let (flow, way_in) = SocketDatagrams::new(socket)?;
+                    return Ok((Box::new(flow.on_refusal(refuse)), way_in));
+                }
+                // A server of this host, which does not share its port.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let answers = self.answers.clone();
+        let send = move |batch: &Batch| answers.send(arrived, client, batch);
+        let (flow, way_in) = QueuedDatagrams::new(&self.budget, send);
+        Ok((Box::new(flow.on_refusal(refuse)), way_in))
+    }
+}
+
+/// A socket with the destination's address that gets what this client sends there: the kernel looks
+/// for connected sockets before it looks for the listener.
+fn connected(pair: Pair, bypass: Mark) -> io::Result<UdpSocket> {
+    let Pair { client, arrived } = pair;
+    let domain = Domain::for_address(arrived);
+    let socket = Socket::new(domain, Type::DGRAM.nonblocking(), None)?;
+    if arrived.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Every client of one destination has a socket with its address.
+    socket.set_reuse_address(true)?;
+    setsockopt(&socket, sockopt::IpTransparent, &true)?;
+    sockets::mark(&socket, bypass)?;
+    socket.bind(&arrived.into())?;
+    socket.connect(&client.into())?;
+    Ok(socket.into())
+}
+
+/// Bytes that may wait for the flows without a socket.
+const WAITING_MOST: usize = 16 << 20;
