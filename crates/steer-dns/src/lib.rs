@@ -32,6 +32,7 @@ mod local;
 mod memory;
 mod rebinding;
 
+mod lookup;
 mod resolver;
 
 mod dns;
@@ -39,4 +40,5 @@ mod dns;
 pub use counters::Counts;
 pub use dns::Dns;
 pub use error::ResolverError;
+pub use lookup::{Found, Lookup};
 pub use resolver::{Resolver, for_intent, for_plan};
