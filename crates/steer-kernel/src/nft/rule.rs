@@ -149,7 +149,7 @@ impl<'a> Compiler<'a> {
                 self.program.mark_holds(Marked::Connection, mark);
             }
             Test::From(interfaces) => self.interfaces(interfaces)?,
-            Test::ToThisHost => self.program.to_this_host(),
+            Test::ToThisHost => self.program.destined_here(),
             Test::Transparent => self.program.of_transparent_socket(),
             Test::FromOpener => self.program.sent_by_opener(),
             Test::Rewritten => self.program.rewritten(),

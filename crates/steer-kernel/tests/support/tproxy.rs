@@ -1,6 +1,6 @@
 //! Transparent steering in hosts of the lab: a driver at work, its rules, and an engine.
 //!
-//! Each case is written once, in [`cases`], and mounted for every packet filter.
+//! Each case is written once, in [`cases`] and [`ends`], and mounted for every packet filter.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -10,6 +10,8 @@
 
 #[path = "tproxy/cases.rs"]
 pub mod cases;
+#[path = "tproxy/ends.rs"]
+pub mod ends;
 #[path = "tproxy/engine.rs"]
 pub mod engine;
 #[path = "tproxy/rules.rs"]

@@ -62,7 +62,7 @@ impl Program {
     }
 
     /// The destination is an address of this host, as the routes say that know no mark.
-    pub(crate) fn to_this_host(&mut self) {
+    pub(crate) fn destined_here(&mut self) {
         self.push("fib", |data| {
             data.u32(FIB_DREG, REGISTER)
                 .u32(FIB_RESULT, FIB_RESULT_ADDRTYPE)

@@ -1,19 +1,19 @@
 //! What is true of transparent steering by every packet filter.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use lab::{Capture, Client, End, Failure, Family, Host, Packet, Service};
+use lab::{Client, Failure, Family, Service};
 use steer_core::intent::OnFailure;
-use steer_core::ruleset::{Hook, Ruleset};
 
-use super::engine::{Engine, HERE};
-use super::rules::{SERVED, forwarded, guard, local};
+use super::engine::{Engine, HERE, PORT};
+use super::rules::{SERVED, forwarded, inbound, local, redirected};
 use super::{Filter, Steering, gateway, greeting, pair, route, unroute};
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-const SOON: Duration = Duration::from_secs(10);
+pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+pub const SOON: Duration = Duration::from_secs(10);
 /// How long an answer is waited for that must not come.
-const NEVER: Duration = Duration::from_millis(500);
+pub const NEVER: Duration = Duration::from_millis(500);
 
 pub fn this_hosts_own_flows_are_steered_with_their_destination(filter: Filter) {
     let (app, srv) = pair();
@@ -99,72 +99,100 @@ pub fn forwarded_flows_are_steered_and_the_routers_own_are_not(filter: Filter) {
     }
 }
 
-pub fn without_an_engine_nothing_leaves_under_closed(filter: Filter) {
-    for (client, (app, srv), rules, interface) in scenes(OnFailure::Closed) {
-        let witness = Capture::start(&srv, "eth0");
-        route(&app, Some(interface));
-        let mut steering = Steering::on(&app, filter);
-        steering.set(&[rules]).unwrap();
-        for family in FAMILIES {
-            let at = srv.at(family, SERVED);
-            let what = format!("{filter} {family:?} {interface}");
-            let within = match filter {
-                Filter::Nft => SOON,
-                // Its target drops what no socket takes.
-                Filter::Iptables(_) => NEVER,
-            };
-            let connect = || Client::connect_within(at, within);
-            let tcp = client.enter(connect).unwrap_err();
-            let udp = client.ask_udp(at, b"x", NEVER).unwrap_err();
-            let expected = match (filter, family) {
-                // The kernel sends no ICMP over IPv4 from an address that is not its own.
-                (Filter::Nft, Family::V4) => (Failure::Refused, Failure::TimedOut),
-                (Filter::Nft, Family::V6) => (Failure::Refused, Failure::Denied),
-                (Filter::Iptables(_), _) => (Failure::TimedOut, Failure::TimedOut),
-            };
-            assert_eq!((tcp, udp), expected, "{what}");
-        }
-        assert_eq!(leaks(&witness), [], "{filter} {interface}");
-    }
-}
-
-pub fn without_an_engine_forwarded_flows_go_direct_under_open(filter: Filter) {
-    let (cli, gw, srv) = gateway();
-    let _there = srv.serve(SERVED, Service::Banner(b"there".to_vec()));
-    let _echo = srv.serve_udp(SERVED);
-    route(&gw, Some("eth0"));
-    let mut steering = Steering::on(&gw, filter);
-    steering.set(&[forwarded("eth0", OnFailure::Open)]).unwrap();
-    for family in FAMILIES {
-        let at = srv.at(family, SERVED);
-        assert_eq!(greeting(cli.connect(at)).unwrap(), "there", "{family:?}");
-        assert_eq!(cli.ask_udp(at, b"x", SOON).unwrap().0, b"x", "{family:?}");
-    }
-}
-
-pub fn without_an_engine_this_hosts_own_flows_are_refused_under_open(filter: Filter) {
-    // They come to where it listened by the route, which the rules chose before they could know.
-    let (app, srv) = pair();
+pub fn flows_to_loopback_addresses_are_steered_too(filter: Filter) {
+    let (app, _srv) = pair();
+    let engine = Engine::start(&app);
     route(&app, Some("lo"));
     let mut steering = Steering::on(&app, filter);
-    steering.set(&[local(OnFailure::Open)]).unwrap();
-    for family in FAMILIES {
-        let refused = app.connect(srv.at(family, SERVED)).err();
-        assert_eq!(refused, Some(Failure::Refused), "{family:?}");
+    steering.set(&[local(OnFailure::Closed)]).unwrap();
+    for ip in ["127.0.0.53", "::1"] {
+        let at = SocketAddr::new(ip.parse().unwrap(), SERVED);
+        assert_eq!(greeting(app.connect(at)).unwrap(), HERE, "{filter} {at}");
+        let answer = app.ask_udp(at, b"x", SOON).unwrap();
+        assert_eq!(answer, (HERE.into(), at), "{filter}");
+        assert_eq!(
+            engine.wanted().split_off(engine.wanted().len() - 2),
+            [at, at]
+        );
     }
 }
 
-type Scene = (Host, (Host, Host), Ruleset, &'static str);
-
-/// Where the flows are made, the host with the rules beside the one with the servers, the rules,
-/// and the interface at which the packets come in.
-fn scenes(dead: OnFailure) -> [Scene; 2] {
+pub fn inbound_flows_are_steered_and_those_of_the_host_itself_are_not(filter: Filter) {
     let (app, srv) = pair();
-    let (cli, gw, far) = gateway();
-    [
-        (app.clone(), (app, srv), local(dead), "lo"),
-        (cli, (gw, far), forwarded("eth0", dead), "eth0"),
-    ]
+    let _own = app.serve(SERVED, Service::Banner(b"serve".to_vec()));
+    // No server of datagrams: its port could not be bound again to answer from there.
+    let before = filter.snapshot(&app);
+    let mut steering = Steering::on(&app, filter);
+    steering.set(&[inbound(OnFailure::Closed)]).unwrap();
+    let engine = Engine::start(&app);
+    for family in FAMILIES {
+        let at = app.at(family, SERVED);
+        let mut live = srv.connect(at).unwrap();
+        assert_eq!(
+            live.receive(5).unwrap(),
+            HERE.as_bytes(),
+            "{filter} {family:?}"
+        );
+        live.send(b"again").unwrap();
+        assert_eq!(live.receive(5).unwrap(), b"again");
+        assert_eq!(
+            srv.ask_udp(at, b"x", SOON).unwrap(),
+            (HERE.into(), at),
+            "{filter}"
+        );
+        assert_eq!(
+            engine.wanted().split_off(engine.wanted().len() - 2),
+            [at, at]
+        );
+        // This is how the engine gets to the server itself.
+        assert_eq!(greeting(app.connect(at)).unwrap(), "serve", "{filter}");
+        let own = app.ask_udp(at, b"x", SOON);
+        assert_eq!(own, Err(Failure::Refused), "{filter}");
+    }
+    drop(engine);
+    if filter == Filter::Nft {
+        let at = app.at(Family::V4, SERVED);
+        assert_eq!(srv.connect(at).err(), Some(Failure::Refused));
+        let refused = srv.ask_udp(at, b"x", SOON).unwrap_err();
+        assert_eq!(refused, Failure::Unreachable);
+    }
+    steering.set(&[]).unwrap();
+    filter.snapshot(&app).assert_same_as(&before);
+}
+
+pub fn redirected_flows_reach_a_listener_that_nobody_reaches_directly(filter: Filter) {
+    let (cli, gw, srv) = gateway();
+    let there = srv.serve(SERVED, Service::Banner(b"there".to_vec()));
+    let _here = gw.serve(PORT, Service::Banner(b"here!".to_vec()));
+    let echo = gw.serve_udp(PORT);
+    let mut steering = Steering::on(&gw, filter);
+    steering.set(&[redirected("eth0")]).unwrap();
+    for family in FAMILIES {
+        let at = srv.at(family, SERVED);
+        assert_eq!(
+            greeting(cli.connect(at)).unwrap(),
+            HERE,
+            "{filter} {family:?}"
+        );
+        // The answer comes from where the question went.
+        let answer = cli.ask_udp(at, b"x", SOON).unwrap();
+        assert_eq!(answer, (b"x".to_vec(), at), "{filter}");
+        let directly = gw.at(family, PORT);
+        assert_eq!(
+            cli.connect(directly).err(),
+            Some(Failure::Refused),
+            "{filter}"
+        );
+        let refused = cli.ask_udp(directly, b"x", SOON).unwrap_err();
+        // The families report "administratively prohibited" differently.
+        let expected = match family {
+            Family::V4 => Failure::Unreachable,
+            Family::V6 => Failure::Denied,
+        };
+        assert_eq!(refused, expected, "{filter}");
+    }
+    assert!(there.seen().is_empty());
+    assert_eq!(echo.seen().len(), 2);
 }
 
 pub fn older_connections_and_answers_of_servers_are_left_alone(filter: Filter) {
@@ -232,93 +260,6 @@ pub fn marks_of_neighbours_are_kept(filter: Filter) {
     assert_eq!(engine.wanted().len(), 2);
 }
 
-pub fn retired_rules_let_steered_connections_go_on_and_take_no_further_flow(filter: Filter) {
-    for (client, (app, srv), rules, interface) in scenes(OnFailure::Closed) {
-        let there = srv.serve(SERVED, Service::Banner(b"there".to_vec()));
-        let echo = srv.serve_udp(SERVED);
-        let engine = Engine::start(&app);
-        route(&app, Some(interface));
-        let mut steering = Steering::on(&app, filter);
-        let hook = match interface {
-            "lo" => Hook::Output,
-            _ => Hook::Forward,
-        };
-        for (end, family) in [(guard(hook), Family::V4), (guard(hook), Family::V6)] {
-            let at = srv.at(family, SERVED);
-            let what = format!("{filter} {family:?} {interface}");
-            let both = [rules.clone(), end];
-            steering.set(&both).unwrap();
-            let mut live = client.connect(at).unwrap();
-            assert_eq!(live.receive(5).unwrap(), HERE.as_bytes(), "{what}");
-
-            let retired = [both[0].retired(), both[1].clone()];
-            steering.set(&retired).unwrap();
-            let taken = engine.wanted().len();
-            assert_eq!(
-                greeting(client.connect(at)),
-                Err(Failure::Refused),
-                "{what}"
-            );
-            let refused = client.ask_udp(at, b"x", SOON).unwrap_err();
-            assert!(
-                matches!(refused, Failure::Unreachable | Failure::Denied),
-                "{what}: {refused:?}"
-            );
-            live.send(b"again").unwrap();
-            assert_eq!(live.receive(5).unwrap(), b"again", "{what}");
-            assert_eq!(engine.wanted().len(), taken, "{what}");
-            live.finish();
-            assert_eq!(live.receive_all().1, End::Fin, "{what}");
-        }
-        assert!(
-            there.seen().is_empty() && echo.seen().is_empty(),
-            "{filter} leaked"
-        );
-
-        // Without a guard they take nothing either.
-        steering.set(&[rules.retired()]).unwrap();
-        let at = srv.at(Family::V4, SERVED);
-        assert_eq!(greeting(client.connect(at)).unwrap(), "there", "{filter}");
-        assert_eq!(client.ask_udp(at, b"x", SOON).unwrap().0, b"x");
-    }
-}
-
-pub fn a_steered_connection_that_outlives_its_rules_does_not_leak(filter: Filter) {
-    for (client, (app, srv), rules, interface) in scenes(OnFailure::Closed) {
-        let witness = Capture::start(&srv, "eth0");
-        let engine = Engine::start(&app);
-        route(&app, Some(interface));
-        let mut steering = Steering::on(&app, filter);
-        let hook = match interface {
-            "lo" => Hook::Output,
-            _ => Hook::Forward,
-        };
-        let both = [rules, guard(hook)];
-        steering.set(&both).unwrap();
-        let mut live = client.connect(srv.at(Family::V4, SERVED)).unwrap();
-        assert_eq!(live.receive(5).unwrap(), HERE.as_bytes());
-        steering.set(&both[1..]).unwrap();
-        // While the routes stand, the kernel remembers that the socket's packets end here.
-        unroute(&app);
-        live.send(b"leak?").unwrap();
-        if interface == "lo" {
-            assert_eq!(live.receive(5), Err(End::Reset), "{filter}");
-        } else {
-            // A host does not forward what one of its sockets would take.
-            live.patience(NEVER);
-            assert_eq!(live.receive(5), Err(End::Open), "{filter}");
-            live.patience(SOON);
-            drop(engine);
-            assert_eq!(live.receive(5), Err(End::Reset), "{filter}");
-        }
-        assert_eq!(leaks(&witness), [], "{filter} {interface}");
-    }
-}
-
-fn leaks(witness: &Capture) -> Vec<Packet> {
-    witness.packets(|packet| packet.destination.port() == SERVED)
-}
-
 pub fn a_policy_rule_with_an_interface_does_not_mind_src_valid_mark(filter: Filter) {
     let (cli, gw, srv) = gateway();
     let _engine = Engine::start(&gw);
@@ -351,4 +292,22 @@ pub fn a_policy_rule_with_an_interface_does_not_mind_src_valid_mark(filter: Filt
     }
     gw.set_sysctl("net/ipv4/conf/all/src_valid_mark", "0");
     assert_eq!(greeting(connect(SOON)).unwrap(), HERE);
+
+    // Packets of this host's own are on their way already when they come back at lo.
+    let (app, srv) = pair();
+    let _engine = Engine::start(&app);
+    route(&app, Some("lo"));
+    let mut steering = Steering::on(&app, filter);
+    steering.set(&[local(OnFailure::Closed)]).unwrap();
+    app.set_sysctl("net/ipv4/conf/all/src_valid_mark", "1");
+    for filtering in ["0", "1", "2"] {
+        app.set_sysctl("net/ipv4/conf/all/rp_filter", filtering);
+        let at = srv.at(Family::V4, SERVED);
+        assert_eq!(
+            greeting(app.connect(at)).unwrap(),
+            HERE,
+            "rp_filter={filtering}"
+        );
+        assert_eq!(app.ask_udp(at, b"x", SOON).unwrap(), (HERE.into(), at));
+    }
 }

@@ -99,6 +99,74 @@ pub fn forwarded(interface: &str, dead: OnFailure) -> Ruleset {
     ])
 }
 
+/// What comes from other hosts to port 80 of this one goes to the engine.
+pub fn inbound(dead: OnFailure) -> Ruleset {
+    let lo = || Test::From(vec!["lo".to_owned()]);
+    let here = || Test::ToThisHost;
+    steer(vec![
+        chain(
+            "arrive",
+            ChainKind::Route,
+            Hook::Prerouting,
+            vec![
+                Rule::new([lo()], Verdict::Return, "this host's own"),
+                Rule::new([tcp(), Test::Transparent], Verdict::Mark(STEER), "steered"),
+                Rule::new(
+                    [here(), tcp(), Test::Opening, served()],
+                    tproxy(dead),
+                    "new",
+                ),
+                Rule::new(
+                    [here(), udp(), Test::FromOpener, served()],
+                    tproxy(dead),
+                    "new",
+                ),
+            ],
+        ),
+        gate(),
+    ])
+}
+
+/// What is forwarded from an interface to port 80 is rewritten to the engine's port, which is
+/// closed to everyone else.
+pub fn redirected(interface: &str) -> Ruleset {
+    let from = || Test::From(vec![interface.to_owned()]);
+    let port = || PortRef::Fixed(PORT);
+    let listener = || Test::ToListener(port());
+    let to_engine = || Verdict::Redirect(port());
+    steer(vec![
+        chain(
+            "arrive",
+            ChainKind::Nat,
+            Hook::Prerouting,
+            vec![
+                Rule::new([from(), Test::ToThisHost], Verdict::Return, "to the router"),
+                Rule::new([from(), tcp(), Test::Opening, served()], to_engine(), "new"),
+                Rule::new([from(), udp(), served()], to_engine(), "new"),
+            ],
+        ),
+        chain(
+            "gate",
+            ChainKind::Filter,
+            Hook::Input,
+            vec![
+                Rule::new(
+                    [tcp(), listener(), Test::RewrittenTo(port())],
+                    Verdict::Return,
+                    "ours",
+                ),
+                Rule::new(
+                    [udp(), listener(), Test::RewrittenTo(port())],
+                    Verdict::Return,
+                    "ours",
+                ),
+                Rule::new([tcp(), listener()], Verdict::Reset, "not rewritten"),
+                Rule::new([udp(), listener()], Verdict::Prohibit, "not rewritten"),
+            ],
+        ),
+    ])
+}
+
 /// Port 80 is refused where it was not steered, in one of the hooks output and forward.
 pub fn guard(hook: Hook) -> Ruleset {
     let rules = vec![
@@ -148,7 +216,8 @@ fn steer(chains: Vec<Chain>) -> Ruleset {
 fn chain(name: &str, kind: ChainKind, hook: Hook, rules: Vec<Rule>) -> Chain {
     let priority = match kind {
         ChainKind::Route => -151,
-        ChainKind::Filter | ChainKind::Nat => 0,
+        ChainKind::Nat => -101,
+        ChainKind::Filter => 0,
     };
     Chain {
         name: name.to_owned(),
