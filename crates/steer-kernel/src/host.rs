@@ -4,14 +4,20 @@ mod families;
 mod file;
 mod interfaces;
 mod iptables;
+mod namespace;
 mod nft;
 mod privilege;
 mod resolvers;
+mod rules;
 mod users;
 
 use std::collections::BTreeMap;
 
-use steer_core::host::{Host, Presence, Transparency};
+use std::path::Path;
+
+use steer_core::host::{Host, Namespace, Presence, Transparency};
+use steer_core::intent::Intent;
+use steer_core::plan::Netns;
 
 pub use file::{HostError, load, save};
 
@@ -27,6 +33,60 @@ use crate::cgroup::CgroupTree;
 /// ```
 #[must_use]
 pub fn observe() -> Host {
+    asked(Path::new("/etc/resolv.conf"))
+}
+
+/// Asks this host what a plan for the intent depends on.
+///
+/// The namespaces that its scope names are looked for, and what belongs to a namespace (packet
+/// filters, interfaces, neighbours, resolvers) is asked inside the one that is to be steered.
+///
+/// ```
+/// use steer_core::host::Namespace;
+/// use steer_core::instance::Instance;
+/// use steer_core::intent::{Intent, Scope};
+///
+/// let mut intent = Intent::new(Instance::new("main")?, Scope::default());
+/// intent.scope.of.netns = Some("no-such-container".to_owned());
+/// let host = steer_kernel::host::observe_for(&intent);
+/// assert!(matches!(host.netns["no-such-container"], Namespace::Absent(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn observe_for(intent: &Intent) -> Host {
+    let scope = &intent.scope;
+    let keys = [&scope.of.netns, &scope.except.netns].into_iter().flatten();
+    let found: BTreeMap<String, Namespace> = keys
+        .map(|key| (key.clone(), namespace::find(key)))
+        .collect();
+    let steered = scope.of.netns.as_ref().and_then(|key| found.get(key));
+    let inside = match steered {
+        Some(Namespace::At(path)) => {
+            let resolv_conf = namespace::resolv_conf(path);
+            steer_core::netns::open(&Netns::Path(path.clone()))
+                .and_then(|netns| steer_core::netns::within(netns, || asked(&resolv_conf)))
+        }
+        _ => Ok(observe()),
+    };
+    match inside {
+        Ok(host) => Host {
+            netns: found,
+            ..host
+        },
+        // It was there a moment ago.
+        Err(error) => {
+            let gone = Namespace::Absent(format!("it went while it was asked: {error}"));
+            let key = scope.of.netns.clone().unwrap_or_default();
+            Host {
+                netns: found.into_iter().chain([(key, gone)]).collect(),
+                ..observe()
+            }
+        }
+    }
+}
+
+/// Asks in the network namespace of the calling thread.
+fn asked(resolv_conf: &Path) -> Host {
     let netfilter = nft::ask();
     Host {
         kernel: nix::sys::utsname::uname()
@@ -47,8 +107,13 @@ pub fn observe() -> Host {
             nft: nft::tproxy(netfilter),
             iptables: iptables::tproxy(),
         },
-        neighbours: [nft::neighbours(), iptables::neighbours()].concat(),
-        resolvers: resolvers::all(),
+        neighbours: [
+            nft::neighbours(),
+            iptables::neighbours(),
+            rules::neighbours(),
+        ]
+        .concat(),
+        resolvers: resolvers::of(resolv_conf),
         netns: BTreeMap::new(),
     }
 }

@@ -42,7 +42,8 @@ impl HostError {
         match self {
             Self::Read { .. } => "check the path; `steer plan --save-host FILE` writes one",
             Self::Parse { .. } => {
-                "write it again with `steer plan --save-host FILE` on the host that is meant"
+                "a file of another version of steer lacks keys or has others: write it again with \
+                 `steer plan --save-host FILE` on the host that is meant"
             }
             Self::Write { .. } => "check that the directory exists and can be written",
         }
@@ -95,6 +96,19 @@ mod tests {
         value["colour"] = "red".into();
         fs::write(&path, value.to_string()).unwrap();
         assert!(matches!(load(&path), Err(HostError::Parse { .. })));
+    }
+
+    #[test]
+    fn a_file_that_lacks_a_key_is_refused_with_how_to_renew_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("host.json");
+        let mut value = serde_json::to_value(Host::example()).unwrap();
+        value.as_object_mut().unwrap().remove("neighbours");
+        fs::write(&path, value.to_string()).unwrap();
+        let error = load(&path).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("neighbours"), "{cause}");
+        assert!(error.help().contains("another version"), "{}", error.help());
     }
 
     #[test]
