@@ -72,6 +72,18 @@ impl UdpClient {
         fare(self.socket.send(bytes)).map(drop)
     }
 
+    /// Sends bytes over a connected socket as datagrams of one size, in one call (`UDP_SEGMENT`).
+    ///
+    /// # Errors
+    /// As [`Self::send_to`].
+    pub fn send_segmented(&self, bytes: &[u8], size: u16) -> Result<(), Failure> {
+        let set = |size: u16| setsockopt(&self.socket, sockopt::UdpGsoSegment, &i32::from(size));
+        set(size).expect("the kernel cuts datagrams");
+        let sent = self.send(bytes);
+        set(0).expect("it need not");
+        sent
+    }
+
     /// Receives a datagram and tells whom it came from.
     ///
     /// # Errors

@@ -52,6 +52,23 @@ fn empty_and_the_largest_datagrams_arrive() {
 }
 
 #[test]
+fn a_buffer_is_cut_into_datagrams_by_the_kernel() {
+    lab::require!(Root, Program("ip"));
+    let lab = Lab::new("segments");
+    let (app, srv) = (lab.host("app"), lab.host("srv"));
+    lab.link(&app, &srv);
+    let server = srv.serve_udp(7);
+    let client = app.udp_to(srv.at(Family::V6, 7)).expect("there is a route");
+    let bytes = Pattern(6).bytes(10_300);
+    client.send_segmented(&bytes, 1_000).expect("it is sent");
+    let seen = server.wait_for(|seen| seen.len() == 11);
+    assert_eq!(seen.last().map(|it| it.payload.len()), Some(300));
+    assert!(seen.into_iter().flat_map(|it| it.payload).eq(bytes));
+    client.send(&[7; 2_000]).expect("it is sent");
+    server.wait_for(|seen| seen.last().is_some_and(|it| it.payload.len() == 2_000));
+}
+
+#[test]
 fn a_router_forwards_datagrams_and_a_witness_sees_them_on_both_sides() {
     lab::require!(Root, Program("ip"));
     let lab = Lab::new("gate");

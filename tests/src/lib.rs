@@ -28,6 +28,8 @@ mod speech;
 mod setup;
 
 mod datagrams;
+mod zone;
+
 mod rig;
 
 mod upstream;

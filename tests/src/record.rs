@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use lab::eventually;
 use serde_json::{Map, Value};
 
+use crate::zone;
+
 /// One line of the log.
 pub type Record = Map<String, Value>;
 
@@ -30,6 +32,7 @@ impl Records {
             .filter(|line| line.ends_with('\n'));
         whole
             .map(|line| serde_json::from_str(line).expect("a record is an object"))
+            .map(by_address)
             .collect()
     }
 
@@ -60,4 +63,16 @@ impl Records {
         assert!(found.next().is_none(), "several records to {destination}");
         one
     }
+}
+
+/// The record with the address that a name of the [`zone`] stands for as its destination.
+fn by_address(mut record: Record) -> Record {
+    let meant = record
+        .get("destination")
+        .and_then(Value::as_str)
+        .and_then(zone::meant);
+    if let Some(to) = meant {
+        record.insert("destination".to_owned(), to.to_string().into());
+    }
+    record
 }

@@ -16,6 +16,7 @@ use crate::record::{Record, Records};
 use crate::refused::Refused;
 use crate::setup::Setup;
 use crate::speech::Speech;
+use crate::zone::Zone;
 
 /// A `steer` in force on a host; on drop it is stopped, and the host is as it was.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Rig {
     proc: Proc,
     /// The proxy port, for clients that know of it.
     entrance: Option<SocketAddr>,
+    /// The names of addresses, for clients that ask by name.
+    zone: Option<Zone>,
     /// Each host that may be changed, and how it was.
     before: Vec<(Host, Snapshot)>,
     folder: TempDir,
@@ -66,6 +69,7 @@ impl Rig {
             // A command that shows its variables and stays until its input ends.
             program = program.args(["--", "sh", "-c", "env && echo READY && cat"]);
         }
+        let zone = (mount == Mount::Dns).then(|| Zone::serve(host));
         let proc = program.spawn();
         let entrance = match mount {
             Mount::ExplicitConnect | Mount::ExplicitSocks5 => Some(setup.listen),
@@ -82,6 +86,7 @@ impl Rig {
             records: Records::of(log),
             proc,
             entrance,
+            zone,
             before,
             folder,
         }
@@ -137,7 +142,11 @@ impl Rig {
         to: SocketAddr,
         connect: impl FnOnce(SocketAddr) -> Result<Client, Failure>,
     ) -> Result<Client, Refused> {
-        let mut client = connect(self.entrance.unwrap_or(to)).map_err(Refused::Connect)?;
+        let at = match &self.zone {
+            Some(zone) => zone.entrance(to),
+            None => self.entrance.unwrap_or(to),
+        };
+        let mut client = connect(at).map_err(Refused::Connect)?;
         self.mount.speech().ask(&mut client, to)?;
         Ok(client)
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::mount::Mount;
+use crate::zone::Zone;
 
 /// What an instance is to do: parts of a config, each in YAML.
 ///
@@ -84,6 +85,9 @@ impl Setup {
         key("backend", mount.backend().unwrap_or_default());
         if mount == Mount::ExplicitConnect || mount == Mount::ExplicitSocks5 {
             key("listen", &format!("{{ explicit: \"{}\" }}", self.listen));
+        }
+        if mount == Mount::Dns && self.traffic.is_empty() {
+            text += Zone::CONFIG;
         }
         text + &self.policy
     }

@@ -221,7 +221,7 @@ fn tproxy(case: &str) -> Option<Cannot> {
 /// The method that has nothing but the answers of its resolver.
 fn by_name(case: &str) -> Option<Cannot> {
     const WHY: &str = "it sees names that are asked for, not addresses or programs";
-    if BY_NAME.contains(&case) {
+    if BY_NAME.contains(&case) || OF_NAMES.contains(&case) {
         return None;
     }
     Some(match case {
@@ -247,7 +247,8 @@ fn by_name(case: &str) -> Option<Cannot> {
 }
 
 /// Cases about datagrams of programs.
-const UDP: [&str; 14] = [
+const UDP: [&str; 15] = [
+    "a_burst_keeps_its_boundaries",
     "datagrams_reach_the_address_asked_for",
     "a_connected_socket_gets_its_answers",
     "one_socket_speaks_to_two_destinations",
@@ -302,7 +303,8 @@ const FAKE_IP: [&str; 4] = [
 
 const DOMAINS: [&str; 1] = ["only_connections_to_chosen_names_are_steered"];
 
-const GATEWAY: [&str; 4] = [
+const GATEWAY: [&str; 5] = [
+    "forwarded_connections_from_before_go_on_untouched",
     "forwarded_connections_are_steered_and_the_routers_own_are_not",
     "forwarded_datagrams_are_steered",
     "forwarded_dns_is_captured",
@@ -320,6 +322,30 @@ const NETNS: [&str; 3] = [
 const BY_NAME: [&str; 2] = [
     "a_chosen_name_answers_with_an_address_of_the_engine",
     "a_port_that_was_not_asked_for_is_not_served",
+];
+
+/// Cases of all methods that a client can take part in who asks by name.
+const OF_NAMES: [&str; 20] = [
+    "a_server_is_reached_over_ipv4",
+    "a_server_is_reached_over_ipv6",
+    "the_bytes_are_those_of_an_unsteered_client",
+    "a_server_that_speaks_first_is_heard_at_once",
+    "a_refused_destination_is_refused",
+    "a_rejecting_rule_refuses",
+    "a_dead_upstream_is_an_error_and_never_direct",
+    "half_close_from_the_client",
+    "half_close_from_the_server",
+    "a_server_that_finishes_without_a_word_is_no_reset",
+    "a_reset_by_the_client_is_a_reset_for_the_server",
+    "a_reset_by_the_server_is_a_reset_for_the_client",
+    "a_reset_reaches_a_side_that_has_finished",
+    "a_large_download_arrives_whole",
+    "a_large_upload_arrives_whole",
+    "a_bulk_transfer_both_ways_is_followed_by_small_words",
+    "a_server_that_does_not_read_holds_the_client_back",
+    "a_thousand_connections_at_once_are_each_served",
+    "five_hundred_idle_connections_leave_room_for_another",
+    "garbage_of_a_steered_program_arrives_unchanged",
 ];
 
 const WILLING: &str = "it binds willing clients only, whoever they are";

@@ -52,6 +52,32 @@ pub(crate) fn empty_and_the_largest_datagrams_pass(mount: Mount) {
     }
 }
 
+/// One call of the program, many datagrams: the kernel keeps them in one packet for as long as it
+/// can, and the engine must not.
+pub(crate) fn a_burst_keeps_its_boundaries(mount: Mount) {
+    let stage = Stage::new("burst");
+    let server = stage.srv.serve_udp(7);
+    let rig = Rig::start(&stage.app, mount, &Setup::default());
+    for family in Family::BOTH {
+        let to = stage.at(family, 7);
+        let socket = stage.app.udp_to(to).expect("there is a route");
+        let before = server.seen().len();
+        let bytes = Pattern(7).bytes(40_300);
+        socket.send_segmented(&bytes, 1_000).expect("it is sent");
+        let seen = server.wait_for(|seen| seen.len() == before + 41);
+        let mut parts: Vec<_> = seen[before..].iter().map(|it| it.payload.clone()).collect();
+        let mut meant: Vec<_> = bytes.chunks(1_000).map(<[u8]>::to_vec).collect();
+        let mut answers: Vec<_> = (0..41).map(|_| socket.receive().expect("an answer").0).collect();
+        // Order is no promise of datagrams.
+        for list in [&mut parts, &mut meant, &mut answers] {
+            list.sort();
+        }
+        assert!(parts == meant, "{to}: on the way there");
+        assert!(answers == meant, "{to}: on the way back");
+    }
+    assert_eq!(rig.finish().len(), 2);
+}
+
 /// As many programs as there are, each with its own answers.
 pub(crate) fn many_flows_are_each_served(mount: Mount) {
     const MANY: usize = 300;

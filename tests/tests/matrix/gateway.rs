@@ -1,6 +1,6 @@
 //! A router steers what it forwards for others, and leaves its own traffic alone.
 
-use lab::{Client, Family, Server, Service};
+use lab::{Client, End, Family, Live, Server, Service};
 use steer_tests::{Gateway, Mount, Rig, Setup};
 
 fn setup(gateway: &Gateway, on_failure: &str) -> Setup {
@@ -46,6 +46,30 @@ pub(crate) fn forwarded_connections_are_steered_and_the_routers_own_are_not(moun
             assert_eq!(seen.peer, client.local(), "the other direction was steered");
         }
         assert_eq!(rig.finish().len(), 2, "{on_failure}");
+    }
+}
+
+/// Starting, serving and stopping leave alone what was connected before.
+pub(crate) fn forwarded_connections_from_before_go_on_untouched(mount: Mount) {
+    for on_failure in ["open", "closed"] {
+        let gateway = Gateway::new("gatelive");
+        let server = gateway.srv.serve(7, Service::Echo);
+        let live = Family::BOTH.map(|family| Live::start(&gateway.app, gateway.at(family, 7), 20));
+        let go_on = || live.iter().for_each(|live| drop(live.wait_round()));
+        go_on();
+        let rig = Rig::start(&gateway.gate, mount, &setup(&gateway, on_failure));
+        go_on();
+        let to = gateway.at(Family::V4, 7);
+        let (client, _) = spoken(&server, gateway.app.connect(to).expect("it is forwarded"));
+        drop(client);
+        rig.records().wait_to(to);
+        go_on();
+        assert_eq!(rig.finish().len(), 1);
+        go_on();
+        for one in live.into_iter().flat_map(Live::stop) {
+            assert_eq!((one.end, one.corrupt), (End::Closed, false), "{one:?}");
+        }
+        assert_eq!(server.seen().len(), 41);
     }
 }
 

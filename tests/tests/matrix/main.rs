@@ -117,6 +117,7 @@ matrix! {
         }
         "Gateways" gateway {
             forwarded_connections_are_steered_and_the_routers_own_are_not
+            forwarded_connections_from_before_go_on_untouched
             forwarded_datagrams_are_steered
             forwarded_dns_is_captured
             the_address_of_a_forwarded_client_is_kept
@@ -161,6 +162,7 @@ matrix! {
         "More of datagrams" flows {
             one_socket_speaks_to_two_destinations
             empty_and_the_largest_datagrams_pass
+            a_burst_keeps_its_boundaries
             many_flows_are_each_served
             a_rejecting_rule_refuses_datagrams
             an_upstream_over_socks5_carries_datagrams
