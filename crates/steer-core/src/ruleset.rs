@@ -5,7 +5,7 @@
 //! negation: what is to be left out stands earlier, with [`Verdict::Return`]. Alternatives within
 //! a test are a list; several tests in a rule must all hold.
 
-use std::fmt;
+mod text;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,15 +32,6 @@ pub enum Role {
     Steer,
     /// Refuses what is not steered; outlives a crash under `on_failure: closed`.
     Guard,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Steer => "steer",
-            Self::Guard => "guard",
-        })
-    }
 }
 
 /// A list of rules.
@@ -326,148 +317,6 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Ruleset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, chain) in self.chains.iter().enumerate() {
-            if i > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "{chain}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Chain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "chain {}", self.name)?;
-        if let Some(Base {
-            kind,
-            hook,
-            priority,
-        }) = self.base
-        {
-            let kind = match kind {
-                ChainKind::Filter => "filter",
-                ChainKind::Nat => "nat",
-                ChainKind::Route => "route",
-            };
-            let hook = match hook {
-                Hook::Prerouting => "prerouting",
-                Hook::Input => "input",
-                Hook::Forward => "forward",
-                Hook::Output => "output",
-            };
-            write!(f, " ({kind} {hook}, priority {priority})")?;
-        }
-        for rule in &self.rules {
-            write!(f, "\n  {rule}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for test in &self.tests {
-            write!(f, "{test} ")?;
-        }
-        write!(f, "{}   # {}", self.verdict, self.why)
-    }
-}
-
-fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, key: &str, items: &[T]) -> fmt::Result {
-    match items {
-        [one] => write!(f, "{key} {one}"),
-        _ => {
-            write!(f, "{key} {{")?;
-            for (i, item) in items.iter().enumerate() {
-                write!(f, "{}{item}", if i == 0 { " " } else { ", " })?;
-            }
-            write!(f, " }}")
-        }
-    }
-}
-
-impl fmt::Display for Test {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Family(family) => family.fmt(f),
-            Self::Protocol(protocol) => protocol.fmt(f),
-            Self::Opening => f.write_str("opening"),
-            Self::To(nets) => list(f, "to", nets),
-            Self::ToPort(ports) => list(f, "port", ports),
-            Self::ToListener(port) => write!(f, "port {port}"),
-            Self::Cgroup(cgroup) => write!(f, "cgroup {cgroup}"),
-            Self::Uid(ids) => list(f, "uid", ids),
-            Self::Gid(ids) => list(f, "gid", ids),
-            Self::ToNames(names, family) => write!(f, "{family} to {names}"),
-            Self::Marked(mark) => write!(f, "mark {mark}"),
-            Self::Tracked(mark) => write!(f, "connection mark {mark}"),
-            Self::From(interfaces) => list(f, "from", interfaces),
-            Self::ToThisHost => f.write_str("to this host"),
-            Self::Transparent => f.write_str("of a transparent socket"),
-            Self::FromOpener => f.write_str("from the opener"),
-            Self::Rewritten => f.write_str("rewritten"),
-            Self::RewrittenTo(port) => write!(f, "rewritten to :{port}"),
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Return => f.write_str("-> return"),
-            Self::Jump(chain) => write!(f, "-> jump {chain}"),
-            Self::Redirect(port) => write!(f, "-> redirect to :{port}"),
-            Self::Reset => f.write_str("-> reject with tcp reset"),
-            Self::Prohibit => f.write_str("-> reject as prohibited"),
-            Self::Track(mark) => write!(f, "-> connection mark {mark}, go on"),
-            Self::Mark(mark) => write!(f, "-> mark {mark}"),
-            Self::Tproxy { to, mark, dead } => {
-                let dead = match dead {
-                    OnFailure::Open => "left alone",
-                    OnFailure::Closed => "refused",
-                };
-                write!(
-                    f,
-                    "-> tproxy to :{to} mark {mark}, without a listener {dead}"
-                )
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-mod names {
-    use super::*;
-    use crate::instance::Instance;
-    use crate::symbol::NameSet;
-
-    #[test]
-    fn names_stand_for_their_addresses_and_a_rule_without_any_is_left_out() {
-        let rules = Family::ALL.map(|family| {
-            let tests = [Test::ToNames(NameSet::Included, family)];
-            Rule::new(tests, Verdict::Return, "a name")
-        });
-        let ruleset = Ruleset {
-            role: Role::Steer,
-            families: Family::ALL.to_vec(),
-            chains: vec![Chain {
-                name: "traffic".to_owned(),
-                base: None,
-                rules: rules.to_vec(),
-            }],
-        };
-        let mut bindings = Bindings::new(Instance::new("main").unwrap());
-        let none = ruleset.resolve(&bindings).unwrap();
-        assert_eq!(none.chains[0].rules, []);
-        let address = "192.0.2.7".parse().unwrap();
-        bindings
-            .names
-            .insert(NameSet::Included, [address].into_iter().collect());
-        let one = ruleset.resolve(&bindings).unwrap();
-        let tests: Vec<_> = one.chains[0].rules.iter().map(|r| &r.tests).collect();
-        assert_eq!(tests, [&vec![Test::To(vec![Cidr::host(address)])]]);
-    }
-}
+#[path = "ruleset/tests.rs"]
+mod tests;
