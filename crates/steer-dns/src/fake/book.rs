@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use steer_core::address::HostName;
@@ -58,10 +58,6 @@ impl Book {
             book.by_name.insert(name.clone(), place);
             book.by_place.insert(place, entry);
         }
-        // Not from the first: a program that still holds an address of an earlier run, whose
-        // mapping is lost, must not hit another name but nothing.
-        let anywhere = RandomState::new().hash_one(0) % u64::from(places.max(1));
-        book.cursor = u32::try_from(anywhere).unwrap_or_default();
         book
     }
 
@@ -74,7 +70,10 @@ impl Book {
                 is_fresh: false,
             });
         }
-        let number = self.unused().or_else(|| self.oldest(now))?;
+        let number = self
+            .preferred(&name)
+            .or_else(|| self.unused())
+            .or_else(|| self.oldest(now))?;
         self.insert(number, name, now);
         Some(Place {
             number,
@@ -161,6 +160,20 @@ impl Book {
         }
     }
 
+    /// A free place that the name itself tells.
+    ///
+    /// A name so gets the same place in every run, whether or not its mapping was kept: a program
+    /// that still holds an address of an earlier run hits its name or none, hardly ever another.
+    fn preferred(&self, name: &HostName) -> Option<u32> {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let first = hasher.finish() % u64::from(self.places.max(1));
+        let first = u32::try_from(first).unwrap_or_default();
+        (0..self.places.min(PROBES))
+            .map(|step| (first + step) % self.places)
+            .find(|place| !self.by_place.contains_key(place))
+    }
+
     /// A place that never had a name. Each is looked at once in the life of the book.
     fn unused(&mut self) -> Option<u32> {
         while self.untried > 0 {
@@ -191,6 +204,10 @@ impl Book {
 /// How long after its last use an address may still be held by a program: far more than its TTL,
 /// since libraries and pools keep addresses.
 pub(super) const IN_USE: Duration = Duration::from_secs(10 * 60);
+
+/// How many places a name may prefer, one after the other; in a pool that is nearly full the next
+/// free one may be far.
+const PROBES: u32 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -228,6 +245,27 @@ mod tests {
             Some(first[2]),
             "the next oldest"
         );
+    }
+
+    #[test]
+    fn a_name_has_the_same_place_in_every_run() {
+        let order = [[0, 1, 2], [2, 0, 1]];
+        let [one, other] = order.map(|names| {
+            let mut book = Book::new(1 << 17, &[]);
+            let mut places = names.map(|name| (name, number(&mut book, name, START)));
+            places.sort_unstable();
+            places
+        });
+        assert_eq!(one, other);
+    }
+
+    #[test]
+    fn every_place_can_be_given_away() {
+        let mut book = Book::new(1000, &[]);
+        let places: HashSet<_> = (0..1000).map(|n| number(&mut book, n, START)).collect();
+        assert_eq!(places.len(), 1000);
+        assert!(!places.contains(&None));
+        assert_eq!(number(&mut book, 1000, START), None);
     }
 
     #[test]
