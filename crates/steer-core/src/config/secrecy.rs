@@ -28,7 +28,9 @@ enum Context {
 fn search(text: &str, node: &Node, context: Context, found: &mut Vec<Span>) {
     match &node.value {
         Value::Null => {}
-        Value::Text(_) if context == Context::Secret => found.push(node.span.clone()),
+        Value::Text(_) if context == Context::Secret || anchored(text, node.span.start) => {
+            found.push(node.span.clone());
+        }
         Value::Text(_) => {
             let written = text.get(node.span.clone()).unwrap_or_default();
             found.extend(userinfo(written).map(|s| shifted(&s, node.span.start)));
@@ -37,10 +39,13 @@ fn search(text: &str, node: &Node, context: Context, found: &mut Vec<Span>) {
         Value::Map(entries) => {
             for (name, value) in entries {
                 let key = word(&name.text);
-                if key.len() < name.text.len() && secret_word(key).is_some() {
+                // A key that goes on behind its word holds values, and perhaps other keys.
+                let runs_on = key.len() < name.text.len();
+                let named = secret_word(if runs_on { &name.text } else { key }).is_some();
+                if runs_on && named {
                     found.push(name.span.clone());
                 }
-                let below = if secret_word(key).is_some() || nearest(key, ["password"]).is_some() {
+                let below = if named || nearest(key, ["password"]).is_some() {
                     Context::Secret
                 } else if PUBLIC.contains(&key) {
                     Context::Open
@@ -71,6 +76,16 @@ pub(super) fn suspected(text: &str, at: usize) -> Vec<Span> {
         found.push(start..end);
     }
     found
+}
+
+/// Whether an anchor that names a secret stands before a value: `&password: x` is one, called
+/// `password:`.
+fn anchored(text: &str, start: usize) -> bool {
+    // A bounded look back: a list without spaces would be read once for each of its items.
+    let from = text.floor_char_boundary(start.saturating_sub(ANCHOR_MAX));
+    let before = text.get(from..start).unwrap_or_default();
+    let name = before.split_whitespace().next_back();
+    name.is_some_and(|name| name.starts_with(['&', '!']) && secret_word(name).is_some())
 }
 
 /// The part of a URL between `://` and `@`.
@@ -127,6 +142,8 @@ const SECRET_WORDS: [&str; 8] = [
     "credential",
     "auth",
 ];
+/// Bytes in which an anchor that could name a secret is looked for.
+const ANCHOR_MAX: usize = 80;
 /// Keys whose values are no secrets themselves, also where a secret is described.
 const PUBLIC: [&str; 3] = ["env", "file", "username"];
 
@@ -134,6 +151,22 @@ const PUBLIC: [&str; 3] = ["env", "file", "username"];
 mod tests {
     use super::super::snippet::Snippet;
     use super::*;
+
+    #[test]
+    fn a_password_behind_a_key_without_its_colon_is_none_of_that_key() {
+        for text in [
+            "u: { username:A password: hunter2 }",
+            "u: { username A, file:B password hunter2: 1 }",
+            "u: { password hunter2 }",
+            "u: { username: &password: hunter2 }",
+        ] {
+            let root = super::super::document::read(text).unwrap();
+            let secrets = held(text, &root);
+            let at = text.find("username").unwrap_or(5);
+            let snippet = Snippet::new(text, &(at..at + 8), &secrets).to_string();
+            assert!(!snippet.contains("hunter2"), "{snippet}");
+        }
+    }
 
     #[test]
     fn an_unreadable_line_shows_no_password_of_any_form() {
