@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::address::IdRange;
-use crate::intent::Scope;
+use crate::intent::{Scope, Selector};
 use crate::keeper::Job;
 use crate::object::Domain;
 use crate::plan::Netns;
@@ -81,7 +81,12 @@ pub enum State {
     Lingering,
 }
 
-/// The keys in which two scopes name the same senders, if they can mean the same traffic at all.
+/// The keys in which two scopes name the same traffic of one network namespace, if they can at
+/// all.
+///
+/// Whether both are in one namespace the caller knows: two keys may name the same one in two ways,
+/// as a path and as a process, or one may be there already. What passes through a host
+/// (`interface`), what comes to it (`inbound`) and what its sockets send are three things.
 ///
 /// Every key of a scope must hold, so two scopes are apart as soon as one key that both write
 /// has no value in common. Scopes with no key in common may overlap in a process that holds both,
@@ -93,10 +98,7 @@ pub fn overlap(a: &Scope, b: &Scope) -> Option<String> {
         return None;
     }
     let (x, y) = (&a.of, &b.of);
-    if x.is_empty() || y.is_empty() {
-        return None;
-    }
-    if x.netns != y.netns || x.inbound != y.inbound {
+    if x.is_empty() || y.is_empty() || way(x) != way(y) {
         return None;
     }
     let ids = |p: &[IdRange], q: &[IdRange]| {
@@ -131,12 +133,35 @@ pub fn overlap(a: &Scope, b: &Scope) -> Option<String> {
             "interface",
             !x.interface.is_empty() || !y.interface.is_empty(),
         ),
+        ("inbound", x.inbound || y.inbound),
+        ("netns", x.netns.is_some() || y.netns.is_some()),
     ] {
         if written {
             keys.push(name);
         }
     }
     Some(keys.join(", "))
+}
+
+/// Where the packets that a selector means meet a namespace.
+#[derive(PartialEq, Eq)]
+enum Way {
+    /// Sent by its sockets.
+    Out,
+    /// Addressed to it.
+    In,
+    /// On the way through it.
+    Through,
+}
+
+fn way(selector: &Selector) -> Way {
+    if selector.inbound {
+        Way::In
+    } else if selector.interface.is_empty() {
+        Way::Out
+    } else {
+        Way::Through
+    }
 }
 
 /// Whether one scope leaves out everybody whom the other means.
@@ -146,8 +171,11 @@ fn excepted(a: &Scope, b: &Scope) -> bool {
         !meant.is_empty() && meant.iter().all(|s| out.iter().any(|r| covers(r, s)))
     };
     let (out, meant) = (&a.except, &b.of);
+    let interfaces = !meant.interface.is_empty()
+        && meant.interface.iter().all(|i| out.interface.contains(i));
     ids(&meant.uid, &out.uid)
         || ids(&meant.gid, &out.gid)
+        || interfaces
         || (!meant.cgroup.is_empty()
             && meant
                 .cgroup
@@ -163,7 +191,6 @@ fn below(p: &str, q: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intent::Selector;
 
     fn users(of: &str) -> Selector {
         Selector {
@@ -190,6 +217,49 @@ mod tests {
         assert_eq!(overlap(&low, &scope(users("1999"))).as_deref(), Some("uid"));
         assert_eq!(overlap(&host, &low).as_deref(), Some("host, uid"));
         assert_eq!(overlap(&host, &Scope::command()), None);
+    }
+
+    #[test]
+    fn what_is_sent_passes_through_and_comes_in_does_not_overlap() {
+        let through = |names: &[&str]| {
+            scope(Selector {
+                interface: names.iter().map(|n| (*n).to_owned()).collect(),
+                ..Selector::default()
+            })
+        };
+        let inbound = scope(Selector {
+            inbound: true,
+            ..Selector::default()
+        });
+        let host = scope(Selector {
+            host: true,
+            ..Selector::default()
+        });
+        let both = through(&["eth0", "eth1"]);
+        for other in [&inbound, &host, &scope(users("0"))] {
+            assert_eq!(overlap(&both, other), None);
+        }
+        assert_eq!(overlap(&inbound, &host), None);
+        assert_eq!(overlap(&inbound, &inbound).as_deref(), Some("inbound"));
+        assert_eq!(overlap(&both, &through(&["eth2"])), None);
+        let shared = overlap(&both, &through(&["eth1", "eth2"]));
+        assert_eq!(shared.as_deref(), Some("interface"));
+    }
+
+    #[test]
+    fn a_whole_namespace_overlaps_what_is_meant_inside_it_however_it_is_named() {
+        let of = |netns: &str, uid: &[&str]| {
+            scope(Selector {
+                netns: Some(netns.to_owned()),
+                uid: uid.iter().map(|u| u.parse().unwrap()).collect(),
+                ..Selector::default()
+            })
+        };
+        let (all, some) = (of("web", &[]), of("/proc/7/ns/net", &["7"]));
+        assert_eq!(overlap(&all, &some).as_deref(), Some("uid, netns"));
+        assert_eq!(overlap(&of("web", &["8"]), &some), None);
+        // The one whose engine is in there already.
+        assert_eq!(overlap(&all, &scope(users("7"))).as_deref(), Some("uid, netns"));
     }
 
     #[test]

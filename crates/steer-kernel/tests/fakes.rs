@@ -5,10 +5,11 @@
 use proptest::prelude::*;
 use steer_core::address::Family;
 use steer_core::instance::Instance;
-use steer_core::object::{Domain, IptablesVariant, Object};
+use steer_core::mark::Mark;
+use steer_core::object::{Domain, IptablesVariant, LocalRoute, Object, PolicyRule};
 use steer_core::plan::{Life, Netns, Planned};
 use steer_core::ruleset::{Chain, Role, Ruleset};
-use steer_core::symbol::CgroupRef;
+use steer_core::symbol::{CgroupRef, MarkRef, Slot, TableRef};
 use steer_kernel::fake::FakeHost;
 
 fn main() -> Instance {
@@ -33,7 +34,23 @@ fn object() -> impl Strategy<Value = (Life, Object)> {
         Just((Life::Steer, Role::Steer))
     ];
     let variant = prop_oneof![Just(IptablesVariant::Nft), Just(IptablesVariant::Legacy)];
+    let slot = (0..Mark::SLOTS).prop_map(Slot::numbered);
+    let family = prop::sample::select(Family::ALL.to_vec());
+    let interface = prop::sample::select(vec![None, Some("lo".to_owned())]);
     prop_oneof![
+        (family.clone(), slot.clone()).prop_map(|(family, slot)| {
+            let table = TableRef::Fixed(slot.table());
+            (Life::Support, Object::Route(LocalRoute { family, table }))
+        }),
+        (family, slot, interface).prop_map(|(family, slot, interface)| {
+            let rule = PolicyRule {
+                family,
+                mark: MarkRef::Fixed(slot.mark),
+                interface,
+                table: TableRef::Fixed(slot.table()),
+            };
+            (Life::Support, Object::Rule(rule))
+        }),
         "[ab]{1,2}".prop_map(|path| (Life::Support, Object::Cgroup(CgroupRef::Path(path)))),
         (role.clone(), "[a-c]").prop_map(|((life, role), c)| (life, Object::Nft(rules(role, &c)))),
         (role, "[a-c]", variant)

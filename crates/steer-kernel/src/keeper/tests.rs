@@ -10,6 +10,9 @@ use steer_core::plan::{Life, Netns, Planned};
 use steer_core::ruleset::{Role, Ruleset};
 use steer_core::symbol::{Bindings, CgroupRef};
 
+mod routes;
+mod swap;
+
 use super::{LocalKeeper, Reach, clean};
 use crate::fake::FakeHost;
 use crate::journal::{RunDir, process};
