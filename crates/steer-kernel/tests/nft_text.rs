@@ -238,6 +238,16 @@ fn marks_and_rewritten_connections_read_back() {
         print_one(to_ours, Verdict::Return),
         "meta l4proto tcp ct status dnat ct reply proto-src 15001 return"
     );
+    let udp = || Test::Protocol(Protocol::Udp);
+    let port = || PortRef::Fixed(15001);
+    assert_eq!(
+        print_one(vec![udp(), Test::RewrittenTo(port())], Verdict::Return),
+        "meta l4proto udp ct status dnat ct reply proto-src 15001 return"
+    );
+    assert_eq!(
+        print_one(vec![udp(), Test::FromOpener], Verdict::Redirect(port())),
+        "meta l4proto udp ct direction original redirect to :15001"
+    );
 }
 
 #[test]

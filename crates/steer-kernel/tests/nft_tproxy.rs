@@ -1,10 +1,12 @@
 //! Transparent steering by the nf_tables driver, with real packets.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 #[path = "support/tproxy.rs"]
 mod tproxy;
 
 use lab::require;
-use tproxy::{Filter, cases, ends};
+use steer_core::intent::OnFailure;
+use tproxy::{Filter, Steering, cases, ends, pair, rules};
 
 macro_rules! mount {
     ($cases:ident: $($case:ident),* $(,)?) => {$(
@@ -34,3 +36,22 @@ mount!(ends:
     retired_rules_let_steered_connections_go_on_and_take_no_further_flow,
     a_steered_connection_that_outlives_its_rules_does_not_leak,
 );
+
+#[test]
+fn chains_that_stay_are_refilled_and_not_made_again() {
+    require!(Root, Program("nft"));
+    let (app, _srv) = pair();
+    let mut steering = Steering::on(&app, Filter::Nft);
+    let chains = || {
+        let list = app.program("nft").args(["-a", "list", "ruleset"]);
+        let text = list.run().expect_success();
+        let heads = text.lines().filter(|line| line.contains("chain "));
+        heads.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let local = rules::local(OnFailure::Closed);
+    steering.set(std::slice::from_ref(&local)).unwrap();
+    let made = chains();
+    assert_eq!(made.len(), 3, "{made:?}");
+    steering.set(&[local.retired()]).unwrap();
+    assert_eq!(chains(), made);
+}
