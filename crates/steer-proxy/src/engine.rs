@@ -3,10 +3,12 @@
 //! ```text
 //! Intake ─> serve ─┬─ live:       how many, and how to end them
 //!                  ├─ connection: loops ─> rules (sniff) ─> dial ─> answer ─> relay ─> record
-//!                  └─ udp:        the same for flows of datagrams
+//!                  ├─ udp:        the same for flows of datagrams
+//!                  └─ dns:        the same for each query of a DNS conversation
 //! ```
 mod build;
 mod connection;
+mod dns;
 mod entry;
 mod flood;
 mod limits;
@@ -16,12 +18,15 @@ mod opening;
 mod rules;
 mod udp;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use steer_core::address::Destination;
 use steer_core::intake::Intake;
-use steer_core::names::Names;
+use steer_core::names::{Conversation, Follower, Names};
+use steer_core::policy::App;
 use steer_core::steered::{Flow, Refusal, Steered};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -66,6 +71,9 @@ struct Shared {
     dialler: Dialler,
     recorder: Recorder,
     names: Option<Arc<dyn Names>>,
+    conversation: Arc<dyn Conversation>,
+    dns_resolver: Option<SocketAddr>,
+    follower: Option<Arc<dyn Follower>>,
     /// Connections.
     live: Live,
     /// Flows of datagrams.
@@ -85,6 +93,17 @@ impl Shared {
     /// Whether the engine stops.
     fn stops(&self) -> bool {
         self.stops.load(Relaxed)
+    }
+
+    /// The resolver that is asked instead of the one that was addressed; a listener of our own
+    /// that was addressed can ask none but the host's.
+    fn dns_resolver(&self, addressed: &Destination) -> Option<SocketAddr> {
+        self.dns_resolver.or_else(|| match addressed {
+            Destination::Addr(to) if self.dialler.leads_back(to.addr()) => {
+                crate::upstream::nameservers().into_iter().next()
+            }
+            _ => None,
+        })
     }
 }
 
@@ -135,14 +154,17 @@ impl Engine {
 
     fn take(&self, steered: Steered) {
         let shared = &self.shared;
+        let is_dns = steered.app == Some(App::Dns);
         if let Flow::Udp(_) = steered.flow {
             match shared.flows.enter(shared.limits.udp.flows) {
+                Some(place) if is_dns => place.spawn(dns::run(Arc::clone(shared), steered)),
                 Some(place) => place.spawn(udp::run(Arc::clone(shared), steered)),
                 None => shared.flood.refuse(steered, shared.limits.udp.flows),
             }
             return;
         }
         match shared.live.enter(shared.limits.connections) {
+            Some(place) if is_dns => place.spawn(dns::run(Arc::clone(shared), steered)),
             Some(place) => place.spawn(connection::run(Arc::clone(shared), steered)),
             None => {
                 let entry = Entry::new(Arc::clone(shared), &steered);

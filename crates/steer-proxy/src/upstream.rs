@@ -16,7 +16,7 @@ use std::fmt;
 
 use steer_core::policy::UpstreamKind;
 
-pub use names::{Resolver, SystemResolver};
+pub use names::{Resolver, SystemResolver, nameservers};
 pub use sockets::{InsideSockets, MarkedSockets, PlainSockets, SocketFactory};
 
 /// A user name and password as they go to a proxy.

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use steer_core::address::Destination;
 use steer_core::intent::Source;
-use steer_core::names::Names;
+use steer_core::names::{Conversation, Follower, Names};
 use steer_core::policy::{Credentials, Policy, SecretError, Upstream, UpstreamKind};
 use tokio::sync::watch;
 
+use super::dns;
 use super::flood::Flood;
 use super::live::Live;
 use super::loops::Loops;
@@ -95,6 +96,9 @@ pub struct EngineBuilder {
     recorder: Recorder,
     source: Source,
     names: Option<Arc<dyn Names>>,
+    conversation: Arc<dyn Conversation>,
+    dns_resolver: Option<SocketAddr>,
+    follower: Option<Arc<dyn Follower>>,
 }
 
 impl Engine {
@@ -109,6 +113,9 @@ impl Engine {
             recorder: Recorder::none(),
             source: Source::Engine,
             names: None,
+            conversation: Arc::new(dns::Plain),
+            dns_resolver: None,
+            follower: None,
         }
     }
 }
@@ -151,6 +158,24 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets what takes part in DNS conversations; without it they are passed on as they are.
+    pub fn conversation(mut self, conversation: Arc<dyn Conversation>) -> Self {
+        self.conversation = conversation;
+        self
+    }
+
+    /// Sets the resolver that is asked instead of the one that a program addressed.
+    pub fn dns_resolver(mut self, resolver: SocketAddr) -> Self {
+        self.dns_resolver = Some(resolver);
+        self
+    }
+
+    /// Sets who learns the addresses of names before the programs do.
+    pub fn follower(mut self, follower: Arc<dyn Follower>) -> Self {
+        self.follower = Some(follower);
+        self
+    }
+
     /// Sets where the records go.
     pub fn recorder(mut self, recorder: Recorder) -> Self {
         self.recorder = recorder;
@@ -168,6 +193,9 @@ impl EngineBuilder {
             recorder,
             source,
             names,
+            conversation,
+            dns_resolver,
+            follower,
         } = self;
         let rules = Rules(rules);
         if let Some((rule, name)) = rules
@@ -197,6 +225,9 @@ impl EngineBuilder {
             },
             recorder,
             names,
+            conversation,
+            dns_resolver,
+            follower,
             live: Live::default(),
             flows: Live::default(),
             flood: Flood::default(),

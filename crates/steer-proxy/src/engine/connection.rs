@@ -5,9 +5,9 @@ use steer_core::steered::{Answer, Flow, Refusal, Steered, abort};
 use tokio::time::timeout;
 
 use super::Shared;
+use super::dns;
 use super::entry::Entry;
 use super::opening::{ANSWER, Failure, Opened, Opening};
-use crate::error::UpstreamError;
 use crate::record::Outcome;
 use crate::relay::Relay;
 use crate::upstream::direct::Dialled;
@@ -142,6 +142,7 @@ pub(super) async fn fail(
         ),
         Failure::Refused(why) => (*why, format!("{why:?}")),
         Failure::Upstream(error) => (error.refusal(), chain(error)),
+        Failure::Resolver(why, error) => (*why, dns::describe(error)),
         Failure::Client(error) => (Refusal::Reset, format!("the client: {error}")),
     };
     entry.ended(refusal.into(), Some(error));
@@ -157,9 +158,9 @@ pub(super) async fn fail(
 }
 
 /// An error with its causes in one line.
-fn chain(error: &UpstreamError) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         text = format!("{text}: {error}");
         cause = error.source();

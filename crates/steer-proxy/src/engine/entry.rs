@@ -1,4 +1,5 @@
 //! One connection's line in the records.
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +26,8 @@ pub(super) struct Entry {
     pub(super) destination: Destination,
     /// What was asked for, where that is something else.
     asked: Option<Destination>,
+    /// Whether the destination is the name that a made-up address stands for.
+    made_up: bool,
     /// The name that a resolver's answer gives to the destination's address.
     answered: Option<HostName>,
     protocol: Protocol,
@@ -57,6 +60,7 @@ impl Entry {
             shared,
             destination: steered.destination.clone(),
             asked: None,
+            made_up: false,
             answered: None,
             protocol: steered.flow.protocol(),
             identity: steered.identity.clone(),
@@ -78,6 +82,18 @@ impl Entry {
         }
     }
 
+    /// Has a conversation go to a resolver of our choice.
+    pub(super) fn ask(&mut self, resolver: Option<SocketAddr>) {
+        if let Some(resolver) = resolver {
+            self.go_to(Destination::addr(resolver));
+        }
+    }
+
+    fn go_to(&mut self, destination: Destination) {
+        let before = std::mem::replace(&mut self.destination, destination);
+        self.asked.get_or_insert(before);
+    }
+
     /// Finds out what the address means to the client.
     ///
     /// # Errors
@@ -91,8 +107,8 @@ impl Entry {
             Meaning::Unknown => {}
             Meaning::Answered(name) => self.answered = Some(name),
             Meaning::Fake(host) => {
-                let name = Destination::Name { host, port };
-                self.asked = Some(std::mem::replace(&mut self.destination, name));
+                self.go_to(Destination::Name { host, port });
+                self.made_up = true;
             }
             Meaning::Dead => return Err(Failure::Dead),
         }
@@ -191,7 +207,7 @@ impl Drop for Entry {
         let asked = self.asked.as_ref().unwrap_or(&self.destination);
         let mut record = Record::new(self.via, self.client, asked, &self.identity);
         record.protocol = self.protocol;
-        if self.asked.is_some() {
+        if self.made_up {
             record.host = self.destination.name().cloned();
             record.host_from = Some(HostFrom::FakeIp);
         } else if let Some(name) = self.answered.take() {

@@ -43,6 +43,8 @@ pub(super) enum Failure {
     Refused(Refusal),
     /// The upstream could not be reached.
     Upstream(UpstreamError),
+    /// The resolver that was asked gave an error.
+    Resolver(Refusal, io::Error),
     /// The client went away.
     Client(io::Error),
 }
@@ -88,15 +90,30 @@ impl Opening {
             prepare(stream, client.0.ip(), entry.shared.dialler.retune);
         }
         let (route, only) = self.choose(entry, client, prescribed).await?;
+        let shared = &entry.shared;
+        let deadline = Instant::now() + shared.limits.connect;
+        let terms = shared.dialler.terms(client.0.ip(), deadline);
+        let opened = self.dial(entry, route, only, terms).await?;
+        self.connected().await?;
+        Ok(opened)
+    }
+
+    /// Connects by the way that was chosen.
+    pub(super) async fn dial(
+        &mut self,
+        entry: &mut Entry,
+        route: Route,
+        only: Option<Vec<SocketAddr>>,
+        terms: Terms,
+    ) -> Result<Opened, Failure> {
         let shared = Arc::clone(&entry.shared);
         let dialler = &shared.dialler;
-        let terms = dialler.terms(client.0.ip(), Instant::now() + shared.limits.connect);
         let opened = match route {
             Route::None => Err(Failure::Denied),
             Route::Direct => {
-                let dialled = match (only, &entry.destination) {
+                let to = &entry.destination;
+                let dialled = match (only, to) {
                     (None, Destination::Addr(address)) => {
-                        let to = &entry.destination;
                         dialler.dial_address(address.addr(), to, terms).await
                     }
                     (None, to) => Box::pin(dialler.dial(to, terms)).await,
@@ -118,9 +135,7 @@ impl Opening {
             }
         };
         starved(entry, opened.as_ref().err());
-        let opened = opened?;
-        self.connected().await?;
-        Ok(opened)
+        opened
     }
 
     /// Decides, and opens the way for datagrams.
@@ -137,14 +152,25 @@ impl Opening {
         let terms = shared
             .dialler
             .terms(client.0.ip(), Instant::now() + shared.limits.connect);
-        let opened = self.way(entry, route, only, terms).await;
-        starved(entry, opened.as_ref().err());
-        let way = opened?;
+        let way = self.way(entry, route, only, terms).await?;
         self.connected().await?;
         Ok(way)
     }
 
-    async fn way(
+    /// Opens the way for datagrams that was chosen.
+    pub(super) async fn way(
+        &mut self,
+        entry: &mut Entry,
+        route: Route,
+        only: Option<Vec<SocketAddr>>,
+        terms: Terms,
+    ) -> Result<Way, Failure> {
+        let opened = self.lay(entry, route, only, terms).await;
+        starved(entry, opened.as_ref().err());
+        opened
+    }
+
+    async fn lay(
         &mut self,
         entry: &mut Entry,
         route: Route,
@@ -189,7 +215,7 @@ impl Opening {
     }
 
     /// Tells the client, once, that it is connected.
-    async fn connected(&mut self) -> Result<(), Failure> {
+    pub(super) async fn connected(&mut self) -> Result<(), Failure> {
         if let Some(mut answer) = self.answer.take() {
             match timeout(ANSWER, answer.connected(&mut self.flow)).await {
                 Ok(told) => told.map_err(Failure::Client)?,

@@ -52,7 +52,7 @@ impl Dialler {
     }
 
     fn way_to(&self, address: SocketAddr, terms: Terms) -> Result<Way, UpstreamError> {
-        if self.loops.leads_back(address, self.sockets.as_ref()) {
+        if self.leads_back(address) {
             return Err(UpstreamError::Loop(address));
         }
         let failed = |source| UpstreamError::Connect { address, source };

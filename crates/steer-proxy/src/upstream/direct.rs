@@ -56,6 +56,11 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
+    /// Whether dialling an address would reach a listener of ours.
+    pub(crate) fn leads_back(&self, to: SocketAddr) -> bool {
+        self.loops.leads_back(to, self.sockets.as_ref())
+    }
+
     /// The terms of dials for a client.
     pub(crate) fn terms(&self, client: IpAddr, deadline: Instant) -> Terms {
         let source = match self.source {
@@ -134,7 +139,7 @@ impl Dialler {
         to: &Destination,
         terms: Terms,
     ) -> Result<Dialled, UpstreamError> {
-        if self.loops.leads_back(address, self.sockets.as_ref()) {
+        if self.leads_back(address) {
             return Err(UpstreamError::Loop(address));
         }
         let failed = |source| UpstreamError::Connect { address, source };

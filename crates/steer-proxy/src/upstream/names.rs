@@ -1,7 +1,8 @@
 //! Addresses of names.
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use steer_core::address::HostName;
@@ -15,6 +16,25 @@ pub trait Resolver: fmt::Debug + Send + Sync {
     /// # Errors
     /// What the resolver says. The caller has a deadline and drops the future when it passes.
     async fn resolve(&self, host: &HostName, port: u16) -> io::Result<Vec<SocketAddr>>;
+}
+
+#[async_trait]
+impl<T: Resolver + ?Sized> Resolver for Arc<T> {
+    async fn resolve(&self, host: &HostName, port: u16) -> io::Result<Vec<SocketAddr>> {
+        (**self).resolve(host, port).await
+    }
+}
+
+/// The resolvers that this host is set up to ask (man 5 resolv.conf); none where nothing is set.
+pub fn nameservers() -> Vec<SocketAddr> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let server = |line: &str| {
+        let mut words = line.split_whitespace();
+        let address = (words.next() == Some("nameserver")).then(|| words.next());
+        let address: IpAddr = address??.parse().ok()?;
+        Some(SocketAddr::new(address, 53))
+    };
+    text.lines().filter_map(server).collect()
 }
 
 /// The host's resolver, as every program uses it (man 3 getaddrinfo).

@@ -22,11 +22,11 @@ use crate::error::UpstreamError;
 use crate::sniff::{Sniffed, WINDOW};
 
 /// A route, and the addresses that the connection may go to alone, where it is bound to some.
-pub(super) type Decided = (Route, Option<Vec<SocketAddr>>);
+pub(in crate::engine) type Decided = (Route, Option<Vec<SocketAddr>>);
 
 impl Opening {
     /// Asks the rules; the route is noted in the record.
-    pub(super) async fn choose(
+    pub(in crate::engine) async fn choose(
         &mut self,
         entry: &mut Entry,
         client: ClientAddr,
