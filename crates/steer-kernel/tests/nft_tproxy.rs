@@ -22,6 +22,7 @@ mount!(cases:
     this_hosts_own_flows_are_steered_with_their_destination,
     flows_to_loopback_addresses_are_steered_too,
     forwarded_flows_are_steered_and_the_routers_own_are_not,
+    the_engine_can_come_as_its_client,
     inbound_flows_are_steered_and_those_of_the_host_itself_are_not,
     redirected_flows_reach_a_listener_that_nobody_reaches_directly,
     older_connections_and_answers_of_servers_are_left_alone,

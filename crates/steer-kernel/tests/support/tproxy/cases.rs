@@ -6,8 +6,8 @@ use std::time::Duration;
 use lab::{Client, Failure, Family, Service};
 use steer_core::intent::OnFailure;
 
-use super::engine::{Engine, HERE, PORT};
-use super::rules::{SERVED, forwarded, inbound, local, redirected};
+use super::engine::{Engine, HERE, PORT, ask_as, dial_as};
+use super::rules::{SERVED, forwarded, forwarded_as_clients, inbound, local, redirected};
 use super::{Filter, Steering, gateway, greeting, pair, route, unroute};
 
 pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
@@ -114,6 +114,30 @@ pub fn flows_to_loopback_addresses_are_steered_too(filter: Filter) {
             engine.wanted().split_off(engine.wanted().len() - 2),
             [at, at]
         );
+    }
+}
+
+pub fn the_engine_can_come_as_its_client(filter: Filter) {
+    let (cli, gw, srv) = gateway();
+    let there = srv.serve(SERVED, Service::Banner(b"there".to_vec()));
+    let echo = srv.serve_udp(SERVED);
+    let _engine = Engine::start(&gw);
+    route(&gw, None);
+    let mut steering = Steering::on(&gw, filter);
+    steering.set(&[forwarded_as_clients("eth0")]).unwrap();
+    for family in FAMILIES {
+        let (client, at) = (cli.address(family), srv.at(family, SERVED));
+        assert_eq!(
+            greeting(cli.connect(at)).unwrap(),
+            HERE,
+            "{filter} {family:?}"
+        );
+        let (from, said) = dial_as(&gw, client, at);
+        assert_eq!(said, "there", "{filter} {family:?}");
+        assert_eq!(from.ip(), client);
+        assert!(there.seen().iter().any(|one| one.peer == from));
+        assert_eq!(ask_as(&gw, client, at), b"x", "{filter} {family:?}");
+        assert!(echo.seen().iter().any(|one| one.peer.ip() == client));
     }
 }
 

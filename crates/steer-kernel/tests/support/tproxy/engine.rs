@@ -16,6 +16,8 @@ use nix::sys::socket::{
 };
 use steer_core::mark::Mark;
 
+use super::cases::SOON;
+
 /// Where the engine listens, on the loopback addresses.
 pub const PORT: u16 = 15001;
 /// What the engine says first over TCP, and to every datagram.
@@ -73,6 +75,34 @@ impl Engine {
     pub fn wanted(&self) -> Vec<SocketAddr> {
         self.shared.wanted.lock().unwrap().clone()
     }
+}
+
+/// The address that a server sees, and what it says, where the engine comes as one of its clients.
+pub fn dial_as(host: &Host, client: IpAddr, to: SocketAddr) -> (SocketAddr, String) {
+    let mut stream: TcpStream = host.enter(|| {
+        let socket = transparent(SocketAddr::new(client, 0), SockType::Stream);
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+        socket.into()
+    });
+    let mut said = [0; 5];
+    stream.read_exact(&mut said).unwrap();
+    let from = stream.local_addr().unwrap();
+    (from, String::from_utf8(said.into()).unwrap())
+}
+
+/// The same for a datagram `x`, which is answered.
+pub fn ask_as(host: &Host, client: IpAddr, to: SocketAddr) -> Vec<u8> {
+    let socket: UdpSocket = host.enter(|| {
+        let socket = transparent(SocketAddr::new(client, 0), SockType::Datagram);
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+        socket.into()
+    });
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.send(b"x").unwrap();
+    let mut answer = vec![0; 16];
+    let length = socket.recv(&mut answer).unwrap();
+    answer.truncate(length);
+    answer
 }
 
 impl Drop for Engine {

@@ -99,6 +99,17 @@ pub fn forwarded(interface: &str, dead: OnFailure) -> Ruleset {
     ])
 }
 
+/// The same, where the engine's own connections have the addresses of its clients.
+pub fn forwarded_as_clients(interface: &str) -> Ruleset {
+    let mut rules = forwarded(interface, OnFailure::Closed);
+    for protocol in Protocol::ALL {
+        let tests = [Test::Protocol(protocol), Test::Transparent];
+        let rule = Rule::new(tests, Verdict::Mark(STEER), "answers to the engine");
+        rules.chains[0].rules.insert(1, rule);
+    }
+    rules
+}
+
 /// What comes from other hosts to port 80 of this one goes to the engine.
 pub fn inbound(dead: OnFailure) -> Ruleset {
     let lo = || Test::From(vec!["lo".to_owned()]);
