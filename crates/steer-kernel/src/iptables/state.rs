@@ -1,6 +1,6 @@
 //! Our part of a family's iptables tables, and the text that leads from one state to another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use steer_core::address::Family;
@@ -159,11 +159,15 @@ impl State {
         text
     }
 
-    /// The built-in chains that hold or get jumps, by table.
+    /// The built-in chains that hold or get jumps, by table, each once: several chains of ours can
+    /// have one hook.
     pub(crate) fn hooks(&self) -> impl Iterator<Item = (ChainKind, &str)> {
-        self.0
+        let all: BTreeSet<(ChainKind, &str)> = self
+            .0
             .iter()
             .flat_map(|(kind, table)| table.jumps.iter().map(|jump| (*kind, jump.from.as_str())))
+            .collect();
+        all.into_iter()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
