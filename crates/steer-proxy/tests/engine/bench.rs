@@ -9,7 +9,9 @@ use socket2::Socket;
 use steer_core::address::{ClientAddr, Destination, Family};
 use steer_core::intake::Intake;
 use steer_core::method::Method;
-use steer_core::policy::{Action, Condition, Credentials, Policy, Rule, Upstream, UpstreamKind};
+use steer_core::policy::{
+    Action, App, Condition, Credentials, Policy, Rule, Upstream, UpstreamKind,
+};
 use steer_core::steered::{Answer, Flow, Identity, Refusal, ResetAnswer, Steered, reset_on_close};
 use steer_proxy::engine::{Engine, EngineBuilder};
 use steer_proxy::record::{Record, Recorder};
@@ -92,6 +94,21 @@ impl Bench {
         destination: impl Into<Target>,
         answer: Box<dyn Answer>,
     ) -> TcpStream {
+        self.bring(destination, answer, None).await
+    }
+
+    /// A program whose connection to a resolver is taken by a listener for DNS.
+    pub(crate) async fn dns_program(&self, resolver: impl Into<Target>) -> TcpStream {
+        let answer = Box::new(ResetAnswer);
+        self.bring(resolver, answer, Some(App::Dns)).await
+    }
+
+    async fn bring(
+        &self,
+        destination: impl Into<Target>,
+        answer: Box<dyn Answer>,
+        app: Option<App>,
+    ) -> TcpStream {
         let (listener, address) = server().await;
         let (program, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (stream, client) = accepted.unwrap();
@@ -108,7 +125,7 @@ impl Bench {
             identity,
             via: Method::Redirect,
             upstream: None,
-            app: None,
+            app,
             answer,
         };
         self.steered_tx.send(steered).unwrap();

@@ -68,6 +68,14 @@ impl Program {
         room
     }
 
+    /// Whether nothing has come, after everybody else had a turn.
+    pub(crate) async fn is_silent(&self) -> bool {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        self.socket.try_recv(&mut [0; 9]).is_err()
+    }
+
     /// What the method is told to refuse, and with which quotation.
     pub(crate) async fn refused(&mut self) -> (Refusal, Vec<u8>) {
         soon(self.told.recv()).await.unwrap()
