@@ -15,7 +15,7 @@ use steer_dns::codec::{Header, Message, ResponseCode};
 use crate::support;
 
 /// One that remembers, and one that makes up the addresses of half of the names that are tried.
-fn resolvers() -> [Arc<Resolver>; 2] {
+pub(crate) fn resolvers() -> [Arc<Resolver>; 2] {
     let instance = Instance::new("main").expect("a literal name is valid");
     let mut intent = Intent::new(instance, Scope::command());
     intent.traffic.dns = Some(Dns::Capture);

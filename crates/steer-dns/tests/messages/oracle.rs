@@ -87,3 +87,48 @@ proptest! {
         prop_assert_eq!(again.additionals, message.additionals);
     }
 }
+
+/// What is made up is read by others as it is meant.
+#[test]
+fn answers_that_are_made_here_are_answers_to_others() {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use hickory_proto::op::{Edns, Query, ResponseCode};
+    use hickory_proto::rr::RecordType;
+    use steer_core::names::{Conversation, Query as Verdict, Transport};
+
+    let [_, resolver] = crate::conversation::resolvers();
+    let ask = |name: &str, kind: RecordType| {
+        let name: OracleName = name.parse().unwrap();
+        let mut query = Oracle::query();
+        query.metadata.recursion_desired = true;
+        query.add_query(Query::query(name, kind));
+        query.set_edns(Edns::new());
+        let bytes = query.to_vec().unwrap();
+        let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let Verdict::Answer(answer) = resolver.query(client, Transport::Udp, &bytes) else {
+            panic!("it is answered here");
+        };
+        let answer = Oracle::from_vec(&answer).unwrap();
+        assert_eq!(answer.metadata.id, query.metadata.id);
+        assert_eq!(answer.queries, query.queries);
+        assert!(answer.metadata.recursion_available && answer.edns.is_some());
+        answer
+    };
+    let v4 = ask("x.A.", RecordType::A);
+    let [record] = &v4.answers[..] else {
+        panic!("one record");
+    };
+    let RData::A(address) = &record.data else {
+        panic!("{record:?}");
+    };
+    let reverse = OracleName::from(IpAddr::V4(address.0)).to_ascii();
+    let back = ask(&reverse, RecordType::PTR);
+    assert_eq!(back.answers[0].data.to_string(), "x.a.");
+    assert_eq!(ask("x.a.", RecordType::AAAA).answers.len(), 1);
+    let https = ask("x.a.", RecordType::HTTPS);
+    assert_eq!(https.metadata.response_code, ResponseCode::NoError);
+    assert!(https.answers.is_empty());
+    let nobody = ask("0.0.18.198.in-addr.arpa.", RecordType::PTR);
+    assert_eq!(nobody.metadata.response_code, ResponseCode::NXDomain);
+}
