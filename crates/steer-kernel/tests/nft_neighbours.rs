@@ -4,6 +4,8 @@
 #[path = "support/tproxy.rs"]
 mod tproxy;
 
+use std::os::unix::fs::PermissionsExt;
+
 use lab::{Host, Lab, require};
 use steer_core::host::{MarkBits, Neighbour, Presence};
 use steer_core::intent::OnFailure;
@@ -160,3 +162,36 @@ fn transparent_steering_is_found_out_without_a_change() {
         .of_host_only()
         .assert_same_as(&before);
 }
+
+#[test]
+fn without_the_privilege_nothing_is_said_to_be_missing() {
+    // The test runs itself again as another user.
+    if std::env::var_os(AGAIN).is_some() {
+        let host = steer_kernel::host::observe();
+        for presence in [host.tproxy.nft, host.tproxy.iptables] {
+            assert!(!matches!(presence, Presence::Absent(_)), "{presence:?}");
+        }
+        assert_eq!(host.neighbours, []);
+        return;
+    }
+    require!(Root, Program("nft"));
+    let host = Lab::new("neigh").host("app");
+    // Another user may not be able to reach the folder that this test was built in.
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let name = "without_the_privilege_nothing_is_said_to_be_missing";
+    let again = host
+        .program(&copy)
+        .args(["--exact", name])
+        .env(AGAIN, "1")
+        .current_dir("/")
+        .user(65_534)
+        .run();
+    let text = again.expect_success();
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+const AGAIN: &str = "STEER_TEST_AGAIN";
