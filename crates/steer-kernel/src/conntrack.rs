@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::SockProtocol;
 use steer_core::address::{Family, Protocol, canonical};
+use steer_core::mark::Mark;
 
 use self::tuple::Tuple;
 use crate::netlink::Netlink;
@@ -72,14 +73,31 @@ impl Conntrack {
     ///
     /// Their next packets are looked at by the rules again.
     pub fn forget(&self, protocol: Protocol, ports: &BTreeSet<u16>) -> io::Result<usize> {
+        self.forget_where(|original, reply, _| {
+            let ours = reply.protocol == protocol && ports.contains(&reply.source.port());
+            ours && original.destination != reply.source
+        })
+    }
+
+    /// Forgets the flows that carry one of these marks, and says how many.
+    pub fn forget_marked(&self, protocol: Protocol, marks: &[Mark]) -> io::Result<usize> {
+        self.forget_where(|original, _, mark| {
+            original.protocol == protocol && marks.iter().any(|ours| ours.matches(mark))
+        })
+    }
+
+    /// Forgets the flows of which this holds: both tuples and the mark are asked.
+    fn forget_where(&self, ours: impl Fn(&Tuple, &Tuple, u32) -> bool) -> io::Result<usize> {
         let mut socket = self.socket();
         let mut forgotten = 0;
         for family in Family::ALL {
             let entries = socket.list(GET, &header(family), |message| {
                 let original = read(message, CTA_TUPLE_ORIG)?;
                 let reply = read(message, CTA_TUPLE_REPLY)?;
-                let ours = reply.protocol == protocol && ports.contains(&reply.source.port());
-                (ours && original.destination != reply.source).then(|| {
+                let mark = message.attrs(HEADER).find(|(kind, _)| *kind == CTA_MARK);
+                let mark = mark.and_then(|(_, value)| value.try_into().ok());
+                let mark = mark.map_or(0, u32::from_be_bytes);
+                ours(&original, &reply, mark).then(|| {
                     let id = message.attrs(HEADER).find(|(kind, _)| *kind == CTA_ID);
                     (reply, id.map(|(_, id)| id.to_vec()))
                 })
@@ -127,4 +145,5 @@ const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_MARK: u16 = 8;
 const CTA_ID: u16 = 12;

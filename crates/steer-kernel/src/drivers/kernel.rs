@@ -6,6 +6,7 @@ use std::io;
 
 use steer_core::address::Protocol;
 use steer_core::driver::{DriverError, Lifeline};
+use steer_core::mark::Mark;
 use steer_core::object::{Domain, Object};
 use steer_core::plan::{Netns, Planned};
 use steer_core::ruleset::{Rule, Test, Verdict};
@@ -60,35 +61,69 @@ impl Kernel {
         }
     }
 
-    /// Makes conntrack forget the flows of UDP that rules redirected which are gone.
+    /// Makes conntrack forget the flows of UDP that rules took which are gone.
     ///
     /// It would go on rewriting them to a port that nobody reads any more, for as long as the
-    /// program goes on sending; those of TCP ended with the engine's sockets.
+    /// program goes on sending, or keep a mark that the next steering takes for its own; those of
+    /// TCP ended with the engine's sockets.
     pub(super) fn forget_flows(&self, from: &[Planned], to: &[Planned]) {
-        let stay = redirected(to);
+        let (stay, marks_stay) = (redirected(to), tracked(to));
         for (netns, ports) in redirected(from) {
             let stay = stay.get(&netns);
             let gone = |port: &u16| stay.is_none_or(|ports| !ports.contains(port));
             let ports: BTreeSet<u16> = ports.into_iter().filter(gone).collect();
-            if ports.is_empty() {
-                continue;
+            if !ports.is_empty() {
+                forget(&netns, |conntrack| conntrack.forget(Protocol::Udp, &ports));
             }
-            let forgotten = within(Domain::Route, &netns, || {
-                Conntrack::open()?.forget(Protocol::Udp, &ports)
-            });
-            // They end by themselves when they are silent for some time; the rules are gone.
-            match forgotten {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "redirected UDP flows are not forgotten at once");
-                }
-                Err(error) => {
-                    let error = &error as &dyn Error;
-                    tracing::warn!(error, "redirected UDP flows are not forgotten at once");
-                }
+        }
+        for (netns, mut marks) in tracked(from) {
+            let stay = marks_stay.get(&netns);
+            marks.retain(|mark| stay.is_none_or(|marks| !marks.contains(mark)));
+            if !marks.is_empty() {
+                forget(&netns, |conntrack| {
+                    conntrack.forget_marked(Protocol::Udp, &marks)
+                });
             }
         }
     }
+}
+
+fn forget(netns: &Netns, flows: impl Fn(&Conntrack) -> io::Result<usize> + Sync) {
+    let forgotten = within(Domain::Route, netns, || flows(&Conntrack::open()?));
+    // They end by themselves when they are silent for some time; the rules are gone.
+    match forgotten {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "steered UDP flows are not forgotten at once");
+        }
+        Err(error) => {
+            let error = &error as &dyn Error;
+            tracing::warn!(error, "steered UDP flows are not forgotten at once");
+        }
+    }
+}
+
+/// The marks of connections that rules set or look at, by namespace.
+fn tracked(objects: &[Planned]) -> BTreeMap<Netns, Vec<Mark>> {
+    let mut all: BTreeMap<Netns, Vec<Mark>> = BTreeMap::new();
+    for planned in objects {
+        let (Object::Nft(rules) | Object::Iptables(rules, _)) = &planned.object else {
+            continue;
+        };
+        for rule in rules.chains.iter().flat_map(|chain| &chain.rules) {
+            let set = match &rule.verdict {
+                Verdict::Track(mark) => mark.bits(),
+                _ => None,
+            };
+            let looked_at = rule.tests.iter().filter_map(|test| match test {
+                Test::Tracked(mark) => mark.bits(),
+                _ => None,
+            });
+            let marks = all.entry(planned.netns.clone()).or_default();
+            marks.extend(set.into_iter().chain(looked_at));
+        }
+    }
+    all
 }
 
 /// The ports that rules redirect UDP to, by namespace.
