@@ -171,8 +171,8 @@ fn excepted(a: &Scope, b: &Scope) -> bool {
         !meant.is_empty() && meant.iter().all(|s| out.iter().any(|r| covers(r, s)))
     };
     let (out, meant) = (&a.except, &b.of);
-    let interfaces = !meant.interface.is_empty()
-        && meant.interface.iter().all(|i| out.interface.contains(i));
+    let interfaces =
+        !meant.interface.is_empty() && meant.interface.iter().all(|i| out.interface.contains(i));
     ids(&meant.uid, &out.uid)
         || ids(&meant.gid, &out.gid)
         || interfaces
@@ -259,7 +259,10 @@ mod tests {
         assert_eq!(overlap(&all, &some).as_deref(), Some("uid, netns"));
         assert_eq!(overlap(&of("web", &["8"]), &some), None);
         // The one whose engine is in there already.
-        assert_eq!(overlap(&all, &scope(users("7"))).as_deref(), Some("uid, netns"));
+        assert_eq!(
+            overlap(&all, &scope(users("7"))).as_deref(),
+            Some("uid, netns")
+        );
     }
 
     #[test]

@@ -47,9 +47,17 @@ pub struct Drivers {
 }
 
 impl Drivers {
-    /// A set of drivers; of several for one domain the first counts.
+    /// A set of drivers of this host; of several for one domain the first counts.
     #[must_use]
     pub fn new(drivers: Vec<Box<dyn Driver>>) -> Self {
+        Self {
+            drivers,
+            kernel: Some(Kernel::default()),
+        }
+    }
+
+    /// A set of drivers of a host in memory, where a namespace is no more than its path.
+    pub(crate) const fn in_memory(drivers: Vec<Box<dyn Driver>>) -> Self {
         Self {
             drivers,
             kernel: None,
@@ -198,15 +206,12 @@ pub type Identities = BTreeMap<String, String>;
 impl Default for Drivers {
     /// The real drivers of this crate: cgroups, routes, nf_tables, iptables.
     fn default() -> Self {
-        Self {
-            drivers: vec![
-                Box::new(CgroupDriver::new()),
-                Box::new(RouteDriver::new()),
-                Box::new(NftDriver::new()),
-                Box::new(IptablesDriver::new()),
-            ],
-            kernel: Some(Kernel::default()),
-        }
+        Self::new(vec![
+            Box::new(CgroupDriver::new()),
+            Box::new(RouteDriver::new()),
+            Box::new(NftDriver::new()),
+            Box::new(IptablesDriver::new()),
+        ])
     }
 }
 

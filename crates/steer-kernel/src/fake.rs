@@ -47,7 +47,7 @@ impl FakeHost {
     #[must_use]
     pub fn drivers(&self) -> Drivers {
         let domains = [Domain::Cgroup, Domain::Route, Domain::Nft, Domain::Iptables];
-        Drivers::new(
+        Drivers::in_memory(
             domains
                 .map(|domain| FakeDriver::boxed(domain, self.clone()))
                 .into(),

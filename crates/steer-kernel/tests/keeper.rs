@@ -24,6 +24,8 @@ mod command;
 mod crash;
 #[path = "keeper/manners.rs"]
 mod manners;
+#[path = "keeper/namespaces.rs"]
+mod namespaces;
 #[path = "keeper/ports.rs"]
 mod ports;
 
@@ -62,6 +64,11 @@ fn main() -> ExitCode {
         crash::the_engine_killed_resets_the_clients_before_the_rules_go,
         cgroups::a_cgroup_that_is_made_again_is_steered_and_guarded_again,
         cgroups::a_job_is_undone_while_its_cgroup_does_not_exist,
+        namespaces::a_release_works_after_the_last_process_of_the_namespace_has_ended,
+        namespaces::a_successor_works_in_the_namespace_that_the_path_led_to_at_first,
+        namespaces::what_both_killed_leave_in_a_namespace_does_nothing_and_clean_removes_it_there,
+        namespaces::what_both_killed_left_is_taken_over_by_the_next_start,
+        namespaces::a_namespace_that_is_gone_has_taken_everything_along,
         ports::nobody_else_gets_the_port_of_a_dead_engine_while_rules_steer_there,
         ports::a_successor_of_the_keeper_holds_the_port_too,
         ports::a_restart_waits_until_the_last_keeper_has_cleared_up,

@@ -9,6 +9,7 @@ use steer_kernel::drivers::Drivers;
 use steer_kernel::journal::RunDir;
 use steer_kernel::keeper;
 use steer_kernel::nft::NftDriver;
+use steer_kernel::route::RouteDriver;
 
 use crate::PORT;
 
@@ -68,13 +69,16 @@ fn fail(error: &steer_core::keeper::KeeperError) -> ! {
     std::process::exit(1)
 }
 
-/// `clean`, on nf_tables alone: cgroups are the machine's, and other tests run beside.
+/// `clean`, without cgroups: those are the machine's, and other tests run beside.
 pub(crate) fn clean() -> ! {
     let reach = match std::env::args().nth(1).as_deref() {
         Some("all") => keeper::Reach::All,
         _ => keeper::Reach::Dead,
     };
-    let mut drivers = Drivers::new(vec![Box::new(NftDriver::new())]);
+    let mut drivers = Drivers::new(vec![
+        Box::new(RouteDriver::new()),
+        Box::new(NftDriver::new()),
+    ]);
     let cleaned = keeper::clean(&mut drivers, &RunDir::find().unwrap(), reach).unwrap();
     print!("{cleaned}");
     std::process::exit(i32::from(!cleaned.failures.is_empty()))
