@@ -38,7 +38,7 @@ pub(super) static PROFILE: Profile = Profile {
         "chosen names have no IPv6 address, as loopback has but one",
         "programs of other hosts and of other network namespaces do not reach loopback",
         "a program that checks DNSSEC itself does not believe the answers",
-        "one instance at a time in a network namespace",
+        "instances share the addresses, so two of them cannot serve the same port",
         "neither `open` nor `closed`: when the engine is gone, chosen names do not resolve, but \
          a program may still hold an address, and any local program may take the free port",
     ],
