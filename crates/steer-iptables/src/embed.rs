@@ -21,6 +21,8 @@ pub fn host() -> Host {
 /// # Errors
 /// There is no directory for the journal.
 pub fn keeper() -> Result<Box<dyn Keeper>, KeeperError> {
-    let drivers = Drivers::new(crate::backend::drivers());
-    Ok(Box::new(LocalKeeper::new(drivers, RunDir::find()?)))
+    Ok(Box::new(LocalKeeper::new(
+        Drivers::default(),
+        RunDir::find()?,
+    )))
 }

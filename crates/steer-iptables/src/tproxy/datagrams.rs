@@ -101,10 +101,16 @@ fn connected(pair: Pair, bypass: Mark) -> io::Result<UdpSocket> {
     socket.set_reuse_address(true)?;
     setsockopt(&socket, sockopt::IpTransparent, &true)?;
     sockets::mark(&socket, bypass)?;
+    // More than `net.core.rmem_max`, which is too little for a flow in bulk; where the privilege
+    // for it is missing, the usual room has to do.
+    let _ = setsockopt(&socket, sockopt::RcvBufForce, &ROOM);
     socket.bind(&arrived.into())?;
     socket.connect(&client.into())?;
     Ok(socket.into())
 }
+
+/// Room for datagrams that wait in a flow's socket, in bytes; none is taken before it is used.
+const ROOM: usize = 1 << 20;
 
 /// Bytes that may wait for the flows without a socket.
 const WAITING_MOST: usize = 16 << 20;
