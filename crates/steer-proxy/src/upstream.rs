@@ -8,6 +8,7 @@
 pub mod connect;
 pub(crate) mod datagrams;
 pub(crate) mod direct;
+mod lookup;
 mod names;
 mod sockets;
 pub mod socks5;
@@ -16,6 +17,7 @@ use std::fmt;
 
 use steer_core::policy::UpstreamKind;
 
+pub use lookup::HostResolver;
 pub use names::{Resolver, SystemResolver, nameservers};
 pub use sockets::{InsideSockets, MarkedSockets, PlainSockets, SocketFactory};
 

@@ -24,7 +24,7 @@ fn builder(policy: Policy) -> EngineBuilder {
         dns: Duration::from_millis(200),
         ..limits.udp
     };
-    let script = Arc::new(Script::default());
+    let script = Arc::new(Script);
     Engine::builder(policy)
         .limits(Limits { udp, ..limits })
         .conversation(script)
