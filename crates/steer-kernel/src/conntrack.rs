@@ -56,12 +56,11 @@ impl Conntrack {
             destination: canonical(client),
         };
         let body = header(reply.family()).nest(CTA_TUPLE_REPLY, |body| reply.write(body));
-        let mut original = None;
-        let asked = self.socket().ask(GET, 0, &body, |message| {
-            original = read(message, CTA_TUPLE_ORIG);
-        });
+        let asked = self
+            .socket()
+            .look_up(GET, &body, |message| read(message, CTA_TUPLE_ORIG));
         match asked {
-            Ok(()) => Ok(original
+            Ok(original) => Ok(original
                 .map(|tuple| tuple.destination)
                 .filter(|destination| *destination != reply.source)),
             Err(refused) if refused.errno() == Some(Errno::ENOENT) => Ok(None),

@@ -23,6 +23,7 @@ use crate::sys;
 pub(crate) struct Netlink {
     fd: OwnedFd,
     seq: u32,
+    buffer: Vec<u8>,
 }
 
 /// Why the kernel did not do what it was asked.
@@ -78,7 +79,11 @@ impl Netlink {
         let _ = sys::netlink_option(fd.as_fd(), sys::NETLINK_GET_STRICT_CHK);
         // The kernel answers within the send; the bound only keeps a surprise from hanging us.
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(5, 0))?;
-        Ok(Self { fd, seq: 0 })
+        Ok(Self {
+            fd,
+            seq: 0,
+            buffer: vec![0; BUFFER],
+        })
     }
 
     /// Has the kernel do something.
@@ -103,40 +108,71 @@ impl Netlink {
         Err(Refused::Raced)
     }
 
+    /// Looks one object up: one call to ask and one for the answer.
+    pub(crate) fn look_up<T>(
+        &mut self,
+        kind: u16,
+        body: &Body,
+        read: impl FnOnce(Message<'_>) -> T,
+    ) -> Result<T, Refused> {
+        let seq = self.send(kind, 0, body)?;
+        loop {
+            let length = self.receive()?;
+            let answer = messages(&self.buffer[..length]).find(|m| m.seq == seq);
+            match answer.map(|message| (message, message.errno())) {
+                Some((message, None)) => return Ok(read(message)),
+                Some((message, Some(errno))) => return Err(refusal(message, errno)),
+                // To somebody's question before, who did not wait for it.
+                None => {}
+            }
+        }
+    }
+
     /// Sends one request and reads its answers up to the end of the list or the acknowledgement.
-    pub(crate) fn ask(
+    fn ask(
         &mut self,
         kind: u16,
         flags: u16,
         body: &Body,
         mut each: impl FnMut(Message<'_>),
     ) -> Result<(), Refused> {
-        self.seq = self.seq.wrapping_add(1);
-        let request = body.request(kind, flags | NLM_F_ACK, self.seq);
-        send(self.fd.as_raw_fd(), &request, MsgFlags::empty())?;
-        let mut buffer = vec![0; BUFFER];
+        let seq = self.send(kind, flags | NLM_F_ACK, body)?;
         let mut interrupted = false;
         loop {
-            let length = match recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                Ok(length) => length,
-                Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(errno.into()),
-            };
-            for message in messages(&buffer[..length]).filter(|m| m.seq == self.seq) {
+            let length = self.receive()?;
+            for message in messages(&self.buffer[..length]).filter(|m| m.seq == seq) {
                 interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
                 match message.errno() {
                     None => each(message),
                     Some(0) if interrupted => return Err(Refused::Raced),
                     Some(0) => return Ok(()),
-                    Some(errno) => {
-                        return Err(Refused::No {
-                            errno: Errno::from_raw(errno),
-                            complaint: message.complaint(),
-                        });
-                    }
+                    Some(errno) => return Err(refusal(message, errno)),
                 }
             }
         }
+    }
+
+    fn send(&mut self, kind: u16, flags: u16, body: &Body) -> Result<u32, Errno> {
+        self.seq = self.seq.wrapping_add(1);
+        let request = body.request(kind, flags, self.seq);
+        send(self.fd.as_raw_fd(), &request, MsgFlags::empty())?;
+        Ok(self.seq)
+    }
+
+    fn receive(&mut self) -> Result<usize, Errno> {
+        loop {
+            match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+fn refusal(message: Message<'_>, errno: i32) -> Refused {
+    Refused::No {
+        errno: Errno::from_raw(errno),
+        complaint: message.complaint(),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
+use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
-};
+use nix::sys::socket::SockProtocol;
 use steer_core::address::canonical;
+
+use crate::netlink::Netlink;
+use crate::netlink::message::{Body, number};
 
 /// A connection to the kernel's socket tables, of the namespace in which it was opened.
 ///
@@ -17,20 +18,14 @@ use steer_core::address::canonical;
 #[derive(Debug)]
 pub struct SockDiag {
     // One request at a time: an answer belongs to the request before it.
-    socket: Mutex<OwnedFd>,
+    socket: Mutex<Netlink>,
 }
 
 impl SockDiag {
     /// Opens the connection; needs no privilege.
     pub fn open() -> io::Result<Self> {
-        let socket = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkSockDiag,
-        )?;
         Ok(Self {
-            socket: Mutex::new(socket),
+            socket: Mutex::new(Netlink::open(SockProtocol::NetlinkSockDiag)?),
         })
     }
 
@@ -43,31 +38,28 @@ impl SockDiag {
     /// root.
     pub fn tcp_owner(&self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
         let (local, peer) = (canonical(local), canonical(peer));
-        let request = request(local, peer);
-        let mut answer = [0_u8; ANSWER];
-        let length = {
-            let socket = self
-                .socket
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
-            recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?
-        };
-        parse(&answer[..length], local, peer)
+        let told = self
+            .socket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .look_up(SOCK_DIAG_BY_FAMILY, &request(local, peer), |answer| {
+                owner(answer.body, local, peer)
+            });
+        match told {
+            Ok(owner) => Ok(owner),
+            Err(refused) if refused.errno() == Some(Errno::ENOENT) => Ok(None),
+            Err(refused) => Err(refused.into()),
+        }
     }
 }
 
-/// A `struct nlmsghdr` and a `struct inet_diag_req_v2` of `linux/inet_diag.h`.
-fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
+/// A `struct inet_diag_req_v2` of `linux/inet_diag.h`.
+fn request(local: SocketAddr, peer: SocketAddr) -> Body {
     let family = match local {
         SocketAddr::V4(_) => libc::AF_INET,
         SocketAddr::V6(_) => libc::AF_INET6,
     };
-    let mut out = Vec::with_capacity(REQUEST as usize);
-    out.extend(REQUEST.to_ne_bytes());
-    out.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    out.extend(NLM_F_REQUEST.to_ne_bytes());
-    out.extend([0; 8]);
+    let mut out = Vec::with_capacity(REQUEST);
     out.push(u8::try_from(family).expect("address families are below 256"));
     out.push(u8::try_from(libc::IPPROTO_TCP).expect("protocol numbers are below 256"));
     out.extend([0; 2]);
@@ -75,7 +67,7 @@ fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
     out.extend(identity(local, peer));
     out.extend(0_u32.to_ne_bytes());
     out.extend([0xff; 8]);
-    out
+    Body::new(&out)
 }
 
 /// The ports and addresses of a `struct inet_diag_sockid`.
@@ -103,47 +95,24 @@ fn mapped(end: SocketAddr) -> SocketAddr {
     }
 }
 
-fn parse(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
-    let kind = answer.get(4..6).map(|b| u16::from_ne_bytes([b[0], b[1]]));
-    let word = |at: usize| {
-        answer
-            .get(at..at + 4)
-            .map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
-    };
-    match kind {
-        Some(NLMSG_ERROR) => {
-            let errno = word(HEADER)
-                .unwrap_or_default()
-                .cast_signed()
-                .saturating_neg();
-            if errno == libc::ENOENT {
-                Ok(None)
-            } else {
-                Err(io::Error::from_raw_os_error(errno))
-            }
-        }
-        Some(SOCK_DIAG_BY_FAMILY) => {
-            // The kernel answers with a listener where no connection matches.
-            let told = answer.get(HEADER + 4..HEADER + 40);
-            let same = told == Some(&identity(local, peer)[..])
-                // What an IPv6 socket that speaks IPv4 is called, as those of Java are.
-                || told == Some(&identity(mapped(local), mapped(peer))[..]);
-            // Only what is still open has an inode; the user of anything else is forgotten.
-            let open = word(HEADER + INODE).is_some_and(|inode| inode != 0);
-            Ok(word(HEADER + UID).filter(|_| same && open))
-        }
-        _ => Err(io::ErrorKind::InvalidData.into()),
-    }
+/// The owner in a `struct inet_diag_msg`.
+fn owner(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> Option<u32> {
+    let word = |at: usize| answer.get(at..at + 4).map(number);
+    // The kernel answers with a listener where no connection matches.
+    let told = answer.get(IDENTITY..IDENTITY + 36);
+    let same = told == Some(&identity(local, peer)[..])
+        // What an IPv6 socket that speaks IPv4 is called, as those of Java are.
+        || told == Some(&identity(mapped(local), mapped(peer))[..]);
+    // Only what is still open has an inode; the user of anything else is forgotten.
+    let open = word(INODE).is_some_and(|inode| inode != 0);
+    word(UID).filter(|_| same && open)
 }
 
-const HEADER: usize = 16;
-const REQUEST: u32 = 72;
-const ANSWER: usize = 512;
+const REQUEST: usize = 56;
+const IDENTITY: usize = 4;
 const UID: usize = 64;
 const INODE: usize = 68;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLMSG_ERROR: u16 = 2;
-const NLM_F_REQUEST: u16 = 1;
 
 #[cfg(test)]
 mod tests {

@@ -119,7 +119,7 @@ impl Driver for FakeDriver {
             .ours
             .retain(|(place, in_domain, owner), objects| {
                 let meant = instance.as_ref().is_none_or(|i| i == owner);
-                if (place, &*in_domain) == (netns, domain) && meant {
+                if (place, in_domain) == (netns, domain) && meant {
                     objects.retain(|object| role(object) != *of || what(owner, object) != *told);
                 }
                 !objects.is_empty()
