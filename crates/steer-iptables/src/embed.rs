@@ -1,6 +1,7 @@
 //! What a program needs to use this method with nothing but this crate and `steer-core`.
 
 use steer_core::host::Host;
+use steer_core::intent::Intent;
 use steer_core::keeper::{Keeper, KeeperError};
 use steer_kernel::drivers::Drivers;
 use steer_kernel::journal::RunDir;
@@ -10,6 +11,12 @@ use steer_kernel::keeper::LocalKeeper;
 #[must_use]
 pub fn host() -> Host {
     steer_kernel::host::observe()
+}
+
+/// The facts that the plan of an intent depends on, of the network namespace that it names.
+#[must_use]
+pub fn host_for(intent: &Intent) -> Host {
+    steer_kernel::host::observe_for(intent)
 }
 
 /// A keeper within this process: what it put in force is undone when the guard is dropped.

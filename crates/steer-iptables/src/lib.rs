@@ -27,6 +27,6 @@ mod rules;
 mod sockets;
 pub mod tproxy;
 
-pub use embed::{host, keeper};
+pub use embed::{host, host_for, keeper};
 pub use redirect::Redirect;
 pub use tproxy::Tproxy;

@@ -7,12 +7,16 @@ use steer_core::plan::Plan;
 use steer_core::ruleset::{ChainKind, Hook};
 use steer_core::steerer::PlanError;
 
-/// Refuses marks that others use, too. What is in another namespace is not known.
+/// Refuses marks that others use, too.
 pub(crate) fn check(host: &Host, intent: &Intent, marks: &[Mark]) -> Result<(), PlanError> {
-    for (theirs, by) in foreign(host, intent).filter_map(|neighbour| match neighbour {
-        Neighbour::Mark { mark, by } => Some((Mark::from(*mark), by)),
-        Neighbour::Rule { .. } | Neighbour::Chain { .. } => None,
-    }) {
+    for (theirs, by) in host
+        .neighbours
+        .iter()
+        .filter_map(|neighbour| match neighbour {
+            Neighbour::Mark { mark, by } => Some((Mark::from(*mark), by)),
+            Neighbour::Rule { .. } | Neighbour::Chain { .. } => None,
+        })
+    {
         let Some(ours) = marks.iter().find(|ours| ours.clashes(theirs)) else {
             continue;
         };
@@ -34,13 +38,8 @@ pub(crate) fn check(host: &Host, intent: &Intent, marks: &[Mark]) -> Result<(), 
 }
 
 /// Names the chains of others that stand exactly where those of a plan do.
-pub(crate) fn notes(
-    host: &Host,
-    intent: &Intent,
-    places: &[(ChainKind, Hook, i32)],
-    plan: &mut Plan,
-) {
-    for neighbour in foreign(host, intent) {
+pub(crate) fn notes(host: &Host, places: &[(ChainKind, Hook, i32)], plan: &mut Plan) {
+    for neighbour in &host.neighbours {
         if let Neighbour::Chain {
             kind,
             hook,
@@ -57,15 +56,15 @@ pub(crate) fn notes(
     }
 }
 
-/// What the rules of others do before ours: `first` and `last` are the priorities that ours can
-/// have.
+/// What the rules of others do with packets that ours are to route; `first` and `last` are the
+/// priorities that ours can have, `entering` the interfaces that they name.
 pub(crate) fn rules(
     host: &Host,
-    intent: &Intent,
     (first, last): (u32, u32),
+    entering: &[String],
     plan: &mut Plan,
 ) -> Result<(), PlanError> {
-    for neighbour in foreign(host, intent) {
+    for neighbour in &host.neighbours {
         let Neighbour::Rule {
             family,
             priority,
@@ -78,10 +77,11 @@ pub(crate) fn rules(
         if *priority == 0 || *priority > last {
             continue;
         }
-        if catches_all(by) {
+        let taken = Taken::by(by, entering);
+        if *priority < first && taken == Taken::Surely {
             return Err(PlanError::Clash {
                 ours: format!("the way of marked packets ({family}, rule {first})"),
-                by: format!("`{by}` stands before it and takes every packet"),
+                by: format!("the rule `{by}` stands before it and takes them"),
                 remedy: format!(
                     "move that rule behind {last} (`ip rule add … priority {}`), or choose \
                      `-m redirect`, which needs no rule",
@@ -94,35 +94,44 @@ pub(crate) fn rules(
                 "the rule `{by}` ({family}) has a priority of ours: where both match, the older \
                  one holds"
             ));
+        } else if taken == Taken::Maybe {
+            plan.note(format!(
+                "the rule `{by}` ({family}) stands before ours: what its table has a route for is \
+                 not steered"
+            ));
         }
     }
     Ok(())
 }
 
-/// Whether a rule, as `ip rule` shows it, asks nothing of a packet.
-fn catches_all(rule: &str) -> bool {
-    let asks = [
-        "not",
-        "to",
-        "fwmark",
-        "iif",
-        "oif",
-        "uidrange",
-        "ipproto",
-        "sport",
-        "dport",
-        "tos",
-        "dsfield",
-        "tun_id",
-        "l3mdev",
-        "suppress_prefixlength",
-        "suppress_ifgroup",
-        "goto",
-        "nop",
-    ];
-    let mut words = rule.split_whitespace();
-    let from_all = rule.contains("from all");
-    from_all && !words.any(|word| asks.contains(&word))
+/// Whether marked packets go another way by a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// It asks nothing of them, and leads to an end or to the routes that they came by.
+    Surely,
+    /// It asks nothing that they do not have, and leads to a table of which nothing is known.
+    Maybe,
+    /// It asks for something else.
+    No,
+}
+
+impl Taken {
+    /// By a rule as `ip rule` shows it.
+    fn by(rule: &str, entering: &[String]) -> Self {
+        let words: Vec<&str> = rule.split_whitespace().skip(1).collect();
+        let rest = match words.as_slice() {
+            ["from", "all", "iif", name, rest @ ..] if entering.iter().any(|e| e == name) => rest,
+            ["from", "all", rest @ ..] => rest,
+            _ => return Self::No,
+        };
+        match rest {
+            ["lookup", "main" | "default"] | ["blackhole" | "unreachable" | "prohibit"] => {
+                Self::Surely
+            }
+            ["lookup", _] => Self::Maybe,
+            _ => Self::No,
+        }
+    }
 }
 
 /// A mark of bits that neither neighbours nor the usual marks use.
@@ -141,10 +150,4 @@ fn suggestion(host: &Host, intent: &Intent) -> String {
         Some(mask) => Mark { value: mask, mask }.to_string(),
         None => "0x…/0x…".to_owned(),
     }
-}
-
-/// Neighbours in the namespace of the rules, as far as they are known.
-fn foreign<'a>(host: &'a Host, intent: &Intent) -> impl Iterator<Item = &'a Neighbour> {
-    let known = intent.scope.of.netns.is_none();
-    host.neighbours.iter().filter(move |_| known)
 }

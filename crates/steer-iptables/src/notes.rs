@@ -41,7 +41,7 @@ pub(crate) fn choices(intent: &Intent, way: &Way, quic: Quic, plan: &mut Plan) {
 
 /// Families that cannot be steered.
 pub(crate) fn families(intent: &Intent, host: &Host, plan: &mut Plan) {
-    if host.families.contains(&Family::V6) || intent.scope.of.netns.is_some() {
+    if host.families.contains(&Family::V6) {
         return;
     }
     let refused = intent.failure() == OnFailure::Closed;
@@ -90,11 +90,7 @@ pub(crate) fn dns(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
 }
 
 /// What the host itself does with packets of the way.
-pub(crate) fn surroundings(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
-    if intent.scope.of.netns.is_some() {
-        plan.note("whose rules there are in the namespace already was not looked at");
-        return;
-    }
+pub(crate) fn surroundings(host: &Host, way: &Way, plan: &mut Plan) {
     let Way::Forwarded(names) = way else { return };
     for interface in host.interfaces.iter().filter(|i| names.contains(&i.name)) {
         if interface.forwards.is_empty() {

@@ -57,12 +57,9 @@ fn namespace(intent: &Intent, host: &Host) -> Option<Requirement> {
     ))
 }
 
-/// One requirement for each interface that is named; those of another namespace are not known.
+/// One requirement for each interface that is named.
 fn interfaces(intent: &Intent, host: &Host) -> Vec<Requirement> {
     let scope = &intent.scope;
-    if scope.of.netns.is_some() {
-        return Vec::new();
-    }
     let names = scope.of.interface.iter().chain(&scope.except.interface);
     names
         .map(|name| {

@@ -257,15 +257,32 @@ fn a_rule_of_others_before_ours_is_an_error_where_it_takes_everything() {
     host.neighbours = vec![
         rule(0, "0: from all lookup local"),
         rule(1501, "1501: from all fwmark 0x1/0x1 lookup 7"),
-        rule(1000, "1000: not from all fwmark 0xca6c lookup 51820"),
+        rule(
+            1000,
+            "1000: not from all fwmark 0xca6c/0xffffffff lookup 51820",
+        ),
+        rule(1001, "1001: from all iif eth7 lookup 8"),
+        rule(1002, "1002: from all … lookup main"),
         rule(32766, "32766: from all lookup main"),
     ];
     let plan = Tproxy.plan(&whole_host(), &host).unwrap().to_string();
     assert!(plan.contains("`1501: from all fwmark"), "{plan}");
-    host.neighbours.push(rule(900, "900: from all lookup 99"));
-    let error = Tproxy.plan(&whole_host(), &host).unwrap_err();
-    assert!(error.to_string().contains("900: from all"), "{error}");
-    Redirect.plan(&whole_host(), &host).unwrap();
+    assert!(!plan.contains("stands before ours"), "{plan}");
+    for before in ["900: from all lookup 99", "900: from all iif lo lookup 99"] {
+        let mut host = host.clone();
+        host.neighbours.push(rule(900, before));
+        let plan = Tproxy.plan(&whole_host(), &host).unwrap().to_string();
+        assert!(plan.contains("900: from all"), "{plan}");
+        assert!(plan.contains("stands before ours"), "{plan}");
+    }
+    for before in ["900: from all lookup main", "900: from all prohibit"] {
+        let mut host = host.clone();
+        host.neighbours.push(rule(900, before));
+        let error = Tproxy.plan(&whole_host(), &host).unwrap_err();
+        assert!(error.to_string().contains(before), "{error}");
+        assert!(error.help().contains("ip rule add"), "{}", error.help());
+        Redirect.plan(&whole_host(), &host).unwrap();
+    }
 }
 
 #[test]

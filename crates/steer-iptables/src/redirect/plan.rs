@@ -32,7 +32,7 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     let filter = Filter::of(intent, host);
     let quic = quic(intent);
     let decisions = traffic::decisions(intent, &way, quic, Vec::new());
-    let at = at(intent, host, &way);
+    let at = at(host, &way);
     let families = match at {
         At::Loopback(_) => listeners::usable(host),
         At::Anywhere => listeners::refusable(host),
@@ -81,25 +81,18 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     not_steered(intent, &way, &mut plan);
     notes::families(intent, host, &mut plan);
     notes::dns(intent, host, &way, &mut plan);
-    notes::surroundings(intent, host, &way, &mut plan);
-    neighbours::notes(
-        host,
-        intent,
-        &HOOKS.map(|h| (ChainKind::Nat, h, FIRST)),
-        &mut plan,
-    );
+    notes::surroundings(host, &way, &mut plan);
+    neighbours::notes(host, &HOOKS.map(|h| (ChainKind::Nat, h, FIRST)), &mut plan);
     plan.note("connections that exist at the start are left alone");
     place::within(intent, host, plan)
 }
 
-/// Where the listeners can be reached.
-///
-/// What a program here sends is rewritten to a loopback address, what arrives to an address of the
-/// interface. Nothing is known of the addresses of another namespace.
-fn at(intent: &Intent, host: &Host, way: &Way) -> At {
-    match (way, &intent.scope.of.netns) {
-        (Way::Local, None) => At::Loopback(listeners::usable(host)),
-        (Way::Local, Some(_)) | (Way::Forwarded(_) | Way::Inbound, _) => At::Anywhere,
+/// Where the listeners can be reached: what a program here sends is rewritten to a loopback
+/// address, what arrives to an address of the interface.
+fn at(host: &Host, way: &Way) -> At {
+    match way {
+        Way::Local => At::Loopback(listeners::usable(host)),
+        Way::Forwarded(_) | Way::Inbound => At::Anywhere,
     }
 }
 

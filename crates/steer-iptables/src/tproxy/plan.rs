@@ -82,16 +82,15 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     not_steered(intent, &way, &mut plan);
     notes::families(intent, host, &mut plan);
     notes::dns(intent, host, &way, &mut plan);
-    notes::surroundings(intent, host, &way, &mut plan);
-    marks_at_the_source(intent, host, &way, &mut plan);
+    notes::surroundings(host, &way, &mut plan);
+    marks_at_the_source(host, &way, &mut plan);
     if rules.is_routed() {
         let first = FIRST_TABLE - TABLE_ABOVE_PRIORITY;
         let last = first + u32::from(Mark::SLOTS) - 1;
-        neighbours::rules(host, intent, (first, last), &mut plan)?;
+        neighbours::rules(host, (first, last), &rules.entering(), &mut plan)?;
     }
     neighbours::notes(
         host,
-        intent,
         &HOOKS.map(|h| (ChainKind::Route, h, FIRST)),
         &mut plan,
     );
@@ -129,7 +128,7 @@ fn keeps_source(intent: &Intent, host: &Host, way: &Way) -> Result<(), PlanError
             why: "this host would send its answers to the client, past the engine".to_owned(),
         }),
         Way::Forwarded(_) => match host.interfaces.iter().find(|i| i.src_valid_mark) {
-            Some(interface) if intent.scope.of.netns.is_none() => Err(PlanError::Clash {
+            Some(interface) => Err(PlanError::Clash {
                 ours: "the way of answers to the client's address".to_owned(),
                 by: format!(
                     "src_valid_mark=1 at {} has the kernel check their source by their mark, and \
@@ -140,7 +139,7 @@ fn keeps_source(intent: &Intent, host: &Host, way: &Way) -> Result<(), PlanError
                          `sysctl net.ipv4.conf.all.src_valid_mark=0`"
                     .to_owned(),
             }),
-            _ => Ok(()),
+            None => Ok(()),
         },
     }
 }
@@ -159,13 +158,22 @@ impl Rules<'_> {
         *self.way != Way::Inbound
     }
 
+    /// The interfaces at which packets are routed by their mark.
+    fn entering(&self) -> Vec<String> {
+        match self.way {
+            Way::Local => vec![LOOPBACK.to_owned()],
+            Way::Forwarded(interfaces) => interfaces.clone(),
+            Way::Inbound => Vec::new(),
+        }
+    }
+
     /// What brings marked packets to this host, whatever their destination.
     fn routes(&self, families: &[Family]) -> Vec<Object> {
         let from: Vec<Option<String>> = match self.way {
             Way::Inbound => return Vec::new(),
-            Way::Local => vec![Some(LOOPBACK.to_owned())],
+            // Answers to the client's address come from anywhere.
             Way::Forwarded(_) if self.keeps_source() => vec![None],
-            Way::Forwarded(interfaces) => interfaces.iter().cloned().map(Some).collect(),
+            Way::Local | Way::Forwarded(_) => self.entering().into_iter().map(Some).collect(),
         };
         let mut objects = Vec::new();
         for family in families {
@@ -414,11 +422,8 @@ fn not_steered(intent: &Intent, way: &Way, plan: &mut Plan) {
 }
 
 /// Whether marks count where the kernel checks a packet's source.
-fn marks_at_the_source(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
+fn marks_at_the_source(host: &Host, way: &Way, plan: &mut Plan) {
     let Way::Forwarded(names) = way else { return };
-    if intent.scope.of.netns.is_some() {
-        return;
-    }
     for interface in host.interfaces.iter().filter(|i| names.contains(&i.name)) {
         if interface.src_valid_mark {
             plan.note(format!(

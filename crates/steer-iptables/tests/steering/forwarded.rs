@@ -1,7 +1,13 @@
 //! What other machines send through the host.
 
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+
 use lab::{Family, Lab, Service, Snapshot};
-use steer_core::intent::{Dns, Selector};
+use nix::sys::socket::sockopt;
+use socket2::{Domain, Socket, Type};
+use steer_core::intent::{Dns, Selector, Source};
+use steer_core::mark::Mark;
 use steer_core::steerer::Steerer;
 use steer_iptables::{Redirect, Tproxy};
 
@@ -90,4 +96,49 @@ fn a_gateway_takes_queries_to_its_own_resolver() {
         }
         assert_eq!((tcp.seen().len(), udp.seen().len()), (0, 0));
     }
+}
+
+#[test]
+fn answers_to_a_dial_with_the_clients_address_come_back_to_the_engine() {
+    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    for backend in BACKENDS {
+        let lab = Lab::new("source");
+        let (lan, gw, srv) = (lab.host("lan"), lab.router("gw"), lab.host("srv"));
+        let (_, inner) = lab.link(&lan, &gw);
+        lab.link(&gw, &srv);
+        let (tcp, udp) = (srv.serve(7, Service::Echo), srv.serve_udp(7));
+        let mut intent = of(Selector {
+            interface: vec![inner.name],
+            ..Selector::default()
+        });
+        intent.backend = Some(backend);
+        intent.source = Some(Source::Client);
+        let engine = Engine::start(&gw, &Tproxy, &intent);
+        for (round, family) in Family::BOTH.into_iter().enumerate() {
+            let (from, to) = (lan.address(family), srv.at(family, 7));
+            engine.takes_tcp(&lan, to);
+            engine.takes_udp(&lan, to);
+            let mut stream = gw.enter(|| TcpStream::from(dial(Type::STREAM, from, to)));
+            stream.write_all(b"mine").unwrap();
+            let mut answer = [0; 4];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"mine");
+            assert_eq!(tcp.seen()[round].peer.ip(), from);
+            let socket = gw.enter(|| UdpSocket::from(dial(Type::DGRAM, from, to)));
+            socket.send(b"mine").unwrap();
+            assert_eq!(socket.recv(&mut answer).unwrap(), 4);
+            assert_eq!(udp.seen()[round].peer.ip(), from);
+        }
+    }
+}
+
+/// A socket of the engine's with the address of another machine.
+fn dial(kind: Type, from: IpAddr, to: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::for_address(to), kind, None).unwrap();
+    nix::sys::socket::setsockopt(&socket, sockopt::IpTransparent, &true).unwrap();
+    socket.set_mark(Mark::BYPASS.value).unwrap();
+    socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.set_read_timeout(Some(lab::DEADLINE)).unwrap();
+    socket
 }
