@@ -12,7 +12,9 @@
 mod args;
 mod check;
 mod clean;
+mod dial;
 mod failure;
+mod follow;
 mod plan;
 mod run;
 mod session;

@@ -10,24 +10,26 @@ use steer::registry;
 use crate::args::{Plan, Steering};
 use crate::failure::Failure;
 use crate::print;
-use crate::steering::{Decided, Purpose};
+use crate::steering::{self, Decided, Purpose};
 
 /// Prints the plan; changes nothing.
 pub(crate) fn plan(args: &Plan) -> Result<ExitCode, Failure> {
-    let facts = match &args.host {
-        Some(path) => host::load(path).map_err(|error| Failure::new(&error, error.help()))?,
-        None => host::observe(),
-    };
-    if let Some(path) = &args.save_host {
-        host::save(&facts, path).map_err(|error| Failure::new(&error, error.help()))?;
-        return Ok(ExitCode::SUCCESS);
-    }
+    let given = args.host.as_deref().map(host::load).transpose();
+    let given = given.map_err(|error| Failure::new(&error, error.help()))?;
     let purpose = if args.run || (args.steering.config.is_none() && can_run(&args.steering)) {
         Purpose::Command
     } else {
         Purpose::Config
     };
-    let decided = Decided::planned(&args.steering, purpose, facts)?;
+    if let Some(path) = &args.save_host {
+        let facts = match given {
+            Some(facts) => facts,
+            None => steering::facts(&args.steering, purpose)?,
+        };
+        host::save(&facts, path).map_err(|error| Failure::new(&error, error.help()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let decided = Decided::planned(&args.steering, purpose, given)?;
     let choice = &decided.choice;
     if args.json {
         let text =

@@ -1,22 +1,27 @@
 //! A steering in force with its engine, from start to an orderly end.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use steer::core::config::LogTarget;
 use steer::core::engaged::Engaged;
+use steer::core::intent::Source;
 use steer::core::keeper::{Keeper, NoKeeper, Released};
 use steer::core::object::{ChildSetting, Domain, Listener};
 use steer::core::plan::Plan;
 use steer::core::policy::Policy;
+use steer::dns;
 use steer::kernel::keeper;
 use steer::proxy::engine::{Engine, EngineBuilder};
 use steer::proxy::record::Recorder;
-use steer::proxy::upstream::MarkedSockets;
 use steer::registry;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::dial;
 use crate::failure::Failure;
+use crate::follow::{self, Change};
 use crate::steering::Decided;
 
 /// A steering in force with its engine.
@@ -25,6 +30,8 @@ pub(crate) struct Session {
     engaged: Engaged,
     serving: JoinSet<()>,
     listeners: Vec<Listener>,
+    /// Addresses of names that the rules shall follow; none where they follow none.
+    changes: Option<mpsc::Receiver<Change>>,
     /// Ends with the keeper. Made at the start, so that whoever is told that the steering is in
     /// force finds the keeper watched.
     lost: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -42,6 +49,9 @@ impl Session {
         let recorder = recorder(&config.log.connections)?;
         // Made once for nothing, so that what is wrong with it is said before anything changes.
         engine(Engine::builder(config.policy.clone()))?;
+        let dns = dns::for_plan(intent, &choice.plan)
+            .map_err(|error| Failure::new(&error, error.help()))?;
+        let following = follow::of(intent, &choice.plan);
         let mut engaged = Engaged::engage(
             keeper_for(&choice.plan)?,
             intent,
@@ -51,21 +61,33 @@ impl Session {
         .map_err(|error| Failure::new(&error, error.help()))?;
         let bound = engaged.take_bound();
         let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
-        let mut builder = Engine::builder(Policy::clone(&config.policy)).recorder(recorder);
-        if has_host_objects(&choice.plan) {
-            let sockets = MarkedSockets::new(intent.bypass).map_err(|error| {
-                Failure::new(&error, "the engine's sockets need a mark: run as root")
-            })?;
-            builder = builder.sockets(sockets);
+        let mut builder = Engine::builder(Policy::clone(&config.policy))
+            .recorder(recorder)
+            .source(intent.source.unwrap_or(Source::Engine));
+        if let Some(dns) = dns {
+            builder = builder.names(dns.clone()).conversation(dns);
         }
-        for socket in bound.iter().flat_map(|bound| &bound.sockets) {
-            let address = socket
-                .local_addr()
+        if let Some(resolver) = intent.resolve.resolver {
+            builder = builder.dns_resolver(resolver);
+        }
+        let mut serving = JoinSet::new();
+        let sockets = dial::sockets(intent, &choice.plan)?;
+        let resolver = dial::resolver(intent, &choice.plan, &sockets)?;
+        let mut changes = None;
+        if let Some((learner, following)) = following {
+            builder = builder.follower(Arc::new(learner.clone()));
+            serving.spawn(learner.refresh(Arc::clone(&resolver)));
+            changes = Some(following);
+        }
+        builder = builder.sockets(sockets).resolver(resolver);
+        for bound in &bound {
+            let addresses = bound
+                .sockets
+                .addresses()
                 .map_err(|error| Failure::new(&error, "a listener was lost; start again"))?;
-            builder = builder.listener(address);
+            builder = addresses.into_iter().fold(builder, EngineBuilder::listener);
         }
         let engine = engine(builder)?;
-        let mut serving = JoinSet::new();
         for bound in bound {
             let method = bound.listener.method;
             let steerer = registry::find(method).ok_or_else(|| {
@@ -85,6 +107,7 @@ impl Session {
             engaged,
             serving,
             listeners,
+            changes,
             lost,
         })
     }
@@ -99,10 +122,26 @@ impl Session {
         self.engaged.child()
     }
 
-    /// Replaces a keeper that is gone, each time one is; never returns.
+    /// Replaces a keeper that is gone, each time one is, and has the rules follow names; never
+    /// returns.
     pub(crate) async fn guard(&mut self) {
         loop {
-            self.lost.as_mut().await;
+            let Self {
+                changes,
+                lost,
+                engaged,
+                ..
+            } = self;
+            tokio::select! {
+                () = lost.as_mut() => {}
+                change = next(changes) => {
+                    if let Err(error) = engaged.follow(change.names.clone()) {
+                        tracing::warn!(%error, help = error.help(), "names are not followed");
+                    }
+                    change.done();
+                    continue;
+                }
+            }
             match self.engaged.restore() {
                 Ok(()) => {
                     tracing::warn!("the keeper was gone; another one has taken over");
@@ -138,6 +177,16 @@ impl Session {
             .release()
             .map_err(|error| Failure::new(&error, error.help()))
     }
+}
+
+/// The next change of names that are followed; waits for ever where there will be none.
+async fn next(changes: &mut Option<mpsc::Receiver<Change>>) -> Change {
+    if let Some(open) = changes
+        && let Some(change) = open.recv().await
+    {
+        return change;
+    }
+    std::future::pending().await
 }
 
 /// Waits until the keeper is gone.
@@ -176,7 +225,7 @@ fn keeper_for(plan: &Plan) -> Result<Box<dyn Keeper>, Failure> {
     }
 }
 
-fn has_host_objects(plan: &Plan) -> bool {
+pub(crate) fn has_host_objects(plan: &Plan) -> bool {
     plan.objects
         .iter()
         .any(|p| !matches!(p.object.domain(), Domain::Listener | Domain::Child))

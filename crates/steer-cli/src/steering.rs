@@ -8,6 +8,7 @@ use steer::core::host::Host;
 use steer::core::instance::Instance;
 use steer::core::intent::Intent;
 use steer::core::method::Method;
+use steer::kernel::host::{observe, observe_for};
 
 use crate::args::Steering;
 use crate::failure::Failure;
@@ -40,13 +41,21 @@ struct Wish {
 }
 
 impl Wish {
-    fn read(args: &Steering, purpose: Purpose, host: Host) -> Result<Self, Failure> {
-        let config = config(args, purpose, &host)?;
+    /// `given` are the facts of a host; without them this host is asked.
+    fn read(args: &Steering, purpose: Purpose, given: Option<Host>) -> Result<Self, Failure> {
+        let here = given.clone().unwrap_or_else(observe);
+        let config = config(args, purpose, &here)?;
         let name = config.name.clone().unwrap_or_else(|| match purpose {
             Purpose::Command => Instance::of_run(std::process::id()),
             Purpose::Config => Instance::new("main").expect("a literal name is valid"),
         });
         let intent = config.intent(name);
+        // What is steered in another namespace depends on the facts there.
+        let elsewhere = intent.scope.of.netns.is_some() || intent.scope.except.netns.is_some();
+        let host = match given {
+            None if elsewhere => observe_for(&intent),
+            _ => here,
+        };
         Ok(Self {
             config,
             intent,
@@ -76,13 +85,18 @@ impl Wish {
     }
 }
 
+/// The facts of this host that matter for what is asked.
+pub(crate) fn facts(args: &Steering, purpose: Purpose) -> Result<Host, Failure> {
+    Wish::read(args, purpose, None).map(|wish| wish.host)
+}
+
 /// Chooses a method and puts it in force on this host. Where there are several, each is tried
 /// first, and one that cannot be put in force after all makes room for the next.
 pub(crate) async fn start(
     args: &Steering,
     purpose: Purpose,
 ) -> Result<(Decided, Session), Failure> {
-    let wish = Wish::read(args, purpose, steer::kernel::host::observe())?;
+    let wish = Wish::read(args, purpose, None)?;
     let order = wish.order();
     let mut left = order.as_slice();
     let mut before = Vec::new();
@@ -121,8 +135,12 @@ pub(crate) async fn start(
 
 impl Decided {
     /// Reads the config, lays the flags over it and chooses a method by what is known of the host.
-    pub(crate) fn planned(args: &Steering, purpose: Purpose, host: Host) -> Result<Self, Failure> {
-        let wish = Wish::read(args, purpose, host)?;
+    pub(crate) fn planned(
+        args: &Steering,
+        purpose: Purpose,
+        given: Option<Host>,
+    ) -> Result<Self, Failure> {
+        let wish = Wish::read(args, purpose, given)?;
         let choice = auto::choose(&wish.order(), &wish.intent, &wish.host)
             .map_err(|error| Failure::new(&error, error.help()))?;
         Ok(wish.decided(choice))

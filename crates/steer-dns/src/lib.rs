@@ -32,7 +32,6 @@ mod local;
 mod memory;
 mod rebinding;
 
-mod lookup;
 mod resolver;
 
 mod dns;
@@ -40,5 +39,5 @@ mod dns;
 pub use counters::Counts;
 pub use dns::Dns;
 pub use error::ResolverError;
-pub use lookup::{Found, Lookup};
+pub use rebinding::leads_astray;
 pub use resolver::{Resolver, for_intent, for_plan};

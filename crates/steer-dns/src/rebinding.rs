@@ -10,6 +10,26 @@ use steer_core::address::{Cidr, HostName};
 
 use crate::codec::{Message, Name};
 
+/// Whether a name has no business at an address: a public name at this host or its link, or any
+/// name at an address that is made up.
+///
+/// For whoever looks a name up in a program's place, where no answer passes by here.
+///
+/// ```
+/// use steer_core::address::HostName;
+///
+/// let host = |name| HostName::new(name).unwrap();
+/// let astray = |name, ip: &str| {
+///     steer_dns::leads_astray(&host(name), ip.parse().unwrap(), &[])
+/// };
+/// assert!(astray("example.com", "127.0.0.1"));
+/// assert!(!astray("localhost", "127.0.0.1") && !astray("example.com", "192.0.2.1"));
+/// ```
+#[must_use]
+pub fn leads_astray(name: &HostName, address: IpAddr, pools: &[Cidr]) -> bool {
+    astray(is_local(name), address.to_canonical(), pools)
+}
+
 /// The first address of an answer that it must not have.
 pub(crate) fn forbidden(asked: &Name, answer: &Message, pools: &[Cidr]) -> Option<IpAddr> {
     let local = asked.service_host().is_some_and(|host| is_local(&host));
@@ -17,9 +37,11 @@ pub(crate) fn forbidden(asked: &Name, answer: &Message, pools: &[Cidr]) -> Optio
     records
         .flat_map(|record| record.data.addresses())
         .map(|address| address.to_canonical())
-        .find(|address| {
-            pools.iter().any(|pool| pool.contains(*address)) || (!local && is_this_host(*address))
-        })
+        .find(|address| astray(local, *address, pools))
+}
+
+fn astray(local: bool, address: IpAddr, pools: &[Cidr]) -> bool {
+    pools.iter().any(|pool| pool.contains(address)) || (!local && is_this_host(address))
 }
 
 /// Addresses that mean this host or its link: 0.0.0.0 connects to loopback.

@@ -22,7 +22,6 @@ pub mod auto;
 pub mod registry;
 
 pub use steer_core as core;
-#[cfg(feature = "dns")]
 pub use steer_dns as dns;
 pub use steer_kernel as kernel;
 pub use steer_proxy as proxy;
