@@ -236,7 +236,7 @@ mod tests {
         assert!(changes.try_recv().is_err(), "known already");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_is_not_answered_any_more_is_forgotten_and_the_set_is_bounded() {
         let (learner, _changes) = learner("*.example.com");
         let at = Instant::now();

@@ -43,7 +43,8 @@ struct Wish {
 impl Wish {
     /// `given` are the facts of a host; without them this host is asked.
     fn read(args: &Steering, purpose: Purpose, given: Option<Host>) -> Result<Self, Failure> {
-        let here = given.clone().unwrap_or_else(observe);
+        let is_given = given.is_some();
+        let here = given.unwrap_or_else(observe);
         let config = config(args, purpose, &here)?;
         let name = config.name.clone().unwrap_or_else(|| match purpose {
             Purpose::Command => Instance::of_run(std::process::id()),
@@ -52,9 +53,10 @@ impl Wish {
         let intent = config.intent(name);
         // What is steered in another namespace depends on the facts there.
         let elsewhere = intent.scope.of.netns.is_some() || intent.scope.except.netns.is_some();
-        let host = match given {
-            None if elsewhere => observe_for(&intent),
-            _ => here,
+        let host = if elsewhere && !is_given {
+            observe_for(&intent)
+        } else {
+            here
         };
         Ok(Self {
             config,
