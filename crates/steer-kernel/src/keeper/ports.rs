@@ -46,6 +46,7 @@ mod tests {
     use std::os::fd::{AsFd, BorrowedFd};
     use std::time::Duration;
 
+    use lab::{Host, Lab, require};
     use nix::sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, socket,
     };
@@ -105,6 +106,81 @@ mod tests {
             ports.refuse();
             ports.close();
             assert_eq!(capture(at), [Ok(()); 4], "{at}");
+        }
+    }
+
+    #[test]
+    fn a_transparent_listener_of_a_dead_engine_refuses_what_is_handed_to_it() {
+        require!(Root, Program("nft"));
+        let host = Lab::new("ports").host("app");
+        // Without one of its own, nothing but the network's could be its packets' source.
+        for address in ["198.51.100.1", "2001:db8:1::1"] {
+            host.add_address(address.parse().unwrap());
+        }
+        let connect = |to| TcpStream::connect_timeout(&to, Duration::from_secs(10));
+        for (family, to, net, listener) in [
+            ("ip", "192.0.2.1:80", "192.0.2.0/24", "127.0.0.1:0"),
+            ("ip6", "[2001:db8::1]:80", "2001:db8::/64", "[::1]:0"),
+        ] {
+            host.enter(|| {
+                let engine = listener_at(listener);
+                let at = engine.local_addr().unwrap();
+                steer_to(&host, family, net, at);
+                let to: SocketAddr = to.parse().unwrap();
+                let mut ports = held(engine.as_fd());
+                let _accepted = connect(to).unwrap();
+                assert_eq!(engine.accept().unwrap().0.local_addr().unwrap(), to);
+                let mut queued = connect(to).unwrap();
+                queued
+                    .set_read_timeout(Some(Duration::from_secs(10)))
+                    .unwrap();
+                drop(engine);
+                ports.refuse();
+                let error = connect(to).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{to}");
+                let error = queued.read(&mut [0]).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{to}");
+                assert_eq!(capture(at), [Err(Errno::EADDRINUSE); 4], "{at}");
+                ports.close();
+            });
+        }
+    }
+
+    /// A listener that may have foreign addresses.
+    fn listener_at(any: &str) -> TcpListener {
+        let listener = listener(any);
+        setsockopt(&listener, sockopt::IpTransparent, &true).unwrap();
+        listener
+    }
+
+    /// Hands connections to a network, made on the host, to a transparent listener.
+    fn steer_to(host: &Host, family: &str, net: &str, at: SocketAddr) {
+        let rules = format!(
+            "table {family} t {{
+                chain out {{
+                    type route hook output priority -151;
+                    {family} daddr {net} meta l4proto tcp meta mark set 0x80000000
+                }}
+                chain arrive {{
+                    type filter hook prerouting priority -151;
+                    meta mark 0x80000000 meta l4proto tcp tproxy to {at}
+                }}
+                chain gate {{
+                    type filter hook input priority 0;
+                    meta mark 0x80000000 socket transparent 1 return
+                    meta mark 0x80000000 meta l4proto tcp reject with tcp reset
+                }}
+            }}"
+        );
+        host.program("nft").args([&rules]).run().expect_success();
+        let version = if at.is_ipv4() { "-4" } else { "-6" };
+        for words in [
+            format!("route add {net} dev lo"),
+            "rule add fwmark 0x80000000 lookup 7".to_owned(),
+            "route add local default dev lo table 7".to_owned(),
+        ] {
+            let words = std::iter::once(version).chain(words.split(' '));
+            host.ip(&words.collect::<Vec<_>>());
         }
     }
 }
