@@ -1,12 +1,21 @@
 //! Connection tracking against the kernel.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+#[path = "support/steering.rs"]
+mod steering;
+
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use lab::{DEADLINE, Host, Lab, require};
 use steer_core::address::{Family, Protocol};
+use steer_core::object::Object;
+use steer_core::plan::{Life, Netns, Planned};
+use steer_core::ruleset::{ChainKind, Role, Rule, Test, Verdict};
+use steer_core::symbol::PortRef;
 use steer_kernel::conntrack::Conntrack;
+use steer_kernel::drivers::Drivers;
+use steer_kernel::nft::NftDriver;
 
 /// A host that redirects port 53 of TCP and UDP to port 1053 of its own.
 fn host() -> Host {
@@ -122,5 +131,49 @@ fn forgotten_flows_go_where_they_were_meant_to_and_others_stay() {
             .args(["add rule inet t c meta l4proto { tcp, udp } th dport 53 redirect to :1053"])
             .run()
             .expect_success();
+    }
+}
+
+#[test]
+fn a_redirection_of_udp_that_is_undone_lets_its_flows_go_where_they_were_meant_to() {
+    require!(Root, Program("nft"));
+    let host = Lab::new("conntrack").host("app");
+    // A neighbour for whom the kernel goes on tracking and rewriting.
+    let neighbour =
+        "table inet t { chain c { type nat hook output priority -100; ct state new; }; }";
+    host.program("nft").args([neighbour]).run().expect_success();
+    let rule = Rule::new(
+        [
+            Test::Protocol(Protocol::Udp),
+            Test::ToPort(vec!["53".parse().unwrap()]),
+        ],
+        Verdict::Redirect(PortRef::Fixed(1053)),
+        "a test asks",
+    );
+    let planned = Planned {
+        netns: Netns::Path(host.namespace_path().display().to_string()),
+        life: Life::Steer,
+        object: Object::Nft(steering::ruleset(
+            Role::Steer,
+            ChainKind::Nat,
+            &Family::ALL,
+            vec![rule],
+        )),
+    };
+    let mut drivers = Drivers::new(vec![Box::new(NftDriver::new())]);
+    let main = steering::main();
+    for family in Family::ALL {
+        let (to, at) = ends(family);
+        let [ours, real, sender] =
+            host.enter(|| [at, to, SocketAddr::new(family.loopback(), 0)].map(bind));
+        let standing = [planned.clone()];
+        drivers.set_all(&main, &[], &standing).unwrap();
+        sender.send_to(b"1", to).unwrap();
+        ours.recv_from(&mut [0]).unwrap();
+        drivers.set_all(&main, &standing, &[]).unwrap();
+        sender.send_to(b"2", to).unwrap();
+        let mut told = [0];
+        real.recv_from(&mut told).unwrap();
+        assert_eq!(&told, b"2");
     }
 }
