@@ -1,7 +1,7 @@
 //! The facts of a namespace that is not ours.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
-use lab::{Host, Lab, require};
+use lab::{Container, Host, Lab, require};
 use steer_core::address::Family;
 use steer_core::host::{MarkBits, Namespace, Neighbour};
 use steer_core::instance::Instance;
@@ -92,4 +92,19 @@ fn a_namespace_of_a_scope_s_exception_is_found_too_and_facts_are_those_from_here
         Some(Namespace::At(_))
     ));
     assert_eq!(host.interfaces, observe().interfaces);
+}
+
+#[test]
+fn a_container_is_found_by_its_id_whichever_engine_runs_it() {
+    require!(Root, Program("podman"), Program("runc"), Program("busybox"));
+    let app = Lab::new("facts").host("app");
+    // Of an engine whose store nobody else knows: only its cgroup tells of it.
+    let container = Container::start(&app, "facts");
+    let mut intent = intent(&app);
+    for id in [container.id(), &container.id()[..12]] {
+        intent.scope.of.netns = Some(id.to_owned());
+        let host = observe_for(&intent);
+        let path = format!("/proc/{}/ns/net", container.pid());
+        assert_eq!(host.netns.get(id), Some(&Namespace::At(path)));
+    }
 }
