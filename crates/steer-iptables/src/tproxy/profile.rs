@@ -72,6 +72,8 @@ pub(super) static PROFILE: Profile = Profile {
         "TCP connections from before the start are not steered; UDP flows are taken over",
         "a cgroup of the scope that is removed and made again is bound again at once or within \
          250 ms; what connects before that is not steered",
+        "IPv4 datagrams that come to an engine which is gone are dropped without an answer until the \
+         keeper has taken the rules away (milliseconds); TCP and IPv6 are refused at once",
         "with iptables, when the engine and the keeper are both killed at once, the rules stay \
          until `steer clean`: new forwarded packets are dropped without an answer; with nft the \
          kernel removes what steers",

@@ -9,7 +9,7 @@ use steer_core::address::{Destination, Protocol};
 use steer_core::datagram::Batch;
 use steer_core::engaged::Engaged;
 use steer_core::instance::Instance;
-use steer_core::intake::Intake;
+use steer_core::intake::{Bound, Intake};
 use steer_core::intent::{Backend, Intent, OnFailure, Scope, Selector};
 use steer_core::policy::App;
 use steer_core::steered::{Flow, Refusal, Steered};
@@ -68,6 +68,11 @@ impl Engine {
         Self::start_with(host, method, intent, |_| {})
     }
 
+    /// As [`Self::start`], with the listeners closed as soon as the plan is in force.
+    pub(crate) fn start_deaf(host: &Host, method: &'static dyn Steerer, intent: &Intent) -> Self {
+        Self::run(host, method, intent, |_| {}, |_| {})
+    }
+
     /// As [`Self::start`], with facts that the host does not tell by itself.
     pub(crate) fn start_with(
         host: &Host,
@@ -75,17 +80,32 @@ impl Engine {
         intent: &Intent,
         facts: impl FnOnce(&mut steer_core::host::Host) + Send,
     ) -> Self {
+        let seen = Arc::<std::sync::Mutex<Vec<Came>>>::default();
+        let (came, intent_of_intakes) = (Arc::clone(&seen), intent.clone());
+        let take = move |bound| {
+            let intake = method.intake(&intent_of_intakes, bound).unwrap();
+            tokio::spawn(serve(intake, Arc::clone(&seen)));
+        };
+        let mut engine = Self::run(host, method, intent, facts, take);
+        engine.came = came;
+        engine
+    }
+
+    fn run(
+        host: &Host,
+        method: &'static dyn Steerer,
+        intent: &Intent,
+        facts: impl FnOnce(&mut steer_core::host::Host) + Send,
+        take: impl Fn(Bound) + Send + 'static,
+    ) -> Self {
         let runs = tempfile::tempdir().unwrap();
         let mut observed = host.enter(steer_kernel::host::observe);
         facts(&mut observed);
         let plan = method.plan(intent, &observed).unwrap();
-        let (came, intent) = (
-            Arc::<std::sync::Mutex<Vec<Came>>>::default(),
-            intent.clone(),
-        );
+        let intent = intent.clone();
         let (ready_tx, ready) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
-        let (path, seen, inside) = (runs.path().to_owned(), Arc::clone(&came), host.clone());
+        let (path, inside) = (runs.path().to_owned(), host.clone());
         let thread = std::thread::spawn(move || {
             inside.enter(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
@@ -96,10 +116,7 @@ impl Engine {
                 let keeper = LocalKeeper::new(Drivers::default(), RunDir::at(path));
                 let mut engaged =
                     Engaged::engage(Box::new(keeper), &intent, &plan, None).expect("engages");
-                for bound in engaged.take_bound() {
-                    let intake = method.intake(&intent, bound).unwrap();
-                    runtime.spawn(serve(intake, Arc::clone(&seen)));
-                }
+                engaged.take_bound().into_iter().for_each(take);
                 ready_tx.send(()).unwrap();
                 let _ = runtime.block_on(stopped);
                 engaged.release().unwrap();
@@ -107,7 +124,7 @@ impl Engine {
         });
         ready.recv().expect("the engine runs");
         Self {
-            came,
+            came: Arc::default(),
             stop: Some(stop),
             thread: Some(thread),
             _runs: runs,

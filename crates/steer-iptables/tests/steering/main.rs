@@ -9,5 +9,6 @@ mod engine;
 mod domain;
 mod forwarded;
 mod inbound;
+mod leaks;
 mod local;
 mod namespace;
