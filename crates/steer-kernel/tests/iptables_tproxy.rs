@@ -32,7 +32,8 @@ macro_rules! variant {
                 redirected_flows_reach_a_listener_that_nobody_reaches_directly,
                 older_connections_and_answers_of_servers_are_left_alone,
                 marks_of_neighbours_are_kept,
-                a_policy_rule_with_an_interface_does_not_mind_src_valid_mark,
+                a_neighbours_reverse_path_filter_is_passed_where_nft_hands_over_behind_it,
+    a_policy_rule_with_an_interface_does_not_mind_src_valid_mark,
             );
             mount!($variant, $program, ends:
                 without_an_engine_nothing_leaves_under_closed,

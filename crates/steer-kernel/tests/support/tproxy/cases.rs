@@ -6,6 +6,7 @@ use std::time::Duration;
 use lab::{Client, Failure, Family, Service};
 use steer_core::intent::OnFailure;
 
+use super::ends::scenes;
 use super::engine::{Engine, HERE, PORT, ask_as, dial_as};
 use super::rules::{SERVED, forwarded, forwarded_as_clients, inbound, local, redirected};
 use super::{Filter, Steering, gateway, greeting, pair, route, unroute};
@@ -282,6 +283,39 @@ pub fn marks_of_neighbours_are_kept(filter: Filter) {
     assert!(counted("\"all\"") >= 6, "{text}");
     assert_eq!(counted("\"both\""), counted("\"all\""), "{filter}: {text}");
     assert_eq!(engine.wanted().len(), 2);
+}
+
+pub fn a_neighbours_reverse_path_filter_is_passed_where_nft_hands_over_behind_it(filter: Filter) {
+    // As firewalld has it for IPv6, in both families.
+    let theirs = "
+        add table inet theirs
+        add chain inet theirs check { type filter hook prerouting priority -140; }
+        add rule inet theirs check fib saddr . mark . iif oif missing drop
+    ";
+    for (client, (app, srv), rules, interface) in scenes(OnFailure::Closed) {
+        app.program("nft").arg(theirs).run().expect_success();
+        let _engine = Engine::start(&app);
+        route(&app, Some(interface));
+        let mut steering = Steering::on(&app, filter);
+        steering.set(&[rules]).unwrap();
+        for family in FAMILIES {
+            let (at, what) = (
+                srv.at(family, SERVED),
+                format!("{filter} {family:?} {interface}"),
+            );
+            if interface == "lo" && filter != Filter::Nft {
+                // The table mangle comes before it, and what a listener was found for is no
+                // more known to have come back at lo.
+                let connect = || Client::connect_within(at, NEVER);
+                let failure = client.enter(connect).err();
+                assert_eq!(failure, Some(Failure::TimedOut), "{what}");
+                continue;
+            }
+            assert_eq!(greeting(client.connect(at)).as_deref(), Ok(HERE), "{what}");
+            let answer = client.ask_udp(at, b"x", SOON);
+            assert_eq!(answer, Ok((HERE.into(), at)), "{what}");
+        }
+    }
 }
 
 pub fn a_policy_rule_with_an_interface_does_not_mind_src_valid_mark(filter: Filter) {

@@ -151,11 +151,11 @@ fn leaks(witness: &Capture) -> Vec<Packet> {
     witness.packets(|packet| packet.destination.port() == SERVED)
 }
 
-type Scene = (Host, (Host, Host), Ruleset, &'static str);
+pub type Scene = (Host, (Host, Host), Ruleset, &'static str);
 
 /// Where the flows are made, the host with the rules beside the one with the servers, the rules,
 /// and the interface at which the packets come in.
-fn scenes(dead: OnFailure) -> [Scene; 2] {
+pub fn scenes(dead: OnFailure) -> [Scene; 2] {
     let (app, srv) = pair();
     let (cli, gw, far) = gateway();
     [

@@ -225,10 +225,11 @@ fn steer(chains: Vec<Chain>) -> Ruleset {
 }
 
 fn chain(name: &str, kind: ChainKind, hook: Hook, rules: Vec<Rule>) -> Chain {
-    let priority = match kind {
-        ChainKind::Route => -151,
-        ChainKind::Nat => -101,
-        ChainKind::Filter => 0,
+    let priority = match (kind, hook) {
+        // Behind what neighbours do to check where packets came from.
+        (ChainKind::Route, Hook::Prerouting) | (ChainKind::Nat, _) => -101,
+        (ChainKind::Route, _) => -151,
+        (ChainKind::Filter, _) => 0,
     };
     Chain {
         name: name.to_owned(),
