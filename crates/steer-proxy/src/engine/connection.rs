@@ -178,14 +178,12 @@ mod tests {
     use steer_core::steered::{Identity, ResetAnswer};
 
     use super::*;
-    use crate::engine::Engine;
+    use crate::engine::{Engine, udp};
 
-    #[test]
-    fn the_future_of_a_connection_is_small() {
-        let (stream, _) = tokio::io::duplex(1);
+    fn steered(flow: Flow) -> Steered {
         let address: SocketAddr = "192.0.2.1:80".parse().unwrap();
-        let steered = Steered {
-            flow: Flow::Stream(Box::new(stream)),
+        Steered {
+            flow,
             client: ClientAddr(address),
             destination: Destination::addr(address),
             identity: Identity::default(),
@@ -193,9 +191,27 @@ mod tests {
             upstream: None,
             app: None,
             answer: Box::new(ResetAnswer),
-        };
+        }
+    }
+
+    fn stream() -> Steered {
+        let (stream, _) = tokio::io::duplex(1);
+        steered(Flow::Stream(Box::new(stream)))
+    }
+
+    #[test]
+    fn the_future_of_a_connection_is_small() {
         let engine = Engine::builder(Policy::default()).build().unwrap();
-        let size = size_of_val(&run(Arc::clone(&engine.shared), steered));
+        let size = size_of_val(&run(Arc::clone(&engine.shared), stream()));
         assert!(size <= 512, "{size} bytes");
+    }
+
+    #[test]
+    fn the_futures_of_flows_and_conversations_are_small() {
+        let engine = Engine::builder(Policy::default()).build().unwrap();
+        let flow = udp::run(Arc::clone(&engine.shared), stream());
+        assert!(size_of_val(&flow) <= 512, "{} bytes", size_of_val(&flow));
+        let talk = dns::run(Arc::clone(&engine.shared), stream());
+        assert!(size_of_val(&talk) <= 64, "{} bytes", size_of_val(&talk));
     }
 }

@@ -94,13 +94,23 @@ impl Bench {
         destination: impl Into<Target>,
         answer: Box<dyn Answer>,
     ) -> TcpStream {
-        self.bring(destination, answer, None).await
+        self.bring(destination, answer, None, None).await
     }
 
     /// A program whose connection to a resolver is taken by a listener for DNS.
     pub(crate) async fn dns_program(&self, resolver: impl Into<Target>) -> TcpStream {
         let answer = Box::new(ResetAnswer);
-        self.bring(resolver, answer, Some(App::Dns)).await
+        self.bring(resolver, answer, Some(App::Dns), None).await
+    }
+
+    /// A program that the method says is at another address than it is.
+    pub(crate) async fn program_from(
+        &self,
+        client: SocketAddr,
+        destination: impl Into<Target>,
+    ) -> TcpStream {
+        let answer = Box::new(ResetAnswer);
+        self.bring(destination, answer, None, Some(client)).await
     }
 
     async fn bring(
@@ -108,6 +118,7 @@ impl Bench {
         destination: impl Into<Target>,
         answer: Box<dyn Answer>,
         app: Option<App>,
+        from: Option<SocketAddr>,
     ) -> TcpStream {
         let (listener, address) = server().await;
         let (program, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -120,7 +131,7 @@ impl Bench {
         };
         let steered = Steered {
             flow: Flow::Tcp(stream),
-            client: ClientAddr(client),
+            client: ClientAddr(from.unwrap_or(client)),
             destination: destination.into().0,
             identity,
             via: Method::Redirect,

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bench;
+mod dialling;
 mod dns;
 mod limits;
 mod loops;
