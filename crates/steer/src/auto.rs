@@ -13,11 +13,12 @@ use steer_core::steerer::{Evidence, PlanError, Steerer};
 
 use crate::registry;
 
-/// What `method: auto` tries, in this order. `explicit` is among them only where a port is written:
-/// nobody asked for a proxy port otherwise.
+/// What `method: auto` tries, in this order: what steers most comes first. `explicit` is among them
+/// only where a port is written: nobody asked for a proxy port otherwise. `dns` never is: it binds
+/// programs only that are told to ask its resolver.
 #[must_use]
 pub fn order(intent: &Intent) -> Vec<Method> {
-    let mut order = vec![Method::Redirect, Method::Env];
+    let mut order = vec![Method::Tproxy, Method::Redirect, Method::Env];
     if !intent.forward.is_empty() || intent.listen.explicit.is_some() {
         order.push(Method::Explicit);
     }

@@ -13,7 +13,7 @@ fn variables(output: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn as_root_the_method_is_redirect() {
+fn as_root_the_method_is_tproxy() {
     lab::require!(Root, Cgroup2, Program("curl"));
     let site = Site::new("auto");
     let _server = site.srv.serve(80, Service::Http);
@@ -24,9 +24,9 @@ fn as_root_the_method_is_redirect() {
         .arg(site.log())
         .args(["--", "curl", "-sS", &format!("http://{at}/")])
         .run();
-    assert!(output.stderr.contains("method redirect"), "{output:#?}");
+    assert!(output.stderr.contains("method tproxy"), "{output:#?}");
     assert!(output.expect_success().starts_with("GET / "));
-    assert_eq!(site.records().wait_to(at)["method"], "redirect");
+    assert_eq!(site.records().wait_to(at)["method"], "tproxy");
     site.assert_untouched();
 }
 
@@ -42,7 +42,7 @@ fn without_privilege_the_method_is_env_and_the_reason_is_said() {
         .arg(site.log())
         .args(["--", "curl", "-sS", &format!("http://{at}/")])
         .run();
-    for word in ["method env", "redirect", "CAP_NET_ADMIN"] {
+    for word in ["method env", "tproxy", "redirect", "CAP_NET_ADMIN"] {
         assert!(output.stderr.contains(word), "{word}: {output:#?}");
     }
     assert!(output.expect_success().starts_with("GET / "));
@@ -146,7 +146,7 @@ fn a_method_that_cannot_be_put_in_force_makes_room_for_the_next() {
         .arg(site.log())
         .args(["--", "curl", "-sS", &format!("http://{at}/")])
         .run();
-    for word in ["method env; not redirect", "/proc/no/such/place"] {
+    for word in ["method env; not tproxy", "/proc/no/such/place"] {
         assert!(output.stderr.contains(word), "{word}: {output:#?}");
     }
     assert!(output.expect_success().starts_with("GET / "));
@@ -172,10 +172,10 @@ fn nobody_gets_a_proxy_port_who_did_not_ask_for_one() {
 #[test]
 fn a_config_for_a_method_that_is_not_built_is_not_right() {
     let site = Site::new("unbuilt");
-    let config = site.write("c.yaml", "method: tproxy\nscope: { host: true }\n");
+    let config = site.write("c.yaml", "method: tun\nscope: { host: true }\n");
     let output = site.steer().args(["check", "-c"]).arg(config).run();
     assert_eq!(output.status, Status::Exited(1), "{output:#?}");
-    for word in ["tproxy is not in this build", "redirect"] {
+    for word in ["tun is not in this build", "tproxy"] {
         assert!(output.stderr.contains(word), "{word}: {output:#?}");
     }
 }

@@ -24,7 +24,7 @@ fn the_example_program_is_steered_with_and_without_privilege() {
     let site = Site::new("readme");
     let plain = site.app.program(PROGRAM).run().expect_success();
     assert_eq!(plain, PAGE);
-    for (steer, method) in [(site.steer(), "redirect"), (site.unprivileged(), "env")] {
+    for (steer, method) in [(site.steer(), "tproxy"), (site.unprivileged(), "env")] {
         let run = steer.args(["run", "--log", "/dev/stderr", "--", PROGRAM]);
         let output = run.run();
         let record = format!("\"method\":\"{method}\"");
