@@ -350,7 +350,7 @@ fn while_draining_only_flows_that_were_taken_are_steered() {
         "{retired}"
     );
     assert!(
-        retired.contains("from lo mark {mark} tcp -> tproxy"),
+        retired.contains("from lo from the opener mark {mark} tcp -> tproxy"),
         "{retired}"
     );
     assert!(plan.wants_slot());

@@ -94,8 +94,8 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
         &HOOKS.map(|h| (ChainKind::Route, h, FIRST)),
         &mut plan,
     );
+    plan.note("conntrack is in the path of every packet of this host while a rule exists");
     if way == Way::Local {
-        plan.note("conntrack is in the path of every packet of this host while a rule exists");
         plan.note(
             "what has no route here never becomes a packet, and so is not steered: the program's \
              own connect fails",
@@ -265,7 +265,8 @@ impl Rules<'_> {
         let lo = || Test::From(vec![LOOPBACK.to_owned()]);
         match self.way {
             Way::Local => {
-                rules.extend(self.handing(&[lo(), Test::Marked(STEER)], "marked on its way out"));
+                let known = [lo(), Test::FromOpener, Test::Marked(STEER)];
+                rules.extend(self.handing(&known, "marked on its way out"));
             }
             Way::Forwarded(_) => {
                 if self.keeps_source() {
@@ -350,23 +351,19 @@ impl Rules<'_> {
 
     /// The rules that refuse at once what no socket of the engine takes.
     fn gate(&self) -> Vec<Rule> {
-        let marked = Test::Marked(STEER);
+        // Others may put the mark of a connection on its answers (CONNMARK --restore-mark), which
+        // are for the client.
+        let marked = [Test::FromOpener, Test::Marked(STEER)];
+        let and = |test: Test| marked.iter().cloned().chain([test]);
+        let gone = "steered to an engine that is gone";
         let mut rules = vec![
             Rule::new(
-                [marked.clone(), Test::Transparent],
+                and(Test::Transparent),
                 Verdict::Return,
                 "steered packets, and ICMP errors about them",
             ),
-            Rule::new(
-                [marked.clone(), Test::Protocol(Protocol::Tcp)],
-                Verdict::Reset,
-                "steered to an engine that is gone",
-            ),
-            Rule::new(
-                [marked],
-                Verdict::Prohibit,
-                "steered to an engine that is gone",
-            ),
+            Rule::new(and(Test::Protocol(Protocol::Tcp)), Verdict::Reset, gone),
+            Rule::new(marked.clone(), Verdict::Prohibit, gone),
         ];
         rules.extend(gate::rules(self.ports, &self.at, None));
         rules

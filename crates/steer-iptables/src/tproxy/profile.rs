@@ -66,8 +66,7 @@ pub(super) static PROFILE: Profile = Profile {
     limits: &[
         "multicast, broadcast, link-local addresses and ICMP cannot be steered; under closed they \
          are refused as far as `plan` says",
-        "for what programs of this host send, conntrack is in the path of every packet while a \
-         rule exists",
+        "conntrack is in the path of every packet of the namespace while a rule exists",
         "a destination without a route is an error of the program's own connect, before any rule",
         "TCP connections from before the start are not steered; UDP flows are taken over",
         "a cgroup of the scope that is removed and made again is bound again at once or within \

@@ -110,7 +110,7 @@ fn nothing_of_a_taken_flow_leaves_although_its_sockets_close_at_once() {
             let target = site.server.at(Family::V4, 7);
             let _direct = site.client.connect(target).unwrap();
             witness.wait_for(to(target.ip()));
-            assert_eq!(server.seen().len(), 1);
+            server.wait_for(|seen| seen.len() == 1);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What programs of the host send.
 
 use lab::{Failure, Family, Lab, Service, Snapshot};
+use steer_core::intent::Backend;
 use steer_iptables::{Redirect, Tproxy};
 
 use crate::engine::{BACKENDS, Engine, far, quiet, whole_host};
@@ -112,4 +113,30 @@ fn redirect_leaves_the_other_udp_to_the_guard() {
         assert!(refused.is_err());
     }
     assert_eq!(udp.seen(), []);
+}
+
+#[test]
+fn a_neighbour_who_restores_marks_does_not_cut_answers_off() {
+    lab::require!(Root, Program("iptables"));
+    for backend in [Backend::Nft, Backend::Iptables] {
+        let lab = Lab::new("restore");
+        let (app, srv) = (lab.host("app"), lab.host("srv"));
+        lab.link(&app, &srv);
+        // As the scripts of a VPN do, and worse.
+        for (program, chain) in ["iptables", "ip6tables"]
+            .into_iter()
+            .flat_map(|program| ["PREROUTING", "OUTPUT"].map(|chain| (program, chain)))
+        {
+            let words = "-t mangle -A CHAIN -j CONNMARK --restore-mark".replace("CHAIN", chain);
+            let output = app.program(program).args(words.split(' ')).run();
+            output.expect_success();
+        }
+        let mut intent = whole_host();
+        intent.backend = Some(backend);
+        let engine = Engine::start(&app, &Tproxy, &intent);
+        for family in Family::BOTH {
+            engine.takes_tcp(&app, srv.at(family, 7));
+            engine.takes_udp(&app, srv.at(family, 7));
+        }
+    }
 }
