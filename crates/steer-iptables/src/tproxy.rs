@@ -19,6 +19,7 @@ mod plan;
 mod probe;
 mod profile;
 mod requirements;
+mod rules;
 
 /// Steering by mangle TPROXY, a mark and a policy route.
 ///

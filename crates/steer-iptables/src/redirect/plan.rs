@@ -6,16 +6,16 @@ use steer_core::intent::{Intent, OnFailure, Quic};
 use steer_core::method::Method;
 use steer_core::object::Binding;
 use steer_core::plan::{Life, Plan};
-use steer_core::ruleset::{Chain, ChainKind, Hook, Role, Rule, Ruleset, Test, Verdict};
+use steer_core::ruleset::{ChainKind, Role, Ruleset};
 use steer_core::steerer::PlanError;
 
+use super::rules::{FIRST, HOOKS, Rules};
 use crate::backend::Filter;
-use crate::listeners::{self, Port};
-use crate::rules::gate::{self, At};
-use crate::rules::guard::{self, Known};
-use crate::rules::traffic::{self, Decision};
+use crate::listeners;
+use crate::rules::gate::At;
+use crate::rules::guard;
+use crate::rules::traffic;
 use crate::rules::way::Way;
-use crate::rules::{REFUSE_AT, bypass, chain, hooked, scope};
 use crate::{neighbours, notes, place};
 
 /// The plan of an intent that was admitted.
@@ -101,108 +101,6 @@ fn quic(intent: &Intent) -> Quic {
     intent.traffic.quic.unwrap_or(Quic::Reject)
 }
 
-/// What all rules of a plan are made from.
-struct Rules<'a> {
-    intent: &'a Intent,
-    way: &'a Way,
-    ports: &'a [Port],
-    families: Vec<Family>,
-    at: At,
-}
-
-impl Rules<'_> {
-    /// The chains that bring connections to the engine.
-    fn steer(&self, decisions: &[Decision]) -> Vec<Chain> {
-        let Self {
-            intent,
-            way,
-            ports,
-            families: _,
-            at,
-        } = self;
-        let traffic = traffic::before_ports(decisions, ports).map(|(decision, port)| {
-            let verdict = port.map_or(Verdict::Return, |port| Verdict::Redirect(port.symbol()));
-            Rule::new(decision.tests.clone(), verdict, decision.why)
-        });
-        let mut entry = vec![bypass(intent)];
-        if **way == Way::Inbound {
-            entry.push(Rule::new(
-                [Test::From(vec!["lo".to_owned()])],
-                Verdict::Return,
-                "what this host sends to itself",
-            ));
-        }
-        let mut opening = self.entering();
-        // Connections that conntrack picks up in the middle look new to nat; rewriting them would
-        // reset them.
-        opening.extend([Test::Protocol(Protocol::Tcp), Test::Opening]);
-        let to_scope = || Verdict::Jump("scope".to_owned());
-        entry.push(Rule::new(
-            opening,
-            to_scope(),
-            "only connections that begin",
-        ));
-        if self.takes_datagrams() {
-            let mut datagrams = self.entering();
-            datagrams.push(Test::Protocol(Protocol::Udp));
-            entry.push(Rule::new(datagrams, to_scope(), "datagrams of DNS"));
-        }
-        let admitted = Some(&Test::Rewritten);
-        vec![
-            chain("traffic", traffic.collect()),
-            chain("scope", scope::rules(&intent.scope, way, "traffic")),
-            hooked("entry", ChainKind::Nat, way.entry(), FIRST, entry),
-            hooked(
-                "gate",
-                ChainKind::Filter,
-                Hook::Input,
-                REFUSE_AT,
-                gate::rules(ports, at, admitted),
-            ),
-        ]
-    }
-
-    /// The tests that tell the way's packets from others where they enter.
-    fn entering(&self) -> Vec<Test> {
-        match self.way {
-            Way::Inbound => vec![Test::ToThisHost],
-            Way::Local | Way::Forwarded(_) => self.way.tests(),
-        }
-    }
-
-    fn takes_datagrams(&self) -> bool {
-        self.ports.iter().any(|port| port.protocol == Protocol::Udp)
-    }
-
-    /// What the guard has to know: at its hooks the destination is one of our ports already, or,
-    /// where the rules are gone, the true one again.
-    fn known(&self) -> Known {
-        let mut known = Known::default();
-        for port in self.ports {
-            let tests = match self.way {
-                Way::Local => At::Loopback(self.families.clone()).tests(*port),
-                Way::Forwarded(_) | Way::Inbound => At::Anywhere.tests(*port),
-            };
-            for tests in tests {
-                let tests = tests.into_iter().chain([Test::Rewritten]);
-                let why = "steered connections";
-                known.steered.push(Rule::new(tests, Verdict::Return, why));
-            }
-            let stranded = [
-                Test::Protocol(port.protocol),
-                Test::FromOpener,
-                Test::RewrittenTo(port.symbol()),
-            ];
-            known.stranded.push(Rule::new(
-                stranded,
-                gate::refusal(port.protocol),
-                "connections that were steered until the rules for it were gone",
-            ));
-        }
-        known
-    }
-}
-
 fn not_steered(intent: &Intent, way: &Way, plan: &mut Plan) {
     if !traffic::meant(&intent.traffic, Protocol::Udp) {
         return;
@@ -221,10 +119,3 @@ fn not_steered(intent: &Intent, way: &Way, plan: &mut Plan) {
 
 /// What REDIRECT takes to any destination; of UDP only DNS, which a single port can answer.
 const STEERS: &[Protocol] = &[Protocol::Tcp];
-
-/// The hooks of nat that destinations are rewritten in.
-const HOOKS: [Hook; 2] = [Hook::Prerouting, Hook::Output];
-
-/// One before the usual priority of nat: among chains of one priority the last registered runs
-/// first, so only a lower number is sure to.
-const FIRST: i32 = -101;

@@ -1,24 +1,24 @@
 use std::net::IpAddr;
 
-use steer_core::address::{Family, Protocol};
+use steer_core::address::Protocol;
 use steer_core::host::Host;
 use steer_core::intent::{Intent, OnFailure, Quic, Source};
 use steer_core::key::Key;
 use steer_core::mark::Mark;
 use steer_core::method::Method;
-use steer_core::object::{Binding, LocalRoute, Object, PolicyRule, TABLE_ABOVE_PRIORITY};
+use steer_core::object::{Binding, TABLE_ABOVE_PRIORITY};
 use steer_core::plan::{Life, Plan};
-use steer_core::ruleset::{Chain, ChainKind, Hook, Role, Rule, Ruleset, Test, Verdict};
+use steer_core::ruleset::{ChainKind, Role, Ruleset};
 use steer_core::steerer::PlanError;
-use steer_core::symbol::{FIRST_TABLE, MarkRef, TableRef};
+use steer_core::symbol::FIRST_TABLE;
 
+use super::rules::{FIRST, HOOKS, Rules};
 use crate::backend::Filter;
-use crate::listeners::{self, Entry, Port};
-use crate::rules::gate::{self, At};
-use crate::rules::guard::{self, Known};
-use crate::rules::traffic::{self, Decision};
+use crate::listeners;
+use crate::rules::gate::At;
+use crate::rules::guard;
+use crate::rules::traffic;
 use crate::rules::way::{self, Way};
-use crate::rules::{REFUSE_AT, bypass, chain, hooked, scope};
 use crate::{neighbours, notes, place};
 
 /// The plan of an intent that was admitted.
@@ -144,259 +144,6 @@ fn keeps_source(intent: &Intent, host: &Host, way: &Way) -> Result<(), PlanError
     }
 }
 
-/// What all rules of a plan are made from.
-struct Rules<'a> {
-    intent: &'a Intent,
-    way: &'a Way,
-    ports: &'a [Port],
-    at: At,
-}
-
-impl Rules<'_> {
-    /// Whether packets are routed by their mark; those for this host come here by themselves.
-    fn is_routed(&self) -> bool {
-        *self.way != Way::Inbound
-    }
-
-    /// The interfaces at which packets are routed by their mark.
-    fn entering(&self) -> Vec<String> {
-        match self.way {
-            Way::Local => vec![LOOPBACK.to_owned()],
-            Way::Forwarded(interfaces) => interfaces.clone(),
-            Way::Inbound => Vec::new(),
-        }
-    }
-
-    /// What brings marked packets to this host, whatever their destination.
-    fn routes(&self, families: &[Family]) -> Vec<Object> {
-        let from: Vec<Option<String>> = match self.way {
-            Way::Inbound => return Vec::new(),
-            // Answers to the client's address come from anywhere.
-            Way::Forwarded(_) if self.keeps_source() => vec![None],
-            Way::Local | Way::Forwarded(_) => self.entering().into_iter().map(Some).collect(),
-        };
-        let mut objects = Vec::new();
-        for family in families {
-            objects.push(Object::Route(LocalRoute {
-                family: *family,
-                table: TableRef::Steer,
-            }));
-            objects.extend(from.iter().map(|interface| {
-                Object::Rule(PolicyRule {
-                    family: *family,
-                    mark: MarkRef::Steer,
-                    interface: interface.clone(),
-                    table: TableRef::Steer,
-                })
-            }));
-        }
-        objects
-    }
-
-    /// The chains that bring packets to the engine.
-    fn steer(&self, decisions: &[Decision]) -> Vec<Chain> {
-        let Self {
-            intent, way, ports, ..
-        } = self;
-        let mut traffic = Vec::new();
-        for (decision, port) in traffic::before_ports(decisions, ports) {
-            let Decision { tests, why, .. } = decision;
-            let Some(port) = port else {
-                traffic.push(Rule::new(tests.clone(), Verdict::Return, *why));
-                continue;
-            };
-            let known = "its later packets are known by the connection";
-            traffic.push(Rule::new(tests.clone(), Verdict::Track(STEER), known));
-            match (way, port.protocol) {
-                (Way::Forwarded(_) | Way::Inbound, _) => {
-                    let verdict = self.to_engine(port, intent.failure());
-                    traffic.push(Rule::new(tests.clone(), verdict, *why));
-                }
-                (Way::Local, Protocol::Udp) => {
-                    traffic.push(Rule::new(tests.clone(), Verdict::Mark(STEER), *why));
-                }
-                (Way::Local, Protocol::Tcp) => {}
-            }
-        }
-        let mut chains = vec![
-            chain("traffic", traffic),
-            chain("scope", scope::rules(&intent.scope, way, "traffic")),
-        ];
-        let hook = |name, hook, rules| hooked(name, ChainKind::Route, hook, FIRST, rules);
-        if **way == Way::Local {
-            chains.push(hook("depart", Hook::Output, self.depart()));
-        }
-        chains.push(hook("arrive", Hook::Prerouting, self.arrive()));
-        let gate = self.gate();
-        chains.push(hooked(
-            "gate",
-            ChainKind::Filter,
-            Hook::Input,
-            REFUSE_AT,
-            gate,
-        ));
-        chains
-    }
-
-    /// What programs here send is marked, which routes it back to this host.
-    fn depart(&self) -> Vec<Rule> {
-        let mut rules = vec![bypass(self.intent)];
-        rules.extend(self.beginnings(&[]));
-        // A flow that others begin anew from a port that was just in use is not in scope.
-        if self.takes(Protocol::Udp) {
-            rules.push(Rule::new(
-                [Test::Protocol(Protocol::Udp)],
-                Verdict::Return,
-                "datagrams of others",
-            ));
-        }
-        // Also those that no program owns any more, and ICMP errors about the flow.
-        rules.push(Rule::new(
-            [Test::FromOpener, Test::Tracked(STEER)],
-            Verdict::Mark(STEER),
-            "packets of connections that were taken",
-        ));
-        rules
-    }
-
-    /// What arrives is handed to the engine's sockets.
-    fn arrive(&self) -> Vec<Rule> {
-        let mut rules = vec![bypass(self.intent)];
-        let lo = || Test::From(vec![LOOPBACK.to_owned()]);
-        match self.way {
-            Way::Local => {
-                let known = [lo(), Test::FromOpener, Test::Marked(STEER)];
-                rules.extend(self.handing(&known, "marked on its way out"));
-            }
-            Way::Forwarded(_) => {
-                if self.keeps_source() {
-                    rules.extend(Protocol::ALL.map(|protocol| {
-                        Rule::new(
-                            [Test::Protocol(protocol), Test::Transparent],
-                            Verdict::Mark(STEER),
-                            "source: client, answers to the engine's connections",
-                        )
-                    }));
-                }
-                let mut known = self.way.tests();
-                known.extend([Test::FromOpener, Test::Tracked(STEER)]);
-                rules.extend(self.handing(&known, "of flows that were taken"));
-                rules.push(Rule::new(
-                    known,
-                    Verdict::Mark(STEER),
-                    "ICMP errors about flows that were taken",
-                ));
-                // For flows that conntrack was told not to follow.
-                let mut open = self.way.tests();
-                open.extend([Test::Protocol(Protocol::Tcp), Test::Transparent]);
-                rules.push(Rule::new(
-                    open,
-                    Verdict::Mark(STEER),
-                    "of connections that the engine has",
-                ));
-                rules.extend(self.beginnings(&self.way.tests()));
-            }
-            Way::Inbound => {
-                let why = "what this host sends to itself";
-                rules.push(Rule::new([lo()], Verdict::Return, why));
-                let known = [Test::FromOpener, Test::Tracked(STEER)];
-                rules.extend(self.handing(&known, "of flows that were taken"));
-                rules.extend(self.beginnings(&[Test::ToThisHost]));
-            }
-        }
-        rules
-    }
-
-    /// The rules that look at what may begin a flow.
-    fn beginnings(&self, entering: &[Test]) -> Vec<Rule> {
-        let begins = [
-            (Protocol::Tcp, Test::Opening, "only connections that begin"),
-            (Protocol::Udp, Test::FromOpener, "no answers to others"),
-        ];
-        let looked_at = begins.into_iter().filter(|(p, ..)| self.takes(*p));
-        looked_at
-            .map(|(protocol, test, why)| {
-                let tests = [Test::Protocol(protocol), test];
-                let tests = entering.iter().cloned().chain(tests);
-                Rule::new(tests, Verdict::Jump("scope".to_owned()), why)
-            })
-            .collect()
-    }
-
-    /// The rules that hand packets of taken flows to the ports; DNS is told by its port.
-    fn handing(&self, known: &[Test], why: &str) -> Vec<Rule> {
-        let (dns, others): (Vec<Port>, Vec<Port>) =
-            self.ports.iter().partition(|port| port.entry == Entry::Dns);
-        dns.into_iter()
-            .chain(others)
-            .map(|port| {
-                let mut tests = known.to_vec();
-                tests.push(Test::Protocol(port.protocol));
-                if port.entry == Entry::Dns {
-                    tests.push(Test::ToPort(vec![traffic::well_known(53)]));
-                }
-                // What a flow that was taken still sends goes nowhere else.
-                Rule::new(tests, self.to_engine(port, OnFailure::Closed), why)
-            })
-            .collect()
-    }
-
-    fn to_engine(&self, port: Port, dead: OnFailure) -> Verdict {
-        Verdict::Tproxy {
-            to: port.symbol(),
-            mark: STEER,
-            dead,
-        }
-    }
-
-    /// The rules that refuse at once what no socket of the engine takes.
-    fn gate(&self) -> Vec<Rule> {
-        // Others may put the mark of a connection on its answers (CONNMARK --restore-mark), which
-        // are for the client.
-        let marked = [Test::FromOpener, Test::Marked(STEER)];
-        let and = |test: Test| marked.iter().cloned().chain([test]);
-        let gone = "steered to an engine that is gone";
-        let mut rules = vec![
-            Rule::new(
-                and(Test::Transparent),
-                Verdict::Return,
-                "steered packets, and ICMP errors about them",
-            ),
-            Rule::new(and(Test::Protocol(Protocol::Tcp)), Verdict::Reset, gone),
-            Rule::new(marked.clone(), Verdict::Prohibit, gone),
-        ];
-        rules.extend(gate::rules(self.ports, &self.at, None));
-        rules
-    }
-
-    fn known(&self) -> Known {
-        Known {
-            steered: vec![Rule::new(
-                [Test::Marked(STEER)],
-                Verdict::Return,
-                "steered packets",
-            )],
-            stranded: vec![Rule::new(
-                [
-                    Test::Protocol(Protocol::Tcp),
-                    Test::FromOpener,
-                    Test::Tracked(STEER),
-                ],
-                Verdict::Reset,
-                "connections that were steered until the rules for it were gone",
-            )],
-        }
-    }
-
-    fn takes(&self, protocol: Protocol) -> bool {
-        self.ports.iter().any(|port| port.protocol == protocol)
-    }
-
-    fn keeps_source(&self) -> bool {
-        self.intent.source == Some(Source::Client)
-    }
-}
-
 fn not_steered(intent: &Intent, way: &Way, plan: &mut Plan) {
     let udp = traffic::meant(&intent.traffic, Protocol::Udp);
     let rest = guard::refuses_the_rest(intent, way);
@@ -432,14 +179,3 @@ fn marks_at_the_source(host: &Host, way: &Way, plan: &mut Plan) {
         }
     }
 }
-
-const STEER: MarkRef = MarkRef::Steer;
-
-const LOOPBACK: &str = "lo";
-
-/// The hooks at which packets are marked.
-const HOOKS: [Hook; 2] = [Hook::Prerouting, Hook::Output];
-
-/// One before the usual priority of mangle: among chains of one priority the last registered runs
-/// first, so only a lower number is sure to.
-const FIRST: i32 = -151;
