@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
 use steer_core::address::{Family, OrigDst};
@@ -25,6 +27,10 @@ pub(super) struct Transparent {
     answers: Answers,
     bypass: Mark,
     sockets: Own,
+    /// Flows that have a socket, one count each and one of our own.
+    with_socket: Arc<()>,
+    /// How many of them there may be.
+    sockets_most: usize,
     budget: Budget,
 }
 
@@ -52,6 +58,8 @@ impl Transparent {
             answers,
             bypass,
             sockets,
+            with_socket: Arc::new(()),
+            sockets_most: share_of_descriptors(),
             budget: Budget::new(WAITING_MOST),
         })
     }
@@ -69,12 +77,19 @@ impl Ends for Transparent {
         let Pair { client, arrived } = pair;
         let answers = self.answers.clone();
         let refuse = move |why, quote: &[u8]| answers.refuse(client, arrived, why, quote);
-        if self.sockets == Own::Sockets {
+        // A flood of flows must not take the descriptors that connections need.
+        let room = Arc::strong_count(&self.with_socket) <= self.sockets_most;
+        if self.sockets == Own::Sockets && room {
             let bypass = self.bypass;
             match self.inside.run(move || connected(pair, bypass))? {
                 Ok(socket) => {
                     let (flow, way_in) = SocketDatagrams::new(socket)?;
-                    return Ok((Box::new(flow.on_refusal(refuse)), way_in));
+                    let counted = Arc::clone(&self.with_socket);
+                    let flow = flow.on_refusal(move |why, quote: &[u8]| {
+                        let _lives_as_long_as_the_flow = &counted;
+                        refuse(why, quote);
+                    });
+                    return Ok((Box::new(flow), way_in));
                 }
                 // A server of this host, which does not share its port.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
@@ -109,8 +124,57 @@ fn connected(pair: Pair, bypass: Mark) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// A quarter of the descriptors that the process may have: each flow takes another one upstream.
+fn share_of_descriptors() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTORS, |(soft, _)| soft);
+    usize::try_from(limit / 4).unwrap_or(usize::MAX)
+}
+
+/// The usual limit of descriptors.
+const DESCRIPTORS: u64 = 1024;
+
 /// Room for datagrams that wait in a flow's socket, in bytes; none is taken before it is used.
 const ROOM: usize = 1 << 20;
 
 /// Bytes that may wait for the flows without a socket.
 const WAITING_MOST: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use lab::Lab;
+
+    use super::*;
+
+    #[test]
+    fn flows_beyond_their_share_of_descriptors_do_without_a_socket() {
+        lab::require!(Root);
+        let app = Lab::new("share").host("app");
+        let kinds = app.enter(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let _within = runtime.enter();
+            let listener = "127.0.0.1:15001".parse().unwrap();
+            let mut flows =
+                Transparent::new(vec![listener], Inside::here(), Mark::BYPASS, Own::Sockets)
+                    .unwrap();
+            flows.sockets_most = 1;
+            let mut open = |client: u16| {
+                let pair = Pair {
+                    client: SocketAddr::from(([127, 0, 0, 1], client)),
+                    arrived: "203.0.113.7:443".parse().unwrap(),
+                };
+                flows.open(pair).unwrap().0
+            };
+            let (first, second) = (open(40001), open(40002));
+            let kinds = [format!("{first:?}"), format!("{second:?}")];
+            drop(first);
+            [&kinds[..], &[format!("{:?}", open(40003))]].concat()
+        });
+        let expected = ["SocketDatagrams", "QueuedDatagrams", "SocketDatagrams"];
+        for (kind, expected) in kinds.iter().zip(expected) {
+            assert!(kind.starts_with(expected), "{kinds:?}");
+        }
+    }
+}
