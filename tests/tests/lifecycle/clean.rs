@@ -104,10 +104,10 @@ fn living(means: Means) {
     let at = site.srv.at(Family::V4, 7);
     let up = site.up(&host_config(means)).spawn();
     up.wait_line(|line| line.contains("in force"));
-    let held = site.state();
     let witness = site.witness();
     let mut client = site.app.connect(at).expect("it is steered");
     assert!(echoes(&mut client, b"before"));
+    let held = site.state();
 
     let said = site.steer().arg("clean").run().expect_success();
     for word in ["left alone", &site.name, &up.pid().to_string()] {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use lab::{
     Capture, Client, End, Failure, Family, Live, LiveConnection, Service, Status, eventually,
@@ -99,6 +100,19 @@ impl Scene {
         assert!(echoes(&mut self.neighbour, NEIGHBOUR));
         self.witness
             .wait_for(|p| p.source == neighbour && p.carries(NEIGHBOUR));
+    }
+
+    /// The client's connects get nowhere, and nothing of them is seen outside.
+    fn assert_dropped(&mut self) {
+        self.witness.clear();
+        let within = Duration::from_secs(1);
+        // The keeper holds the port for as long as its death takes.
+        eventually("connections go nowhere", || {
+            self.agent.connect_within(self.at, within).err()
+        });
+        let outside = self.witness.packets(lab::Packet::is_connect);
+        assert!(outside.is_empty(), "{outside:#?}");
+        assert!(echoes(&mut self.neighbour, NEIGHBOUR));
     }
 
     /// Nothing of the client's datagrams is seen outside, whether sending them fails or not.
@@ -304,7 +318,8 @@ fn both_killed(means: Means, on_failure: OnFailure) {
     match (means.rules_have_an_owner(), on_failure) {
         // The kernel has removed what steered.
         (true, OnFailure::Open) => scene.assert_direct(),
-        // iptables rules have no owner: what leads to nobody stays.
+        // iptables rules have no owner: what leads to nobody stays, and its TPROXY drops.
+        (false, _) if means.method() == "tproxy" => scene.assert_dropped(),
         (true, OnFailure::Closed) | (false, _) => scene.assert_closed(),
     }
     let cleaned = scene.site.steer().arg("clean").run().expect_success();
@@ -342,7 +357,7 @@ fn the_kernel_opens_when_both_are_killed_tproxy_nft() {
 }
 
 #[test]
-fn rules_refuse_until_clean_when_both_are_killed_tproxy_iptables() {
+fn rules_drop_until_clean_when_both_are_killed_tproxy_iptables() {
     both_killed(Means::TproxyIptables, OnFailure::Open);
 }
 
@@ -352,7 +367,7 @@ fn guards_refuse_until_clean_when_both_are_killed_tproxy_nft() {
 }
 
 #[test]
-fn guards_refuse_until_clean_when_both_are_killed_tproxy_iptables() {
+fn rules_and_guards_drop_until_clean_when_both_are_killed_tproxy_iptables() {
     both_killed(Means::TproxyIptables, OnFailure::Closed);
 }
 

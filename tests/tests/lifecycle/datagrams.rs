@@ -87,6 +87,14 @@ impl Scene {
         );
     }
 
+    /// The flow gets nowhere, and is seen by nobody.
+    fn assert_dropped(&self) {
+        self.flow.patience(Duration::from_millis(300));
+        eventually("datagrams go nowhere", || self.ask().err());
+        assert!(self.ask().is_err());
+        self.assert_unseen();
+    }
+
     /// The very same flow goes direct.
     fn assert_direct(&self) {
         self.flow.patience(Duration::from_millis(500));
@@ -116,7 +124,8 @@ fn both_killed(means: Means, on_failure: OnFailure) {
     assert_eq!(scene.agent.proc().wait(), Status::Killed(9));
     match (means.rules_have_an_owner(), on_failure) {
         (true, OnFailure::Open) => scene.assert_direct(),
-        (true, OnFailure::Closed) | (false, _) => scene.assert_closed(),
+        (true, OnFailure::Closed) => scene.assert_closed(),
+        (false, _) => scene.assert_dropped(),
     }
     let cleaned = scene.site.steer().arg("clean").run().expect_success();
     assert!(cleaned.contains(&scene.site.name), "{cleaned}");
@@ -149,7 +158,7 @@ cases! { engine_killed:
 cases! { both_killed:
     a_flow_goes_direct_when_both_are_killed_under_open: TproxyNft, OnFailure::Open;
     a_flow_is_refused_until_clean_when_both_are_killed_nft: TproxyNft, OnFailure::Closed;
-    a_flow_is_refused_until_clean_when_both_are_killed_iptables: TproxyIptables, OnFailure::Closed;
+    a_flow_is_dropped_until_clean_when_both_are_killed_iptables: TproxyIptables, OnFailure::Closed;
 }
 
 /// Another keeper takes over, and no datagram takes another way meanwhile.
