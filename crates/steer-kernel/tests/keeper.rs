@@ -55,6 +55,7 @@ fn main() -> ExitCode {
     }
     harness::run(harness::tests![
         crash::an_orderly_release_leaves_nothing,
+        crash::a_job_takes_the_place_of_another_and_is_what_a_successor_adopts,
         crash::open_leaves_nothing_when_the_engine_is_killed,
         crash::closed_leaves_the_guard_when_the_engine_is_killed_and_the_next_start_adopts_it,
         crash::a_killed_keeper_changes_nothing_and_is_replaced,

@@ -101,8 +101,10 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
             .extend(errors.into_iter().map(KeeperError::Driver));
         // Journals are written before objects are made: whoever started meanwhile is in one.
         let here = dir.read()?.into_iter().filter_map(|e| e.journal.ok());
-        let journals: Vec<Journal> = here.chain(elsewhere.iter().cloned()).collect();
-        spared.extend(dir.read()?.into_iter().filter_map(in_force));
+        let mut journals: Vec<Journal> = here.collect();
+        let started = journals.iter().filter_map(living);
+        spared.extend(started.map(|live| live.instance));
+        journals.extend(elsewhere.iter().cloned());
         for found in found {
             let owners = owners(&found, &place, &journals);
             if !owners.is_disjoint(&spared) {

@@ -1,24 +1,24 @@
 //! The keeper that does the work, in whichever process it lives.
 
+mod force;
+
 use std::time::{Duration, Instant};
 
 use steer_core::driver::{DriverError, Lifeline};
 use steer_core::intent::OnFailure;
-use steer_core::journal::{Journal, ProcessId, State, overlap};
+use steer_core::journal::{Journal, ProcessId, State};
 use steer_core::keeper::{Job, Keeper, KeeperError, Released};
 use steer_core::object::Domain;
 use steer_core::plan::{Netns, Planned};
 
-use super::clean::still;
 use super::fault::{Fault, joined};
 use super::ports::Ports;
 use super::predecessor;
 use super::slots;
 use super::watch::present;
 use crate::cgroup::CgroupTree;
-use crate::drivers::{Drivers, Identities};
-use crate::journal::{Entry, RunDir, process};
-use crate::netns;
+use crate::drivers::Drivers;
+use crate::journal::{RunDir, process};
 
 /// Puts jobs in force in the calling process; what they need goes when they are released.
 ///
@@ -189,145 +189,6 @@ impl LocalKeeper {
         }
     }
 
-    fn journal(&self, job: Job, namespaces: Identities) -> Result<Journal, KeeperError> {
-        let netns = netns::current().map_err(|source| KeeperError::Journal {
-            path: self.dir.file(job.instance()).display().to_string(),
-            source,
-        })?;
-        Ok(Journal {
-            job,
-            engine: self.engine,
-            keeper: process::this(),
-            netns,
-            namespaces,
-            state: State::Engaged,
-            failures: Vec::new(),
-        })
-    }
-
-    /// What a crashed predecessor of the same name left, once nobody else is in the way.
-    fn claim(&self, journal: &Journal) -> Result<Option<Journal>, KeeperError> {
-        let lock = self.dir.lock()?;
-        let mut predecessor = None;
-        for Entry {
-            instance,
-            journal: other,
-            ..
-        } in self.dir.read()?
-        {
-            let same = instance == *journal.job.instance();
-            let Ok(other) = other else {
-                // One that cannot be read tells nothing of who lives; only its own name replaces it.
-                continue;
-            };
-            match holder(&other, self.engine) {
-                Some(pid) if same => return Err(KeeperError::Taken { instance, pid }),
-                Some(pid) if !other.places().is_disjoint(&journal.places()) => {
-                    if let Some(scope) = overlap(&journal.job.scope, &other.job.scope) {
-                        return Err(KeeperError::Overlap {
-                            instance,
-                            pid,
-                            scope,
-                        });
-                    }
-                }
-                None if same => predecessor = Some(other),
-                Some(_) | None => {}
-            }
-        }
-        slots::check(&self.dir, journal)?;
-        self.dir.write(journal)?;
-        drop(lock);
-        Ok(predecessor)
-    }
-
-    /// Puts the first job in force.
-    fn put_in_force(&mut self, job: &Job) -> Result<(), KeeperError> {
-        let instance = job.instance().clone();
-        let namespaces = self.drivers.hold(&job.objects)?;
-        let mut journal = self.journal(job.clone(), namespaces)?;
-        journal.state = State::Committing;
-        let predecessor = self.claim(&journal)?;
-        let from = predecessor
-            .as_ref()
-            .map(|last| self.left_by(last, &journal))
-            .unwrap_or_default();
-        if let Err(error) = self.drivers.set_all(&instance, &from, &job.objects) {
-            // Nothing was changed, so the files say what they said.
-            match &predecessor {
-                Some(last) => self.dir.write(last)?,
-                None => self.dir.remove(&instance)?,
-            }
-            return Err(error.into());
-        }
-        journal.state = State::Engaged;
-        let written = self.dir.write(&journal);
-        self.held = Some(Held {
-            journal,
-            standing: job.objects.clone(),
-        });
-        if let Err(error) = written {
-            self.undo()?;
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    /// Puts a job in the place of the one that is in force.
-    fn replace(&mut self, job: &Job) -> Result<(), KeeperError> {
-        let namespaces = self.drivers.hold(&job.objects)?;
-        let Self {
-            drivers, dir, held, ..
-        } = self;
-        let Some(held) = held else {
-            return Ok(());
-        };
-        if job.instance() != held.journal.job.instance() {
-            return Err(KeeperError::Taken {
-                instance: held.journal.job.instance().clone(),
-                pid: held.journal.engine.pid,
-            });
-        }
-        let next = Journal {
-            job: job.clone(),
-            namespaces,
-            ..held.journal.clone()
-        };
-        dir.write(&next)?;
-        let wanted = present(&job.objects);
-        if let Err(error) = drivers.set_all(job.instance(), &held.standing, &wanted) {
-            // Nothing was changed, so the file says what it said.
-            dir.write(&held.journal)?;
-            return Err(error.into());
-        }
-        held.journal = next;
-        held.standing = job.objects.clone();
-        Ok(())
-    }
-
-    /// What a predecessor left that can be changed from here: its cgroups are everywhere the same,
-    /// all else is in namespaces of its own, which may have other paths or be gone.
-    fn left_by(&self, last: &Journal, journal: &Journal) -> Vec<Planned> {
-        let objects = last.job.objects.iter();
-        objects
-            .filter_map(|planned| {
-                let netns = match &planned.netns {
-                    _ if planned.object.domain() == Domain::Cgroup => planned.netns.clone(),
-                    Netns::Here => (last.netns == journal.netns).then_some(Netns::Here)?,
-                    Netns::Path(path) => {
-                        let id = last.namespaces.get(path)?;
-                        Netns::Path(still(&self.drivers, path, id)?)
-                    }
-                    _ => return None,
-                };
-                Some(Planned {
-                    netns,
-                    ..planned.clone()
-                })
-            })
-            .collect()
-    }
-
     /// Changes from what stands to `to`: together, and where that fails each domain by itself.
     fn reduce(&mut self, to: &[Planned]) -> Vec<DriverError> {
         let Self { drivers, held, .. } = self;
@@ -463,23 +324,6 @@ impl Keeper for LocalKeeper {
             processes,
             on_failure,
         })
-    }
-}
-
-/// The process that holds a steering in force; an engine's own keeper that is gone holds nothing.
-fn holder(journal: &Journal, engine: ProcessId) -> Option<u32> {
-    let Journal {
-        engine: theirs,
-        keeper,
-        ..
-    } = journal;
-    if process::is_alive(*keeper) && *keeper != *theirs {
-        let engine_lives = process::is_alive(*theirs);
-        Some(if engine_lives { theirs.pid } else { keeper.pid })
-    } else if process::is_alive(*theirs) && (*theirs != engine || *keeper == *theirs) {
-        Some(theirs.pid)
-    } else {
-        None
     }
 }
 

@@ -22,6 +22,22 @@ pub(crate) fn an_orderly_release_leaves_nothing() {
     stage.wait_clean(keeper);
 }
 
+pub(crate) fn a_job_takes_the_place_of_another_and_is_what_a_successor_adopts() {
+    let stage = Stage::new();
+    let engine = stage.engaged(&job("main", OnFailure::Closed));
+    engine.write(b"swap\n");
+    engine.wait_line(|line| line == "done");
+    assert_eq!(stage.tables(), ["steer_main"]);
+    assert_eq!(stage.journal("main").unwrap().job.objects.len(), 1);
+    kill(stage.keeper_of("main"), Signal::SIGKILL).unwrap();
+    engine.wait_line(|line| line == "lost");
+    engine.write(b"restore\nrelease\n");
+    engine.wait_line(|line| line == "released Clean");
+    engine.close_input();
+    assert_eq!(engine.wait(), Status::Exited(0));
+    stage.wait_tables(&[]);
+}
+
 pub(crate) fn open_leaves_nothing_when_the_engine_is_killed() {
     let stage = Stage::new();
     let engine = stage.engaged(&job("main", OnFailure::Open));

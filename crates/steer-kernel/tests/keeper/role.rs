@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 
 use steer_core::keeper::Job;
+use steer_core::plan::Life;
 use steer_kernel::drivers::Drivers;
 use steer_kernel::journal::RunDir;
 use steer_kernel::keeper;
@@ -53,6 +54,11 @@ pub(crate) fn engine() -> ! {
         match line.unwrap().as_str() {
             "restore" => keeper.restore().unwrap(),
             "retire" => keeper.retire().unwrap(),
+            "swap" => {
+                let mut next = job.clone();
+                next.objects.retain(|planned| planned.life == Life::Steer);
+                keeper.commit(&next).unwrap();
+            }
             "release" => match keeper.release() {
                 Ok(released) => println!("released {released:?}"),
                 Err(error) => fail(&error),
