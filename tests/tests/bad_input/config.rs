@@ -153,7 +153,7 @@ fn an_upstream_that_is_our_own_port_is_refused() {
 }
 
 /// Keys that a method cannot honour, with the word by which the error names them.
-const UNABLE: [(&str, &str, &str); 10] = [
+const UNABLE: [(&str, &str, &str); 9] = [
     (
         "redirect",
         "scope: { host: true }\ntraffic: { include: { protocols: [udp] } }",
@@ -174,11 +174,6 @@ const UNABLE: [(&str, &str, &str); 10] = [
         "scope: { host: true }\nmark: { steer: \"0x7/0x7\" }",
         "mark.steer",
     ),
-    (
-        "tproxy",
-        "scope: { host: true }\nlisten: { explicit: \"127.0.0.1:15080\" }",
-        "listen.explicit",
-    ),
     ("explicit", "scope: { uid: [1000] }", "uid"),
     ("explicit", "scope: { interface: [eth0] }", "interface"),
     (
@@ -198,7 +193,7 @@ const UNABLE: [(&str, &str, &str); 10] = [
 const TOGETHER: [(&str, &[&str]); 4] = [
     (
         "scope: { interface: [eth0], uid: [1000] }",
-        &["scope.interface", "scope.uid", "sent by no program"],
+        &["scope.interface", "scope.uid", "remove one of them"],
     ),
     (
         "scope: { interface: [eth0], inbound: true }",
@@ -276,17 +271,16 @@ fn a_key_that_the_method_cannot_honour_is_an_error_that_names_it() {
 fn when_no_method_can_each_one_says_why() {
     lab::require!(Root);
     let site = Site::new("nomethod");
-    let text = "scope: { uid: [1000] }\nlisten: { explicit: \"127.0.0.1:15080\" }\n";
+    let text = "method: [redirect, explicit]\nscope: { uid: [1000] }\ntraffic: { quic: steer }\n";
     let path = site.write("none.yaml", text);
     for command in ["plan", "up"] {
         let output = site.steer().args([command, "-c"]).arg(&path).run();
         let words = [
             "no method",
             "redirect",
-            "tproxy",
             "explicit",
             "scope.uid",
-            "listen.explicit",
+            "traffic.quic: steer",
         ];
         assert_refuses(&output, &words);
     }

@@ -142,7 +142,7 @@ fn a_foreign_rule_at_our_priority_is_named_and_one_that_takes_all_is_refused() {
         site.app
             .ip(&[family, "rule", "add", "priority", "1000", "lookup", "main"]);
         let output = plan(&site, "tproxy", HOST);
-        assert_refuses(&output, &["1000", "takes every packet", "redirect"]);
+        assert_refuses(&output, &["1000", "stands before it", "redirect"]);
         assert_names(&plan(&site, "redirect", HOST), &["redirect"]);
     }
 }
