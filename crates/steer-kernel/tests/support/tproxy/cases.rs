@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lab::{Client, Failure, Family, Service};
+use lab::{Client, Failure, Family, Host, Service};
 use steer_core::intent::OnFailure;
 
 use super::ends::scenes;
@@ -286,34 +286,49 @@ pub fn marks_of_neighbours_are_kept(filter: Filter) {
 }
 
 pub fn a_neighbours_reverse_path_filter_is_passed_where_nft_hands_over_behind_it(filter: Filter) {
-    // As firewalld has it for IPv6, in both families.
-    let theirs = "
-        add table inet theirs
-        add chain inet theirs check { type filter hook prerouting priority -140; }
-        add rule inet theirs check fib saddr . mark . iif oif missing drop
-    ";
-    for (client, (app, srv), rules, interface) in scenes(OnFailure::Closed) {
-        app.program("nft").arg(theirs).run().expect_success();
-        let _engine = Engine::start(&app);
-        route(&app, Some(interface));
-        let mut steering = Steering::on(&app, filter);
-        steering.set(&[rules]).unwrap();
-        for family in FAMILIES {
-            let (at, what) = (
-                srv.at(family, SERVED),
-                format!("{filter} {family:?} {interface}"),
-            );
-            if interface == "lo" && filter != Filter::Nft {
-                // The table mangle comes before it, and what a listener was found for is no
-                // more known to have come back at lo.
-                let connect = || Client::connect_within(at, NEVER);
-                let failure = client.enter(connect).err();
-                assert_eq!(failure, Some(Failure::TimedOut), "{what}");
-                continue;
+    // As firewalld has it for IPv6 (at 10, and once at -140), in both families.
+    let check = |host: &Host, priority: &str| {
+        let theirs = format!(
+            "add table inet theirs
+             add chain inet theirs check {{ type filter hook prerouting priority {priority}; }}
+             add rule inet theirs check fib saddr . mark . iif oif missing drop"
+        );
+        host.program("nft").arg(&theirs).run().expect_success();
+    };
+    for priority in ["-140", "10"] {
+        for (client, (app, srv), rules, interface) in scenes(OnFailure::Closed) {
+            check(&app, priority);
+            let _engine = Engine::start(&app);
+            route(&app, Some(interface));
+            let mut steering = Steering::on(&app, filter);
+            steering.set(&[rules]).unwrap();
+            for family in FAMILIES {
+                let at = srv.at(family, SERVED);
+                let what = format!("{filter} {family:?} {interface} {priority}");
+                if interface == "lo" && filter != Filter::Nft {
+                    // The table mangle comes before it, and once a packet has a listener, its
+                    // return at lo is not enough any more.
+                    let connect = || Client::connect_within(at, NEVER);
+                    let failure = client.enter(connect).err();
+                    assert_eq!(failure, Some(Failure::TimedOut), "{what}");
+                    continue;
+                }
+                assert_eq!(greeting(client.connect(at)).as_deref(), Ok(HERE), "{what}");
+                let answer = client.ask_udp(at, b"x", SOON);
+                assert_eq!(answer, Ok((HERE.into(), at)), "{what}");
             }
-            assert_eq!(greeting(client.connect(at)).as_deref(), Ok(HERE), "{what}");
-            let answer = client.ask_udp(at, b"x", SOON);
-            assert_eq!(answer, Ok((HERE.into(), at)), "{what}");
+        }
+        if filter == Filter::Nft {
+            let (cli, gw, srv) = gateway();
+            let _there = srv.serve(SERVED, Service::Banner(b"there".to_vec()));
+            check(&gw, priority);
+            route(&gw, None);
+            let mut steering = Steering::on(&gw, filter);
+            steering.set(&[forwarded_as_clients("eth0")]).unwrap();
+            for family in FAMILIES {
+                let (_, said) = dial_as(&gw, cli.address(family), srv.at(family, SERVED));
+                assert_eq!(said, "there", "{family:?} {priority}");
+            }
         }
     }
 }

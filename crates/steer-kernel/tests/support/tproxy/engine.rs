@@ -108,16 +108,25 @@ pub fn ask_as(host: &Host, client: IpAddr, to: SocketAddr) -> Vec<u8> {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.shared.killed.store(true, Ordering::SeqCst);
-        let flows = std::mem::take(&mut *self.shared.flows.lock().unwrap());
-        for socket in self.listeners.drain(..).chain(flows) {
-            // An unconnected socket complains, and wakes whoever reads from it all the same.
-            let _ = shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Read);
+        self.listeners.drain(..).for_each(wake);
+        // Only these make flows: what they have made by their end is all there is.
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
         }
-        let more = std::mem::take(&mut *self.shared.threads.lock().unwrap());
-        for thread in self.threads.drain(..).chain(more) {
+        let flows = std::mem::take(&mut *self.shared.flows.lock().unwrap());
+        flows.into_iter().for_each(wake);
+        let threads = std::mem::take(&mut *self.shared.threads.lock().unwrap());
+        for thread in threads {
             let _ = thread.join();
         }
     }
+}
+
+/// Ends the reading of whoever reads from a socket, and closes this descriptor of it.
+#[expect(clippy::needless_pass_by_value, reason = "it is closed here")]
+fn wake(socket: OwnedFd) {
+    // An unconnected socket complains, and wakes all the same.
+    let _ = shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Read);
 }
 
 impl Shared {

@@ -40,10 +40,8 @@ pub fn local(dead: OnFailure) -> Ruleset {
                 ),
             ],
         ),
-        chain(
+        late(
             "arrive",
-            ChainKind::Route,
-            Hook::Prerouting,
             vec![
                 bypass(),
                 Rule::new(
@@ -102,11 +100,14 @@ pub fn forwarded(interface: &str, dead: OnFailure) -> Ruleset {
 /// The same, where the engine's own connections have the addresses of its clients.
 pub fn forwarded_as_clients(interface: &str) -> Ruleset {
     let mut rules = forwarded(interface, OnFailure::Closed);
-    for protocol in Protocol::ALL {
-        let tests = [Test::Protocol(protocol), Test::Transparent];
-        let rule = Rule::new(tests, Verdict::Mark(STEER), "answers to the engine");
-        rules.chains[0].rules.insert(1, rule);
-    }
+    let answers = Protocol::ALL.map(|protocol| {
+        Rule::new(
+            [Test::Protocol(protocol), Test::Transparent],
+            Verdict::Mark(STEER),
+            "answers to the engine",
+        )
+    });
+    rules.chains.push(late("answers", answers.to_vec()));
     rules
 }
 
@@ -225,11 +226,10 @@ fn steer(chains: Vec<Chain>) -> Ruleset {
 }
 
 fn chain(name: &str, kind: ChainKind, hook: Hook, rules: Vec<Rule>) -> Chain {
-    let priority = match (kind, hook) {
-        // Behind what neighbours do to check where packets came from.
-        (ChainKind::Route, Hook::Prerouting) | (ChainKind::Nat, _) => -101,
-        (ChainKind::Route, _) => -151,
-        (ChainKind::Filter, _) => 0,
+    let priority = match kind {
+        ChainKind::Route => -151,
+        ChainKind::Nat => -101,
+        ChainKind::Filter => 0,
     };
     Chain {
         name: name.to_owned(),
@@ -240,6 +240,18 @@ fn chain(name: &str, kind: ChainKind, hook: Hook, rules: Vec<Rule>) -> Chain {
         }),
         rules,
     }
+}
+
+/// A chain of arriving packets behind what neighbours do to check where they came from.
+///
+/// A packet of this host's own is known by its return at `lo` only until it has a listener, and
+/// an answer to the engine's connection as a client is routed here once it has the mark.
+fn late(name: &str, rules: Vec<Rule>) -> Chain {
+    let mut chain = chain(name, ChainKind::Route, Hook::Prerouting, rules);
+    if let Some(base) = &mut chain.base {
+        base.priority = 100;
+    }
+    chain
 }
 
 fn bypass() -> Rule {
