@@ -70,6 +70,7 @@ fn main() -> ExitCode {
         namespaces::what_both_killed_leave_in_a_namespace_does_nothing_and_clean_removes_it_there,
         namespaces::what_both_killed_left_is_taken_over_by_the_next_start,
         namespaces::a_namespace_that_is_gone_has_taken_everything_along,
+        namespaces::one_of_the_same_name_in_another_namespace_does_not_keep_what_is_dead,
         ports::nobody_else_gets_the_port_of_a_dead_engine_while_rules_steer_there,
         ports::a_successor_of_the_keeper_holds_the_port_too,
         ports::a_restart_waits_until_the_last_keeper_has_cleared_up,

@@ -12,6 +12,7 @@ use steer_core::driver::Found;
 use steer_core::instance::Instance;
 use steer_core::journal::{Journal, ProcessId};
 use steer_core::keeper::KeeperError;
+use steer_core::object::Domain;
 use steer_core::plan::Netns;
 
 use super::elsewhere;
@@ -92,7 +93,6 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
     }
     // Nobody's to end from here, whatever the reach: their journals are not in this directory.
     let elsewhere = elsewhere::journals(dir);
-    let living_elsewhere: Vec<Live> = elsewhere.iter().filter_map(living).collect();
     let mut stuck = BTreeSet::new();
     for netns in namespaces(drivers, &entries) {
         let place = drivers.identity(&netns).unwrap_or_default();
@@ -110,10 +110,14 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
             if !owners.is_disjoint(&spared) {
                 continue;
             }
-            let elsewhere = living_elsewhere.iter();
-            if let Some(live) = elsewhere.clone().find(|l| owners.contains(&l.instance)) {
+            // One of the same name in another namespace has nothing to do with what is here.
+            let here = |journal: &&Journal| {
+                found.domain == Domain::Cgroup || journal.places().contains(place.as_str())
+            };
+            let mut living = elsewhere.iter().filter(here).filter_map(living);
+            if let Some(live) = living.find(|l| owners.contains(&l.instance)) {
                 spared.insert(live.instance.clone());
-                done.live.push(live.clone());
+                done.live.push(live);
                 continue;
             }
             match drivers.remove(&found) {

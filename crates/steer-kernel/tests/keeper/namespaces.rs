@@ -242,3 +242,16 @@ pub(crate) fn a_namespace_that_is_gone_has_taken_everything_along() {
     assert!(!stage.run.exists(), "{cleaned}");
     stage.wait_tables(&[]);
 }
+
+pub(crate) fn one_of_the_same_name_in_another_namespace_does_not_keep_what_is_dead() {
+    let (living, dead) = (Stage::new(), Stage::new());
+    let _engine = living.engaged(&job("main", OnFailure::Closed));
+    let stands = living.rules();
+    let engine = dead.engaged(&job("main", OnFailure::Closed));
+    kill_both(&dead, &engine);
+    let cleaned = dead.role("clean").run().expect_success();
+    assert!(cleaned.contains("steer_main_guard"), "{cleaned}");
+    assert!(!cleaned.contains("left alone"), "{cleaned}");
+    dead.wait_tables(&[]);
+    assert_eq!(living.rules(), stands);
+}
