@@ -28,6 +28,8 @@ pub struct Connected {
     joinable: usize,
     /// Whether an error without datagrams wakes the task: the reactor tells of the first one only.
     watches_errors: bool,
+    /// Whether the kernel keeps a record of each error.
+    records_errors: bool,
 }
 
 /// Whether the kernel joins datagrams that came together (UDP_GRO).
@@ -66,7 +68,31 @@ impl Connected {
             joins: Joins::NotYet,
             joinable: usize::MAX,
             watches_errors: true,
+            records_errors: false,
         })
+    }
+
+    /// Has the kernel tell of errors that may pass as well, such as a host that is not there for
+    /// the moment (IP_RECVERR); otherwise it tells of a port that is closed, and little else.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn hear_passing_errors(&mut self) -> io::Result<()> {
+        let socket = self.socket.get_ref();
+        if socket.local_addr()?.is_ipv4() {
+            setsockopt(socket, sockopt::Ipv4RecvErr, &true)?;
+        } else {
+            setsockopt(socket, sockopt::Ipv6RecvErr, &true)?;
+        }
+        self.records_errors = true;
+        Ok(())
+    }
+
+    /// Drops the kernel's records of errors, which take the room of datagrams.
+    fn forget_errors(&self) {
+        if self.records_errors {
+            transfer::forget_errors(self.socket.get_ref().as_fd());
+        }
     }
 
     /// The socket.
@@ -106,7 +132,10 @@ impl Connected {
                 Err(Errno::EAGAIN) => guard.clear_ready(),
                 Err(Errno::EINTR) => {}
                 // Readiness stays: datagrams may be behind the error.
-                Err(error) => return Poll::Ready(Err(error.into())),
+                Err(error) => {
+                    self.forget_errors();
+                    return Poll::Ready(Err(error.into()));
+                }
             }
         }
     }
@@ -119,7 +148,10 @@ impl Connected {
         // Its result is no matter: the socket is asked itself.
         let _ = ready!(self.socket.poll_write_ready(cx));
         self.watches_errors = false;
-        match transfer::pending_error(self.socket.get_ref()) {
+        let error = transfer::pending_error(self.socket.get_ref());
+        // Behind it, as dropping the record of an error drops the error.
+        self.forget_errors();
+        match error {
             Some(error) => Poll::Ready(error.into()),
             None => Poll::Pending,
         }
@@ -175,6 +207,7 @@ impl Connected {
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => break,
                 // It is about this one alone.
                 Err(error @ Errno::EMSGSIZE) => {
+                    self.forget_errors();
                     sent.error = Some(error.into());
                     at += 1;
                 }

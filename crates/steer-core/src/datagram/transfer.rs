@@ -9,7 +9,7 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6,
-    SockaddrStorage, recvmmsg, sendmmsg, sendmsg,
+    SockaddrStorage, recvmmsg, recvmsg, sendmmsg, sendmsg,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -304,6 +304,18 @@ const JOINED: usize = 65_000;
 pub(super) fn watch(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
     socket.set_nonblocking(true)?;
     AsyncFd::with_interest(socket, Interest::READABLE)
+}
+
+/// Reads the records of errors that the kernel keeps for a socket, and drops them.
+pub(super) fn forget_errors(socket: BorrowedFd<'_>) {
+    let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+    let mut room = [0; 1];
+    loop {
+        let mut slices = [IoSliceMut::new(&mut room)];
+        if recvmsg::<()>(socket.as_raw_fd(), &mut slices, None, flags).is_err() {
+            return;
+        }
+    }
 }
 
 /// Asks the kernel whether it knows of an error on a socket.

@@ -65,7 +65,9 @@ impl Dialler {
         if local == Some(address) {
             return Err(UpstreamError::Loop(address));
         }
-        let socket = Connected::new(socket.into()).map_err(failed)?;
+        let mut socket = Connected::new(socket.into()).map_err(failed)?;
+        // The program decides what it makes of them, as it would without the engine.
+        socket.hear_passing_errors().map_err(failed)?;
         Ok(Way {
             socket,
             relay: None,

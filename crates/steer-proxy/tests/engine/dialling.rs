@@ -83,6 +83,66 @@ async fn sockets_of_another_namespace_reach_what_is_there() {
     assert_eq!(program.receive().await, b"x");
 }
 
+/// A namespace from which 198.51.100.0/24 is behind a router that knows no way there.
+fn behind_a_router() -> (Netns, Router) {
+    let (ready_tx, ready) = mpsc::channel();
+    thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let router = Command::new("unshare").args(["-n", "sleep", "60"]).spawn();
+        let router = Router(router.unwrap());
+        let pid = router.0.id();
+        let here = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let outside = std::fs::read_link("/proc/self/ns/net").unwrap();
+        let there = format!("/proc/{pid}/ns/net");
+        // It starts in this thread's namespace.
+        while std::fs::read_link(&there).is_ok_and(|there| there == here || there == outside) {
+            thread::yield_now();
+        }
+        let script = format!(
+            "set -e; ip link set lo up; ip link add v0 type veth peer name v1 netns {pid}
+             ip addr add 10.9.0.2/24 dev v0; ip link set v0 up
+             nsenter -t {pid} -n sh -ec '
+                 ip addr add 10.9.0.1/24 dev v1; ip link set v1 up
+                 sysctl -qw net.ipv4.ip_forward=1
+                 ip route add unreachable 198.51.100.0/24'
+             ip route add default via 10.9.0.1"
+        );
+        let done = Command::new("sh").args(["-c", &script]).status().unwrap();
+        assert!(done.success());
+        let path = format!("/proc/self/task/{}/ns/net", nix::unistd::gettid());
+        ready_tx.send((Netns::Path(path), router)).unwrap();
+        loop {
+            thread::park();
+        }
+    });
+    ready.recv().unwrap()
+}
+
+/// The process that holds the router's namespace.
+struct Router(std::process::Child);
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn what_a_router_says_of_a_host_is_told_to_the_program() {
+    if !may("making network namespaces") {
+        return;
+    }
+    let (netns, _router) = behind_a_router();
+    let sockets = InsideSockets::new(Inside::of(&netns).unwrap(), PlainSockets);
+    let mut bench = Bench::with(Engine::builder(Policy::default()).sockets(sockets));
+    let to: SocketAddr = "198.51.100.7:9".parse().unwrap();
+    let mut program = Program::begin(&bench, to, b"x").await;
+    assert_eq!(program.refused().await.0, Refusal::HostUnreachable);
+    let record = bench.record().await;
+    assert_eq!((record.outcome, record.sent), (Outcome::Error, Some(1)));
+}
+
 #[tokio::test]
 async fn a_server_sees_the_address_of_the_client_where_that_is_asked_for() {
     if !may("taking another address") {

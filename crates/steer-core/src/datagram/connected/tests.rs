@@ -113,6 +113,25 @@ async fn a_datagram_that_no_packet_carries_is_told_and_the_others_leave() {
 }
 
 #[tokio::test]
+async fn records_of_errors_take_no_room_from_datagrams() {
+    for family in Family::ALL {
+        let (mut a, mut b) = pair(family);
+        a.hear_passing_errors().unwrap();
+        for _ in 0..5000 {
+            let sent = a.send(&batch(&[65_530]));
+            assert!(sent.error.is_some() && sent.datagrams == 0);
+        }
+        b.send(&batch(&[60_000]));
+        assert_eq!(receive(&mut a, 1).await.bytes(), 60_000);
+        drop(b);
+        a.send(&batch(&[1]));
+        let mut receiving = Batch::default();
+        let error = soon(poll_fn(|cx| a.poll_receive(cx, &mut receiving))).await;
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
+
+#[tokio::test]
 async fn what_comes_while_a_batch_is_looked_at_is_not_slept_through() {
     let (mut a, mut b) = pair(Family::V6);
     for _ in 0..2000 {
