@@ -40,13 +40,14 @@ pub(crate) fn check(host: &Host, intent: &Intent, marks: &[Mark]) -> Result<(), 
 /// Names the chains of others that stand exactly where those of a plan do.
 pub(crate) fn notes(host: &Host, places: &[(ChainKind, Hook, i32)], plan: &mut Plan) {
     for neighbour in &host.neighbours {
+        // Whatever a chain may do, its place among the others is a number.
         if let Neighbour::Chain {
-            kind,
+            kind: _,
             hook,
             priority,
             by,
         } = neighbour
-            && places.contains(&(*kind, *hook, *priority))
+            && places.iter().any(|(_, h, at)| (h, at) == (hook, priority))
         {
             plan.note(format!(
                 "{by} has our priority {priority} at its hook: which of the two comes first, the \

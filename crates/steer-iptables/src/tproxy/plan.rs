@@ -8,11 +8,11 @@ use steer_core::mark::Mark;
 use steer_core::method::Method;
 use steer_core::object::{Binding, TABLE_ABOVE_PRIORITY};
 use steer_core::plan::{Life, Plan};
-use steer_core::ruleset::{ChainKind, Role, Ruleset};
+use steer_core::ruleset::{Role, Ruleset};
 use steer_core::steerer::PlanError;
 use steer_core::symbol::FIRST_TABLE;
 
-use super::rules::{FIRST, HOOKS, Rules};
+use super::rules::{self, Rules};
 use crate::backend::Filter;
 use crate::listeners;
 use crate::rules::gate::At;
@@ -89,11 +89,7 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
         let last = first + u32::from(Mark::SLOTS) - 1;
         neighbours::rules(host, (first, last), &rules.entering(), &mut plan)?;
     }
-    neighbours::notes(
-        host,
-        &HOOKS.map(|h| (ChainKind::Route, h, FIRST)),
-        &mut plan,
-    );
+    neighbours::notes(host, &rules::places(&way), &mut plan);
     plan.note("conntrack is in the path of every packet of this host while a rule exists");
     if way == Way::Local {
         plan.note(

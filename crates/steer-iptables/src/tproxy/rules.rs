@@ -91,11 +91,14 @@ impl Rules<'_> {
             chain("traffic", traffic),
             chain("scope", scope::rules(&intent.scope, way, "traffic")),
         ];
-        let hook = |name, hook, rules| hooked(name, ChainKind::Route, hook, FIRST, rules);
+        let hook = |name, (hook, at), rules| hooked(name, ChainKind::Route, hook, at, rules);
         if **way == Way::Local {
-            chains.push(hook("depart", Hook::Output, self.depart()));
+            chains.push(hook("depart", (Hook::Output, FIRST), self.depart()));
         }
-        chains.push(hook("arrive", Hook::Prerouting, self.arrive()));
+        chains.push(hook("arrive", arrival(way), self.arrive()));
+        if self.keeps_source() && matches!(way, Way::Forwarded(_)) {
+            chains.push(hook("answers", ANSWERS, self.answers()));
+        }
         let gate = self.gate();
         chains.push(hooked(
             "gate",
@@ -138,15 +141,6 @@ impl Rules<'_> {
                 rules.extend(self.handing(&known, "marked on its way out"));
             }
             Way::Forwarded(_) => {
-                if self.keeps_source() {
-                    rules.extend(Protocol::ALL.map(|protocol| {
-                        Rule::new(
-                            [Test::Protocol(protocol), Test::Transparent],
-                            Verdict::Mark(STEER),
-                            "source: client, answers to the engine's connections",
-                        )
-                    }));
-                }
                 let mut known = self.way.tests();
                 known.extend([Test::FromOpener, Test::Tracked(STEER)]);
                 rules.extend(self.handing(&known, "of flows that were taken"));
@@ -173,6 +167,19 @@ impl Rules<'_> {
                 rules.extend(self.beginnings(&[Test::ToThisHost]));
             }
         }
+        rules
+    }
+
+    /// What servers answer to the address of a client is for the engine's socket that has it.
+    fn answers(&self) -> Vec<Rule> {
+        let mut rules = vec![bypass(self.intent)];
+        rules.extend(Protocol::ALL.map(|protocol| {
+            Rule::new(
+                [Test::Protocol(protocol), Test::Transparent],
+                Verdict::Mark(STEER),
+                "source: client, answers to the engine's connections",
+            )
+        }));
         rules
     }
 
@@ -270,9 +277,37 @@ const STEER: MarkRef = MarkRef::Steer;
 
 const LOOPBACK: &str = "lo";
 
-/// The hooks at which packets are marked.
-pub(super) const HOOKS: [Hook; 2] = [Hook::Prerouting, Hook::Output];
+/// The places where packets of a way are marked.
+pub(super) fn places(way: &Way) -> Vec<(ChainKind, Hook, i32)> {
+    let more = match way {
+        Way::Local => Some((Hook::Output, FIRST)),
+        Way::Forwarded(_) => Some(ANSWERS),
+        Way::Inbound => None,
+    };
+    let places = std::iter::once(arrival(way)).chain(more);
+    places
+        .map(|(hook, at)| (ChainKind::Route, hook, at))
+        .collect()
+}
+
+/// Where packets that arrive are handed over.
+///
+/// What this host sent comes in by the loopback device, and a check of the reverse path (firewalld
+/// has one: `fib saddr . mark . iif oif missing drop`) lets it pass there only as long as it has no
+/// socket of ours yet. What others sent has to be taken before anybody rewrites it.
+fn arrival(way: &Way) -> (Hook, i32) {
+    match way {
+        Way::Local => (Hook::Prerouting, LATE),
+        Way::Forwarded(_) | Way::Inbound => (Hook::Prerouting, FIRST),
+    }
+}
+
+/// Behind a check of the reverse path, which would look up the mark.
+const ANSWERS: (Hook, i32) = (Hook::Prerouting, LATE);
 
 /// One before the usual priority of mangle: among chains of one priority the last registered runs
 /// first, so only a lower number is sure to.
-pub(super) const FIRST: i32 = -151;
+const FIRST: i32 = -151;
+
+/// Behind everybody's filters and rewriting.
+const LATE: i32 = 100;
