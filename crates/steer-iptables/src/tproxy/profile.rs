@@ -67,6 +67,8 @@ pub(super) static PROFILE: Profile = Profile {
         "multicast, broadcast, link-local addresses and ICMP cannot be steered; under closed they \
          are refused as far as `plan` says",
         "conntrack is in the path of every packet of the namespace while a rule exists",
+        "over iptables, a neighbour's check of the reverse path in prerouting (firewalld's `fib saddr \
+         . mark . iif`) drops what programs of this host send: over nft it does not",
         "a destination without a route is an error of the program's own connect, before any rule",
         "TCP connections from before the start are not steered; UDP flows are taken over",
         "a cgroup of the scope that is removed and made again is bound again at once or within \
