@@ -1,17 +1,23 @@
 //! A UDP client of the kind that a method has.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lab::{Client, Failure, Family, Host, UdpClient};
 
 use crate::speech::associate;
+use crate::zone::Zone;
 
-/// A socket whose datagrams are steered: a plain one, or one that speaks SOCKS5.
+/// A socket whose datagrams are steered: a plain one, one that speaks SOCKS5, or one whose
+/// program asks by name.
 #[derive(Debug)]
 pub struct Datagrams {
     socket: UdpClient,
     /// The port that relays datagrams, and the connection that keeps it.
     relay: Option<(SocketAddr, Client)>,
+    /// The names of addresses, and what was answered for them.
+    named: Option<(Arc<Zone>, Mutex<HashMap<SocketAddr, SocketAddr>>)>,
 }
 
 impl Datagrams {
@@ -20,6 +26,17 @@ impl Datagrams {
         Self {
             socket: host.udp(family),
             relay: None,
+            named: None,
+        }
+    }
+
+    /// A plain socket of a program that asks by name.
+    pub(crate) fn named(host: &Host, zone: &Arc<Zone>) -> Self {
+        Self {
+            // No name has an address of IPv6.
+            socket: host.udp(Family::V4),
+            relay: None,
+            named: Some((Arc::clone(zone), Mutex::default())),
         }
     }
 
@@ -30,6 +47,7 @@ impl Datagrams {
         Self {
             socket: host.udp(Family::of(relay.ip())),
             relay: Some((relay, control)),
+            named: None,
         }
     }
 
@@ -43,9 +61,16 @@ impl Datagrams {
     /// # Errors
     /// Why it was not sent, or what befell an earlier one.
     pub fn send_to(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Failure> {
-        match &self.relay {
-            None => self.socket.send_to(to, bytes),
-            Some((relay, _)) => self.socket.send_to(*relay, &[&head(to), bytes].concat()),
+        match (&self.relay, &self.named) {
+            (Some((relay, _)), _) => self.socket.send_to(*relay, &[&head(to), bytes].concat()),
+            (None, Some((zone, known))) => {
+                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                let found = known.iter().find(|(_, meant)| **meant == to);
+                let at = found.map_or_else(|| zone.entrance(to), |(at, _)| *at);
+                known.insert(at, to);
+                self.socket.send_to(at, bytes)
+            }
+            (None, None) => self.socket.send_to(to, bytes),
         }
     }
 
@@ -55,6 +80,10 @@ impl Datagrams {
     /// That none came in time, or what befell an earlier one that was sent.
     pub fn receive(&self) -> Result<(Vec<u8>, SocketAddr), Failure> {
         let (bytes, from) = self.socket.receive()?;
+        if let Some((_, known)) = &self.named {
+            let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            return Ok((bytes, *known.get(&from).expect("somebody who was asked")));
+        }
         let Some((relay, _)) = &self.relay else {
             return Ok((bytes, from));
         };
@@ -75,6 +104,7 @@ impl Datagrams {
     /// The most that a datagram to an address may carry.
     pub fn largest(&self, to: SocketAddr) -> usize {
         let family = match &self.relay {
+            None if self.named.is_some() => Family::V4,
             None => Family::of(to.ip()),
             Some((relay, _)) => Family::of(relay.ip()),
         };

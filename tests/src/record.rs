@@ -67,10 +67,10 @@ impl Records {
 
 /// The record with the address that a name of the [`zone`] stands for as its destination.
 fn by_address(mut record: Record) -> Record {
-    let meant = record
-        .get("destination")
-        .and_then(Value::as_str)
-        .and_then(zone::meant);
+    let text = |key: &str| record.get(key).and_then(Value::as_str);
+    let meant = text("host")
+        .zip(text("destination"))
+        .and_then(|(host, to)| zone::meant(host, to));
     if let Some(to) = meant {
         record.insert("destination".to_owned(), to.to_string().into());
     }

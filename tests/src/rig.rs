@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lab::{Client, Failure, Family, Host, Proc, Section, Signal, Snapshot};
@@ -29,7 +30,7 @@ pub struct Rig {
     /// The proxy port, for clients that know of it.
     entrance: Option<SocketAddr>,
     /// The names of addresses, for clients that ask by name.
-    zone: Option<Zone>,
+    zone: Option<Arc<Zone>>,
     /// Each host that may be changed, and how it was.
     before: Vec<(Host, Snapshot)>,
     folder: TempDir,
@@ -69,7 +70,7 @@ impl Rig {
             // A command that shows its variables and stays until its input ends.
             program = program.args(["--", "sh", "-c", "env && echo READY && cat"]);
         }
-        let zone = (mount == Mount::Dns).then(|| Zone::serve(host));
+        let zone = (mount == Mount::Dns).then(|| Arc::new(Zone::serve(host)));
         let proc = program.spawn();
         let entrance = match mount {
             Mount::ExplicitConnect | Mount::ExplicitSocks5 => Some(setup.listen),
@@ -164,9 +165,10 @@ impl Rig {
 
     /// A socket of the host whose datagrams are steered.
     pub fn udp(&self, family: Family) -> Datagrams {
-        match self.entrance {
-            None => Datagrams::plain(&self.host, family),
-            Some(entrance) => Datagrams::associated(&self.host, entrance),
+        match (self.entrance, &self.zone) {
+            (Some(entrance), _) => Datagrams::associated(&self.host, entrance),
+            (None, Some(zone)) => Datagrams::named(&self.host, zone),
+            (None, None) => Datagrams::plain(&self.host, family),
         }
     }
 
@@ -182,9 +184,13 @@ impl Rig {
     }
 
     /// Stops the instance in order and gives all its records: flows of datagrams end with it.
+    ///
+    /// Without the questions of a client that asks by name.
     pub fn finish(self) -> Vec<Record> {
         self.end();
-        self.records.all()
+        let mut records = self.records.all();
+        records.retain(|record| self.zone.is_none() || record["app"] != "dns");
+        records
     }
 
     /// Stops the instance in order and says what it wrote to standard error.

@@ -80,6 +80,8 @@ impl Setup {
             key("on_failure", &self.on_failure);
         }
         if mount == Mount::Dns {
+            // Without this line the key `dns` would mean nothing.
+            key("method", mount.method());
             key("traffic", &self.traffic);
         }
         key("backend", mount.backend().unwrap_or_default());

@@ -1,6 +1,7 @@
 //! Names for addresses, by which clients of the method `dns` ask for them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use lab::{DnsQuery, DnsReply, DnsServer, Family, Host, Kind, Record};
 
@@ -14,7 +15,7 @@ pub(crate) struct Zone {
 impl Zone {
     /// The lines of a config that steers all names of the zone.
     pub(crate) const CONFIG: &str = "\
-        traffic: { include: { domains: [\"*.lab.example\"], ports: [7, 9, 25, 80] } }\n\
+        traffic: { include: { domains: [\"*.lab.example\"], ports: [7-9, 80] } }\n\
         dns: { resolver: \"127.0.0.2:5300\" }\n\
         listen: { dns: 53 }\n";
 
@@ -38,18 +39,22 @@ impl Zone {
     pub(crate) fn entrance(&self, to: SocketAddr) -> SocketAddr {
         let resolver = SocketAddr::from(([127, 83, 0, 1], 53));
         let query = DnsQuery::new(7, &name_of(to.ip()), Kind::A);
-        let asked = self.host.udp(Family::V4).ask(resolver, &query.bytes());
-        let (answer, _) = asked.expect("the resolver answers");
+        let socket = self.host.udp(Family::V4);
+        socket.patience(PATIENCE);
+        // As resolvers of programs do: datagrams may be lost.
+        let mut tries = (0..TRIES).map(|_| socket.ask(resolver, &query.bytes()));
+        let answered = tries.find_map(Result::ok);
+        let (answer, _) = answered.expect("the resolver answers");
         let reply = DnsReply::parse(&answer).expect("an answer");
         let ip = *reply.addresses().first().expect("the name is chosen");
         SocketAddr::new(ip, to.port())
     }
 }
 
-/// A destination as the client means it: with the address that its name stands for.
-pub(crate) fn meant(destination: &str) -> Option<SocketAddr> {
-    let (name, port) = destination.rsplit_once(':')?;
-    Some(SocketAddr::new(address_of(name)?, port.parse().ok()?))
+/// A destination as the client means it: the address that the name stands for.
+pub(crate) fn meant(host: &str, destination: &str) -> Option<SocketAddr> {
+    let (_, port) = destination.rsplit_once(':')?;
+    Some(SocketAddr::new(address_of(host)?, port.parse().ok()?))
 }
 
 fn name_of(ip: IpAddr) -> String {
@@ -77,3 +82,9 @@ fn address_of(name: &str) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+/// How long an answer is waited for before the question is asked again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a question is asked.
+const TRIES: u32 = 10;

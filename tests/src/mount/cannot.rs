@@ -225,6 +225,17 @@ fn by_name(case: &str) -> Option<Cannot> {
         return None;
     }
     Some(match case {
+        "many_flows_are_each_served" => {
+            Cannot::plain("its ports have room for 64 flows each where names are chosen by `*.`")
+        }
+        "a_refused_datagram_is_an_error_of_the_program"
+        | "a_rejecting_rule_refuses_datagrams"
+        | "an_upstream_over_http_cannot_carry_datagrams" => {
+            Cannot::plain("a port of its own has no word for a datagram that is refused")
+        }
+        "an_upstream_over_socks5_carries_datagrams" => {
+            Cannot::plain("the upstream is asked by name: see made-up addresses")
+        }
         case if UDP.contains(&case) => Cannot::plain(WHY),
         case if GATEWAY.contains(&case) => {
             Cannot::line(WHY, "scope: { interface: [eth0] }", "scope.interface")
@@ -325,7 +336,10 @@ const BY_NAME: [&str; 2] = [
 ];
 
 /// Cases of all methods that a client can take part in who asks by name.
-const OF_NAMES: [&str; 20] = [
+const OF_NAMES: [&str; 23] = [
+    "datagrams_reach_the_address_asked_for",
+    "one_socket_speaks_to_two_destinations",
+    "empty_and_the_largest_datagrams_pass",
     "a_server_is_reached_over_ipv4",
     "a_server_is_reached_over_ipv6",
     "the_bytes_are_those_of_an_unsteered_client",

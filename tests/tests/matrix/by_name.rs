@@ -51,11 +51,12 @@ pub(crate) fn a_chosen_name_answers_with_an_address_of_the_engine(mount: Mount) 
             let local = seen.last().expect("it was asked").local;
             assert_eq!(local.port(), server.port());
             assert!(Family::BOTH.map(|family| stage.srv.address(family)).contains(&local.ip()));
-            let client = client.local().to_string();
+            let local = client.local().to_string();
+            drop(client);
             let found = rig.records().wait("the record", |records| {
-                records.iter().any(|it| it["client"] == client)
+                records.iter().any(|it| it["client"] == local)
             });
-            let record = found.iter().find(|it| it["client"] == client).expect("waited for");
+            let record = found.iter().find(|it| it["client"] == local).expect("waited for");
             assert_eq!((&record["host"], &record["outcome"]), (&name.into(), &"ok".into()));
             assert_eq!(record["method"], "dns");
         }

@@ -92,7 +92,7 @@ pub(crate) fn the_bytes_are_those_of_an_unsteered_client(mount: Mount) {
 /// Whether it sniffs or not, the engine must not wait for the client of a server that greets.
 pub(crate) fn a_server_that_speaks_first_is_heard_at_once(mount: Mount) {
     let stage = Stage::new("banner");
-    let (server, to) = stage.serve(25, Service::Banner(b"220 ready\r\n".to_vec()));
+    let (server, to) = stage.serve(9, Service::Banner(b"220 ready\r\n".to_vec()));
     let sniffing = "rules: [ { match: { host: never.example }, action: reject } ]";
     for setup in [Setup::default(), Setup::policy(sniffing)] {
         let rig = Rig::start(&stage.app, mount, &setup);
