@@ -138,6 +138,8 @@ impl Session {
                     if let Err(error) = engaged.follow(change.names.clone()) {
                         tracing::warn!(%error, help = error.help(), "names are not followed");
                     }
+                    // It may have called a successor in the place of a keeper that was gone.
+                    self.lost = watch(&self.engaged);
                     change.done();
                     continue;
                 }

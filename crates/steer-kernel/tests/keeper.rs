@@ -59,6 +59,8 @@ fn main() -> ExitCode {
         crash::open_leaves_nothing_when_the_engine_is_killed,
         crash::closed_leaves_the_guard_when_the_engine_is_killed_and_the_next_start_adopts_it,
         crash::a_killed_keeper_changes_nothing_and_is_replaced,
+        crash::a_successor_that_a_commit_has_called_stays_and_the_engine_accepts,
+        crash::a_keeper_that_loses_a_living_engine_s_socket_leaves_its_listeners_alone,
         crash::a_release_after_the_keeper_s_death_still_undoes_everything,
         crash::both_killed_leaves_no_steering_and_clean_removes_the_guard,
         crash::both_killed_resets_the_clients_before_the_rules_go,

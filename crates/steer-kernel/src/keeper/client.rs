@@ -1,11 +1,13 @@
 //! The engine's side of the keeper process.
 
 use std::io::{self, PipeReader};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use steer_core::driver::Lifeline;
 use steer_core::journal::ProcessId;
 use steer_core::keeper::{Job, Keeper, KeeperError, Released};
@@ -37,8 +39,8 @@ pub struct Client {
     link: Option<Link>,
     engine: ProcessId,
     held: Option<Held>,
-    /// Whether the keeper is there and does not answer.
-    hung: bool,
+    /// The life of a keeper that is there and does not answer.
+    hung: Option<PipeReader>,
     /// Duplicates of the engine's listeners, for a keeper and its successors.
     listeners: Vec<OwnedFd>,
     /// Declared after the link: the keeper sees the end before the lifelines close here.
@@ -68,7 +70,7 @@ impl Client {
             link: None,
             engine: process::this(),
             held: None,
-            hung: false,
+            hung: None,
             listeners: Vec::new(),
             parked,
         })
@@ -108,25 +110,59 @@ impl Client {
         request: &Request,
         what: &str,
     ) -> Result<Option<Released>, KeeperError> {
-        if self.hung {
-            return Err(lost(what, nix::errno::Errno::EAGAIN.into()));
+        if self.hangs_on()? {
+            return Err(lost(what, Errno::EAGAIN.into()));
         }
         let had_one = self.link.is_some();
         match self.ask(request, what) {
             Err(KeeperError::Lost { what, source }) if hangs(&source) => {
                 // It has not let go of anything, so a successor would be in its way; and a late
                 // answer would be taken for that to another question. It undoes its work when it
-                // goes on and finds us gone.
-                self.hung = true;
-                self.link = None;
+                // goes on and finds the socket closed; its end is waited for.
+                self.hung = self.link.take().map(|link| link.life);
                 Err(KeeperError::Lost { what, source })
             }
             Err(KeeperError::Lost { .. }) if had_one || self.link.is_some() => {
-                self.restore()?;
+                // Whatever it did to the socket, it is of no use any more.
+                self.succeed()?;
+                tracing::warn!("the keeper was gone; another one has taken over");
                 self.ask(request, what)
             }
             other => other,
         }
+    }
+
+    /// Whether a keeper that does not answer still is there.
+    fn hangs_on(&self) -> Result<bool, KeeperError> {
+        match &self.hung {
+            Some(life) => ended(life).map(|ended| !ended),
+            None => Ok(false),
+        }
+    }
+
+    /// Starts another keeper, which adopts the job as it stands.
+    fn succeed(&mut self) -> Result<(), KeeperError> {
+        const WHAT: &str = "take over the job";
+        let mut link = Link::start(self.engine)?;
+        if let Some(Held { job, retired }) = &self.held {
+            let lines = self.parked.take().map_err(|e| lost(WHAT, e))?;
+            let (lifelines, mut fds) = tags(&lines);
+            fds.extend(numbers(&self.listeners));
+            let request = Request::Adopt {
+                job: Box::new(job.clone()),
+                retired: *retired,
+                lifelines,
+            };
+            let answer = link.ask(&request, &fds, WHAT);
+            // Held on to whatever became of it: the next try needs them, and so does the job.
+            self.parked.put(&lines).map_err(|e| lost(WHAT, e))?;
+            if let Answer::Done(lines) = answer? {
+                self.parked.put(&lines).map_err(|e| lost(WHAT, e))?;
+            }
+        }
+        self.hung = None;
+        self.link = Some(link);
+        Ok(())
     }
 }
 
@@ -199,30 +235,20 @@ impl Keeper for Client {
     }
 
     fn lost(&self) -> io::Result<Option<PipeReader>> {
-        self.link.as_ref().map(|l| l.life.try_clone()).transpose()
+        let present = self.link.as_ref().map(|link| &link.life);
+        let life = present.or(self.hung.as_ref());
+        life.map(PipeReader::try_clone).transpose()
     }
 
     fn restore(&mut self) -> Result<(), KeeperError> {
-        const WHAT: &str = "take over the job";
-        let mut link = Link::start(self.engine)?;
-        if let Some(Held { job, retired }) = &self.held {
-            let lines = self.parked.take().map_err(|e| lost(WHAT, e))?;
-            let (lifelines, mut fds) = tags(&lines);
-            fds.extend(numbers(&self.listeners));
-            let request = Request::Adopt {
-                job: Box::new(job.clone()),
-                retired: *retired,
-                lifelines,
-            };
-            let answer = link.ask(&request, &fds, WHAT);
-            // Held on to whatever became of it: the next try needs them, and so does the job.
-            self.parked.put(&lines).map_err(|e| lost(WHAT, e))?;
-            if let Answer::Done(lines) = answer? {
-                self.parked.put(&lines).map_err(|e| lost(WHAT, e))?;
-            }
+        if self.hangs_on()? {
+            return Err(lost("take over the job", Errno::EAGAIN.into()));
         }
-        self.link = Some(link);
-        Ok(())
+        match &self.link {
+            // Whoever asks may have learnt late of one that has been replaced since.
+            Some(link) if !ended(&link.life)? => Ok(()),
+            _ => self.succeed(),
+        }
     }
 }
 
@@ -299,6 +325,19 @@ fn hangs(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
     )
+}
+
+/// Whether the keeper is gone whose life this is.
+fn ended(life: &PipeReader) -> Result<bool, KeeperError> {
+    // Nothing is ever written to it, so whatever there is to say is its end.
+    let mut fds = [PollFd::new(life.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(lost("see whether it lives", errno.into())),
+        }
+    }
 }
 
 fn lost(what: &str, source: io::Error) -> KeeperError {

@@ -130,9 +130,10 @@ fn serve(drivers: Drivers) -> io::Result<()> {
         }
     }
     drop(wire);
-    // At once: nobody accepts any more, and whoever connects would only be reset later.
-    keeper.refuse();
-    wait_gone(&engine_fd);
+    if wait_gone(&engine_fd) {
+        // Nobody accepts any more, and whoever connects would only be reset later.
+        keeper.refuse();
+    }
     let done = keeper.engine_gone().and_then(|()| keeper.outlast());
     if let Err(error) = &done {
         keeper.record(error);
@@ -189,11 +190,19 @@ fn answer(
 
 /// Waits until the engine has closed all its sockets: while the rules stand, its connections are
 /// reset as steered ones; without them the next bytes of its clients would go in clear.
-fn wait_gone(engine: &OwnedFd) {
+///
+/// `false` for one that lives on: it has dropped the job, or the keeper. What is shut down is shut
+/// down for all who hold it, so its listeners are left as they are.
+fn wait_gone(engine: &OwnedFd) -> bool {
     // Readable when the last thread is gone, and with it the files; a zombie's leader is not
-    // enough. An engine that lives on without its keeper's socket has dropped the job.
+    // enough.
     let mut fds = [PollFd::new(engine.as_fd(), PollFlags::POLLIN)];
-    while poll(&mut fds, LINGER_MS) == Err(nix::errno::Errno::EINTR) {}
+    loop {
+        match poll(&mut fds, LINGER_MS) {
+            Err(nix::errno::Errno::EINTR) => {}
+            ready => return ready.is_ok_and(|ready| ready > 0),
+        }
+    }
 }
 
 /// Leaves everything of the engine's surroundings but the socket and the pipe.

@@ -86,6 +86,43 @@ pub(crate) fn a_killed_keeper_changes_nothing_and_is_replaced() {
     stage.wait_clean(second);
 }
 
+pub(crate) fn a_successor_that_a_commit_has_called_stays_and_the_engine_accepts() {
+    let stage = Stage::new();
+    let _server = stage.srv.serve(80, Service::Echo);
+    let engine = stage.engaged(&job("main", OnFailure::Open));
+    let first = stage.keeper_of("main");
+    kill(first, Signal::SIGKILL).unwrap();
+    engine.wait_line(|line| line == "lost");
+    engine.write(b"commit and restore\n");
+    engine.wait_line(|line| line == "done");
+    let second = stage.keeper_of("main");
+    assert_ne!(first, second);
+    engine.write(b"restore\n");
+    engine.wait_stdout(|text| text.matches("done").count() == 2);
+    assert_eq!(stage.keeper_of("main"), second);
+    let client = stage.client();
+    engine.wait_line(|line| line == "accepted");
+    client.wait_line(|line| line == "connected");
+    engine.kill();
+    stage.wait_clean(second);
+}
+
+pub(crate) fn a_keeper_that_loses_a_living_engine_s_socket_leaves_its_listeners_alone() {
+    let stage = Stage::new();
+    let _server = stage.srv.serve(80, Service::Echo);
+    let engine = stage.engaged(&job("main", OnFailure::Open));
+    let keeper = stage.keeper_of("main");
+    engine.write(b"drop\n");
+    engine.wait_line(|line| line == "done");
+    stage.wait_clean(keeper);
+    // Directly: nothing is steered any more.
+    let to = (std::net::Ipv4Addr::LOCALHOST, crate::PORT).into();
+    let _client = stage.app.connect(to).unwrap();
+    engine.wait_line(|line| line == "accepted");
+    engine.close_input();
+    assert_eq!(engine.wait(), Status::Exited(0));
+}
+
 pub(crate) fn a_release_after_the_keeper_s_death_still_undoes_everything() {
     let stage = Stage::new();
     let engine = stage.engaged(&job("main", OnFailure::Closed));

@@ -59,6 +59,13 @@ pub(crate) fn engine() -> ! {
                 next.objects.retain(|planned| planned.life == Life::Steer);
                 keeper.commit(&next).unwrap();
             }
+            // As whoever learns late of a keeper's end that somebody else has acted on.
+            "commit and restore" => {
+                keeper.commit(&job).unwrap();
+                keeper.restore().unwrap();
+            }
+            // Another keeper, which keeps nothing; the engine goes on.
+            "drop" => keeper = keeper::spawn().unwrap(),
             "release" => match keeper.release() {
                 Ok(released) => println!("released {released:?}"),
                 Err(error) => fail(&error),
