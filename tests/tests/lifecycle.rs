@@ -6,6 +6,8 @@ mod clean;
 mod crash;
 #[path = "lifecycle/datagrams.rs"]
 mod datagrams;
+#[path = "lifecycle/elsewhere.rs"]
+mod elsewhere;
 #[path = "lifecycle/gateway.rs"]
 mod gateway;
 #[path = "lifecycle/host.rs"]

@@ -305,7 +305,8 @@ const DNS: [&str; 11] = [
     "forwarded_dns_is_captured",
 ];
 
-const FAKE_IP: [&str; 4] = [
+const FAKE_IP: [&str; 5] = [
+    "answers_that_point_into_the_pools_are_not_followed",
     "only_chosen_names_get_a_made_up_address",
     "a_made_up_address_leads_to_its_name",
     "an_unknown_made_up_address_is_refused_and_never_leaves",

@@ -110,6 +110,16 @@ impl Site {
         (Self::on(gate, srv, Some(Cgroup::new(label))), app, outer)
     }
 
+    /// A site whose `steer` is on a host without links, apart from the others, with the host that
+    /// is to be steered from there.
+    pub(crate) fn afar(label: &str) -> (Self, Host) {
+        let Stage { lab, app, srv } = Stage::new(label);
+        (
+            Self::on(lab.host("home"), srv, Some(Cgroup::new(label))),
+            app,
+        )
+    }
+
     fn with(label: &str, apart: Option<Cgroup>) -> Self {
         let Stage { app, srv, .. } = Stage::new(label);
         Self::on(app, srv, apart)

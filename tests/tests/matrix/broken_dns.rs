@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lab::{DnsQuery, DnsReply, End, Failure, Family, Kind, Pattern, Record, Transport};
-use steer_tests::{Mount, Rig, Stage};
+use steer_tests::{Mount, Rig, Setup, Stage};
 
 use super::dns::{capture, dig};
 
@@ -68,6 +68,34 @@ pub(crate) fn answers_that_point_at_loopback_are_not_followed(mount: Mount) {
     }
 }
 
+/// Made-up addresses are made up here, and nowhere else.
+pub(crate) fn answers_that_point_into_the_pools_are_not_followed(mount: Mount) {
+    let stage = Stage::new("intopool");
+    let at = stage.at(Family::V4, 53);
+    let true_ip: IpAddr = [192, 0, 2, 7].into();
+    let _server = stage.srv.serve_dns(at, move |query, _| {
+        let own: IpAddr = match query.kind {
+            Kind::A => [198, 18, 0, 5].into(),
+            _ => "fd5e:7ee2:0:f8e1::5".parse().expect("an address"),
+        };
+        let good = query.name.starts_with("good") && query.kind == Kind::A;
+        vec![query.answer(&[Record::address(if good { true_ip } else { own }, 60)])]
+    });
+    let setup = Setup {
+        traffic: "{ dns: capture, include: { domains: [\"*.chosen.example\"] } }".to_owned(),
+        ..Setup::policy(format!("dns: {{ resolver: \"{at}\", fake_ip: true }}\n"))
+    };
+    let rig = Rig::start(&stage.app, mount, &setup);
+    let ask = |name: &str, kind| {
+        let query = DnsQuery::new(5, name, kind);
+        let (answer, _) = rig.udp(Family::V4).ask(at, &query.bytes()).expect("an answer");
+        DnsReply::parse(&answer).expect("an answer").addresses()
+    };
+    assert_eq!(ask("evil.example", Kind::A), Vec::<IpAddr>::new());
+    assert_eq!(ask("evil.example", Kind::AAAA), Vec::<IpAddr>::new());
+    assert_eq!(ask("good.example", Kind::A), vec![true_ip]);
+}
+
 /// An answer of any size reaches a program only as large as the program takes it.
 pub(crate) fn oversized_answers_are_cut(mount: Mount) {
     lab::require!(Program("dig"));
@@ -129,7 +157,7 @@ pub(crate) fn a_flood_of_flows_is_bounded(mount: Mount) {
     const FLOOD: u16 = 20_000;
     let stage = Stage::new("flood");
     let server = stage.srv.serve_udp(7);
-    let rig = Rig::start(&stage.app, mount, &lab_setup());
+    let rig = Rig::start(&stage.app, mount, &Setup::default());
     let to = stage.at(Family::V4, 7);
     let old = rig.udp(Family::V4);
     old.ask(to, b"before").expect("it is echoed");
@@ -161,10 +189,6 @@ pub(crate) fn a_flood_of_flows_is_bounded(mount: Mount) {
     assert!(descriptors < 20_000, "{descriptors} descriptors");
     let said = rig.proc().stderr();
     assert!(said.lines().count() < 200, "a log of {} lines", said.lines().count());
-}
-
-fn lab_setup() -> steer_tests::Setup {
-    steer_tests::Setup::default()
 }
 
 /// The memory that a process has, in bytes.

@@ -185,6 +185,7 @@ matrix! {
         "Hostile datagrams" broken_dns {
             spoofed_and_broken_answers_are_not_delivered
             answers_that_point_at_loopback_are_not_followed
+            answers_that_point_into_the_pools_are_not_followed
             oversized_answers_are_cut
             garbage_for_dns_stops_nobody
             a_flood_of_flows_is_bounded
