@@ -17,8 +17,11 @@ pub struct Datagrams {
     /// The port that relays datagrams, and the connection that keeps it.
     relay: Option<(SocketAddr, Client)>,
     /// The names of addresses, and what was answered for them.
-    named: Option<(Arc<Zone>, Mutex<HashMap<SocketAddr, SocketAddr>>)>,
+    named: Option<(Arc<Zone>, Mutex<Answers>)>,
 }
+
+/// The destinations that the addresses of answers stand for.
+type Answers = HashMap<SocketAddr, SocketAddr>;
 
 impl Datagrams {
     /// A plain socket of a host.

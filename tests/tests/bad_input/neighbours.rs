@@ -28,6 +28,9 @@ fn nft(site: &Site, text: &str) {
     nft.input(text).run().expect_success();
 }
 
+/// What another program does on a host.
+type Change<'a> = &'a dyn Fn(&Site);
+
 const HOST: &str = "scope: { host: true }\n";
 
 /// Our marks, used by a rule of routing, by nft and by iptables: an error, with other bits to take.
@@ -71,7 +74,7 @@ fn a_foreign_use_of_our_marks_is_refused_and_named() {
             .arg("0x80000000/0xf0000000");
         iptables.run().expect_success();
     };
-    let all: [(&dyn Fn(&Site), &str); 3] = [
+    let all: [(Change<'_>, &str); 3] = [
         (&by_rule, "5000"),
         (&by_nft, "theirs"),
         (&by_iptables, "PREROUTING"),

@@ -24,7 +24,8 @@ pub(crate) fn whoever_is_excepted_is_untouched(mount: Mount) {
 
 pub(crate) fn a_neighbour_of_another_group_is_untouched(mount: Mount) {
     let stage = Stage::new("group");
-    let [inside, outside] = [3001, 3002].map(|id| Agent::start(agent(&stage.app).user(2001).group(id)));
+    let [inside, outside] =
+        [3001, 3002].map(|id| Agent::start(agent(&stage.app).user(2001).group(id)));
     told_apart(&stage, mount, &Setup::scope("{ gid: [3001, 4000-4010] }"), &inside, &outside);
 }
 

@@ -42,11 +42,16 @@ pub(crate) fn spoofed_and_broken_answers_are_not_delivered(mount: Mount) {
     for id in [0, 7, 0xffff] {
         let socket = rig.udp(Family::V4);
         let query = DnsQuery::new(id, "www.a.example", Kind::A);
-        let (answer, from) = socket.ask(at, &query.bytes()).expect("there is a true answer");
+        let (answer, from) = socket
+            .ask(at, &query.bytes())
+            .expect("there is a true answer");
         let reply = DnsReply::parse(&answer).expect("an answer");
         assert_eq!((reply.id, reply.addresses(), from), (id, vec![true_ip], at));
     }
-    assert_eq!(rig.finish().iter().filter(|it| it["app"] != "dns").count(), 0);
+    assert_eq!(
+        rig.finish().iter().filter(|it| it["app"] != "dns").count(),
+        0
+    );
 }
 
 /// A name of the outside that leads to this very host is not believed (DNS rebinding).
@@ -54,7 +59,14 @@ pub(crate) fn answers_that_point_at_loopback_are_not_followed(mount: Mount) {
     let stage = Stage::new("rebind");
     let at = stage.at(Family::V4, 53);
     let _server = stage.srv.serve_dns(at, |query, _| {
-        let all = ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1"];
+        let all = [
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "::1",
+            "::",
+            "::ffff:127.0.0.1",
+        ];
         let all = all.map(|ip| ip.parse::<IpAddr>().expect("an address"));
         let of = all.into_iter().filter(|ip| Kind::of(*ip) == query.kind);
         vec![query.answer(&of.map(|ip| Record::address(ip, 60)).collect::<Vec<_>>())]
@@ -62,7 +74,10 @@ pub(crate) fn answers_that_point_at_loopback_are_not_followed(mount: Mount) {
     let rig = Rig::start(&stage.app, mount, &capture(""));
     for kind in [Kind::A, Kind::AAAA] {
         let query = DnsQuery::new(5, "rebind.example", kind);
-        let (answer, _) = rig.udp(Family::V4).ask(at, &query.bytes()).expect("an answer");
+        let (answer, _) = rig
+            .udp(Family::V4)
+            .ask(at, &query.bytes())
+            .expect("an answer");
         let reply = DnsReply::parse(&answer).expect("an answer");
         assert_eq!((reply.id, reply.addresses()), (5, Vec::new()), "{kind:?}");
     }
@@ -88,7 +103,10 @@ pub(crate) fn answers_that_point_into_the_pools_are_not_followed(mount: Mount) {
     let rig = Rig::start(&stage.app, mount, &setup);
     let ask = |name: &str, kind| {
         let query = DnsQuery::new(5, name, kind);
-        let (answer, _) = rig.udp(Family::V4).ask(at, &query.bytes()).expect("an answer");
+        let (answer, _) = rig
+            .udp(Family::V4)
+            .ask(at, &query.bytes())
+            .expect("an answer");
         DnsReply::parse(&answer).expect("an answer").addresses()
     };
     assert_eq!(ask("evil.example", Kind::A), Vec::<IpAddr>::new());
@@ -110,10 +128,17 @@ pub(crate) fn oversized_answers_are_cut(mount: Mount) {
     });
     let rig = Rig::start(&stage.app, mount, &capture(""));
     let query = DnsQuery::new(5, "big.example", Kind::TXT);
-    let (answer, _) = rig.udp(Family::V4).ask(at, &query.bytes()).expect("an answer");
+    let (answer, _) = rig
+        .udp(Family::V4)
+        .ask(at, &query.bytes())
+        .expect("an answer");
     let reply = DnsReply::parse(&answer).expect("an answer");
     // RFC 1035, section 4.2.1: whoever says nothing takes 512 bytes.
-    assert!(answer.len() <= 512 && reply.is_truncated, "{} bytes", answer.len());
+    assert!(
+        answer.len() <= 512 && reply.is_truncated,
+        "{} bytes",
+        answer.len()
+    );
     let said = dig(&stage, at.ip(), &["big.example", "TXT"]);
     assert_eq!(said.matches('x').count(), 60_000);
 }
@@ -128,7 +153,12 @@ pub(crate) fn garbage_for_dns_stops_nobody(mount: Mount) {
     });
     let rig = Rig::start(&stage.app, mount, &capture(""));
     let query = DnsQuery::new(9, "www.a.example", Kind::A).bytes();
-    let mut garbage = vec![Vec::new(), vec![0], query[..11].to_vec(), query[..query.len() - 1].to_vec()];
+    let mut garbage = vec![
+        Vec::new(),
+        vec![0],
+        query[..11].to_vec(),
+        query[..query.len() - 1].to_vec(),
+    ];
     // A name that points at itself, and one that is told a thousand times.
     garbage.push([&query[..12], &[0xc0, 12, 0, 1, 0, 1]].concat());
     garbage.push([&query[..4], &[3, 0xe8][..], &query[6..]].concat());
@@ -144,9 +174,15 @@ pub(crate) fn garbage_for_dns_stops_nobody(mount: Mount) {
         let _ = client.send(&[&length, &bytes[..]].concat());
         client.finish();
         client.patience(Duration::from_secs(15));
-        assert!(matches!(client.receive_all().1, End::Fin | End::Reset), "{bytes:?}");
+        assert!(
+            matches!(client.receive_all().1, End::Fin | End::Reset),
+            "{bytes:?}"
+        );
         for over in ["+notcp", "+tcp"] {
-            assert_eq!(dig(&stage, at.ip(), &[over, "www.a.example", "A"]), "192.0.2.7\n");
+            assert_eq!(
+                dig(&stage, at.ip(), &[over, "www.a.example", "A"]),
+                "192.0.2.7\n"
+            );
         }
     }
     assert!(rig.proc().is_running());
@@ -167,7 +203,10 @@ pub(crate) fn a_flood_of_flows_is_bounded(mount: Mount) {
     stage.lab.link(&stage.app, &sink);
     sink.program("nft")
         .args(["-f", "-"])
-        .input("table inet t { chain c { type filter hook input priority 0; udp dport 1-65535 drop; }; }\n")
+        .input(
+            "table inet t { chain c { type filter hook input priority 0; \
+             udp dport 1-65535 drop; }; }\n",
+        )
         .run()
         .expect_success();
     let flood = stage.app.udp(Family::V4);
@@ -188,7 +227,11 @@ pub(crate) fn a_flood_of_flows_is_bounded(mount: Mount) {
     let descriptors = descriptors.expect("it runs").count();
     assert!(descriptors < 20_000, "{descriptors} descriptors");
     let said = rig.proc().stderr();
-    assert!(said.lines().count() < 200, "a log of {} lines", said.lines().count());
+    assert!(
+        said.lines().count() < 200,
+        "a log of {} lines",
+        said.lines().count()
+    );
 }
 
 /// The memory that a process has, in bytes.

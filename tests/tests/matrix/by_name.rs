@@ -16,7 +16,9 @@ fn setup(stage: &Stage) -> Setup {
     let include = format!("domains: [{CHOSEN}, \"*.wild.example\"], ports: [7, 8000-8001]");
     Setup {
         traffic: format!("{{ include: {{ {include} }} }}"),
-        ..Setup::policy(format!("dns: {{ resolver: \"{at}\" }}\nlisten: {{ dns: 53 }}\n"))
+        ..Setup::policy(format!(
+            "dns: {{ resolver: \"{at}\" }}\nlisten: {{ dns: 53 }}\n"
+        ))
     }
 }
 
@@ -26,7 +28,9 @@ fn dig(stage: &Stage, words: &[&str]) -> String {
 
 fn address(stage: &Stage, name: &str) -> IpAddr {
     let said = dig(stage, &[name, "A"]);
-    said.trim_end().parse().unwrap_or_else(|error| panic!("{name}: {error}: {said}"))
+    said.trim_end()
+        .parse()
+        .unwrap_or_else(|error| panic!("{name}: {error}: {said}"))
 }
 
 pub(crate) fn a_chosen_name_answers_with_an_address_of_the_engine(mount: Mount) {
@@ -50,14 +54,24 @@ pub(crate) fn a_chosen_name_answers_with_an_address_of_the_engine(mount: Mount) 
             let seen = server.seen();
             let local = seen.last().expect("it was asked").local;
             assert_eq!(local.port(), server.port());
-            assert!(Family::BOTH.map(|family| stage.srv.address(family)).contains(&local.ip()));
+            assert!(
+                Family::BOTH
+                    .map(|family| stage.srv.address(family))
+                    .contains(&local.ip())
+            );
             let local = client.local().to_string();
             drop(client);
             let found = rig.records().wait("the record", |records| {
                 records.iter().any(|it| it["client"] == local)
             });
-            let record = found.iter().find(|it| it["client"] == local).expect("waited for");
-            assert_eq!((&record["host"], &record["outcome"]), (&name.into(), &"ok".into()));
+            let record = found
+                .iter()
+                .find(|it| it["client"] == local)
+                .expect("waited for");
+            assert_eq!(
+                (&record["host"], &record["outcome"]),
+                (&name.into(), &"ok".into())
+            );
             assert_eq!(record["method"], "dns");
         }
     }
@@ -75,7 +89,10 @@ pub(crate) fn a_port_that_was_not_asked_for_is_not_served(mount: Mount) {
     assert!(refused.is_an_error(), "{refused:?}");
     assert_eq!(server.seen(), []);
     let config = rig.folder().join("steer.yaml");
-    let plan = stage.app.program(steer_tests::steer()).args(["plan", "-m", "dns", "-c"]);
+    let plan = stage
+        .app
+        .program(steer_tests::steer())
+        .args(["plan", "-m", "dns", "-c"]);
     let plan = plan.arg(config).run();
     let said = plan.stdout + &plan.stderr;
     assert!(said.contains("port"), "{said}");

@@ -17,9 +17,16 @@ pub(crate) fn datagrams_reach_the_address_asked_for(mount: Mount) {
         assert_eq!(socket.ask(to, b"hello"), Ok((b"hello".to_vec(), to)));
         assert_eq!(socket.ask(to, b"again!"), Ok((b"again!".to_vec(), to)));
         let seen = server.seen();
-        assert!(seen.iter().all(|it| it.peer.port() != socket.local().port()), "not steered");
+        assert!(
+            seen.iter()
+                .all(|it| it.peer.port() != socket.local().port()),
+            "not steered"
+        );
         let last = seen.last().expect("it was asked");
-        assert_eq!((last.local, last.peer.ip()), (to, stage.app.address(family)));
+        assert_eq!(
+            (last.local, last.peer.ip()),
+            (to, stage.app.address(family))
+        );
         meant.push((to, socket.local()));
     }
     assert_eq!(server.seen().len(), 4);
@@ -29,8 +36,14 @@ pub(crate) fn datagrams_reach_the_address_asked_for(mount: Mount) {
         let record = record_to(&records, to);
         assert_eq!(record["protocol"], "udp");
         assert_eq!(record["method"], mount.method());
-        assert_eq!((&record["outcome"], &record["upstream"]), (&"ok".into(), &"direct".into()));
-        assert_eq!((&record["sent"], &record["received"]), (&11.into(), &11.into()));
+        assert_eq!(
+            (&record["outcome"], &record["upstream"]),
+            (&"ok".into(), &"direct".into())
+        );
+        assert_eq!(
+            (&record["sent"], &record["received"]),
+            (&11.into(), &11.into())
+        );
         if mount.is_transparent() {
             assert_eq!(record["client"], local_of(&stage, local).to_string());
         }
@@ -64,7 +77,11 @@ pub(crate) fn a_refused_datagram_is_an_error_of_the_program(mount: Mount) {
         connected.send(b"anyone?").expect("it is sent");
         assert_eq!(connected.receive(), Err(Failure::Refused), "{closed}");
         let free = rig.udp(family);
-        assert_eq!(free.ask(closed, b"anyone?"), Err(Failure::Refused), "{closed}");
+        assert_eq!(
+            free.ask(closed, b"anyone?"),
+            Err(Failure::Refused),
+            "{closed}"
+        );
         // And the socket goes on.
         let open = stage.at(family, 7);
         assert_eq!(free.ask(open, b"hello"), Ok((b"hello".to_vec(), open)));
@@ -87,11 +104,18 @@ pub(crate) fn a_dead_upstream_lets_no_datagram_out(mount: Mount) {
     for family in Family::BOTH {
         let to = stage.at(family, 7);
         // The witness does see such datagrams.
-        stage.app.udp(family).ask(to, SECRET).expect("the server answers");
+        stage
+            .app
+            .udp(family)
+            .ask(to, SECRET)
+            .expect("the server answers");
         capture.wait_for(|packet| packet.family() == family && packet.carries(SECRET));
         capture.clear();
         let rig = Rig::start(&stage.app, mount, &Setup::policy(policy.as_str()));
-        let failure = rig.udp(family).ask(to, SECRET).expect_err("there is no proxy");
+        let failure = rig
+            .udp(family)
+            .ask(to, SECRET)
+            .expect_err("there is no proxy");
         assert_ne!(failure, Failure::TimedOut, "refused, not dropped");
         capture.wait_for(|packet| packet.is_connect() && packet.destination == proxy);
         assert_eq!(capture.packets(|packet| packet.carries(SECRET)), []);
@@ -104,8 +128,13 @@ pub(crate) fn a_dead_upstream_lets_no_datagram_out(mount: Mount) {
 pub(crate) fn record_to(records: &[Record], to: SocketAddr) -> &Record {
     let to = to.to_string();
     let mut found = records.iter().filter(|it| it["destination"] == to);
-    let one = found.next().unwrap_or_else(|| panic!("no record to {to}: {records:#?}"));
-    assert!(found.next().is_none(), "several records to {to}: {records:#?}");
+    let one = found
+        .next()
+        .unwrap_or_else(|| panic!("no record to {to}: {records:#?}"));
+    assert!(
+        found.next().is_none(),
+        "several records to {to}: {records:#?}"
+    );
     one
 }
 

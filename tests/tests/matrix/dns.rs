@@ -9,7 +9,10 @@ use steer_tests::{Mount, Rig, Setup, Stage};
 pub(crate) fn resolver(stage: &Stage, names: &[&str]) -> Resolver {
     let addresses = Family::BOTH.map(|family| stage.srv.address(family));
     let [v4, v6] = addresses;
-    let records: Vec<_> = names.iter().map(|name| format!("host-record={name},{v4},{v6}")).collect();
+    let records: Vec<_> = names
+        .iter()
+        .map(|name| format!("host-record={name},{v4},{v6}"))
+        .collect();
     let records: Vec<_> = records.iter().map(String::as_str).collect();
     stage.srv.resolve(&addresses, &records)
 }
@@ -17,7 +20,10 @@ pub(crate) fn resolver(stage: &Stage, names: &[&str]) -> Resolver {
 /// What `dig` says in short, by the program's own choice of everything else.
 pub(crate) fn dig(stage: &Stage, at: IpAddr, words: &[&str]) -> String {
     let dig = stage.app.program("dig").arg(format!("@{at}"));
-    dig.args(["+short", "+tries=1"]).args(words).run().expect_success()
+    dig.args(["+short", "+tries=1"])
+        .args(words)
+        .run()
+        .expect_success()
 }
 
 pub(crate) fn capture(policy: impl Into<String>) -> Setup {
@@ -35,7 +41,11 @@ pub(crate) fn dns_is_captured_over_both_transports(mount: Mount) {
     for family in Family::BOTH {
         let at = stage.srv.address(family);
         for over in ["+notcp", "+tcp"] {
-            let said = dig(&stage, at, &[over, "www.a.example", "A", "www.a.example", "AAAA"]);
+            let said = dig(
+                &stage,
+                at,
+                &[over, "www.a.example", "A", "www.a.example", "AAAA"],
+            );
             let [v4, v6] = Family::BOTH.map(|family| stage.srv.address(family));
             assert_eq!(said, format!("{v4}\n{v6}\n"), "{at} {over}");
             assert_eq!(dig(&stage, at, &[over, "none.example", "A"]), "");
@@ -50,7 +60,10 @@ pub(crate) fn dns_is_captured_over_both_transports(mount: Mount) {
             let mut of = records.iter().filter(|it| it["protocol"] == protocol);
             let record = of.find(|it| it["destination"] == to);
             let record = record.unwrap_or_else(|| panic!("{protocol} {to}: {records:#?}"));
-            assert_eq!((&record["app"], &record["outcome"]), (&"dns".into(), &"ok".into()));
+            assert_eq!(
+                (&record["app"], &record["outcome"]),
+                (&"dns".into(), &"ok".into())
+            );
         }
     }
 }
@@ -65,7 +78,13 @@ pub(crate) fn dns_to_a_stub_on_loopback_is_captured(mount: Mount) {
         let setup = capture(format!("dns: {{ resolver: \"{chosen}\" }}\n"));
         let rig = Rig::start(&stage.app, mount, &setup);
         // Nobody has a resolver at these addresses; the answer still comes from them.
-        for at in ["127.0.0.53", "127.0.0.1", "::1", "203.0.113.53", "2001:db8::53"] {
+        for at in [
+            "127.0.0.53",
+            "127.0.0.1",
+            "::1",
+            "203.0.113.53",
+            "2001:db8::53",
+        ] {
             let at: IpAddr = at.parse().expect("an address");
             for over in ["+notcp", "+tcp"] {
                 let said = dig(&stage, at, &[over, "www.a.example", "AAAA"]);
@@ -88,8 +107,16 @@ pub(crate) fn dns_is_left_alone_where_asked(mount: Mount) {
         };
         let rig = Rig::start(&stage.app, mount, &setup);
         for over in ["+notcp", "+tcp"] {
-            let said = dig(&stage, stage.srv.address(Family::V4), &[over, "www.a.example", "A"]);
-            assert_eq!(said, format!("{}\n", stage.srv.address(Family::V4)), "{on_failure} {over}");
+            let said = dig(
+                &stage,
+                stage.srv.address(Family::V4),
+                &[over, "www.a.example", "A"],
+            );
+            assert_eq!(
+                said,
+                format!("{}\n", stage.srv.address(Family::V4)),
+                "{on_failure} {over}"
+            );
         }
         assert_eq!(rig.finish().len(), 0);
     }
@@ -107,7 +134,9 @@ pub(crate) fn only_connections_to_chosen_names_are_steered(mount: Mount) {
             format!("host-record=www.chosen.example,{chosen},{chosen6}"),
             format!("host-record=www.other.example,{other}"),
         ];
-        stage.srv.resolve(&[at], &records.each_ref().map(String::as_str))
+        stage
+            .srv
+            .resolve(&[at], &records.each_ref().map(String::as_str))
     };
     let server = stage.srv.serve(7, Service::Echo);
     let resolver = zone(chosen);
@@ -117,26 +146,50 @@ pub(crate) fn only_connections_to_chosen_names_are_steered(mount: Mount) {
     };
     let rig = Rig::start(&stage.app, mount, &setup);
     let is_direct = |ip: IpAddr| {
-        let mut client = stage.app.connect(SocketAddr::new(ip, 7)).expect("the server listens");
+        let mut client = stage
+            .app
+            .connect(SocketAddr::new(ip, 7))
+            .expect("the server listens");
         client.send(b"hello").expect("the connection stands");
         assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
         server.seen().iter().any(|one| one.peer == client.local())
     };
     assert!(is_direct(chosen), "nobody has asked for the name");
-    dig(&stage, at, &["www.chosen.example", "A", "www.chosen.example", "AAAA"]);
+    dig(
+        &stage,
+        at,
+        &["www.chosen.example", "A", "www.chosen.example", "AAAA"],
+    );
     dig(&stage, at, &["www.other.example", "A"]);
-    assert!(!is_direct(chosen) && !is_direct(chosen6), "chosen, and not steered");
+    assert!(
+        !is_direct(chosen) && !is_direct(chosen6),
+        "chosen, and not steered"
+    );
     assert!(is_direct(other) && is_direct(moved), "others were steered");
     // The name moves, and the rules with it.
     drop(resolver);
     let _resolver = zone(moved);
-    assert_eq!(dig(&stage, at, &["www.chosen.example", "A"]), format!("{moved}\n"));
+    assert_eq!(
+        dig(&stage, at, &["www.chosen.example", "A"]),
+        format!("{moved}\n")
+    );
     assert!(!is_direct(moved), "followed");
     let hosts: Vec<_> = rig.records().wait("the records", |records| {
-        records.iter().filter(|it| it["destination"].as_str().is_some_and(|to| to.ends_with(":7"))).count() == 3
+        records
+            .iter()
+            .filter(|it| {
+                it["destination"]
+                    .as_str()
+                    .is_some_and(|to| to.ends_with(":7"))
+            })
+            .count()
+            == 3
     });
     let ours = hosts.iter().filter(|it| it["app"] != "dns");
-    assert!(ours.clone().all(|it| it["host"] == "www.chosen.example"), "{hosts:#?}");
+    assert!(
+        ours.clone().all(|it| it["host"] == "www.chosen.example"),
+        "{hosts:#?}"
+    );
 }
 
 /// Forwarded ones too: see [`super::gateway`]. Here the witness sees that none leaves by itself.
@@ -151,7 +204,11 @@ pub(crate) fn captured_dns_never_leaves_by_itself(mount: Mount) {
     let at = other.address(Family::V4);
     let question = |packet: &lab::Packet| packet.destination == SocketAddr::new(at, 53);
     // The witness does see questions to that address.
-    let lost = stage.app.program("dig").arg(format!("@{at}")).args(["+tries=1", "+time=1"]);
+    let lost = stage
+        .app
+        .program("dig")
+        .arg(format!("@{at}"))
+        .args(["+tries=1", "+time=1"]);
     lost.args(["+notcp", "www.a.example"]).run();
     witness.wait_for(question);
     witness.clear();

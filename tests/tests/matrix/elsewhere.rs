@@ -28,10 +28,16 @@ pub(crate) fn connections_to_this_host_go_through_the_engine(mount: Mount) {
             let local = client.local().to_string();
             drop(client);
             let record = rig.records().wait_to(to);
-            assert_eq!((&record["client"], &record["outcome"]), (&local.into(), &"ok".into()));
+            assert_eq!(
+                (&record["client"], &record["outcome"]),
+                (&local.into(), &"ok".into())
+            );
             // A port that nobody serves refuses as ever.
             let refused = stage.srv.connect(stage.app.at(family, 9));
-            assert!(steer_tests::refusal_of(refused.map_err(steer_tests::Refused::Connect)).is_an_error());
+            assert!(
+                steer_tests::refusal_of(refused.map_err(steer_tests::Refused::Connect))
+                    .is_an_error()
+            );
             // What this host sends, to itself too, is another matter.
             for (server, at) in [(&elsewhere, stage.at(family, 7)), (&server, to)] {
                 let mut own = stage.app.connect(at).expect("the server listens");
@@ -61,7 +67,10 @@ pub(crate) fn a_server_in_scope_still_answers_its_clients(mount: Mount) {
             let mut client = stage.srv.connect(to).expect("the server listens");
             client.send(b"hello").expect("the connection stands");
             assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
-            assert_eq!(server.seen().last().map(|one| one.peer), Some(client.local()));
+            assert_eq!(
+                server.seen().last().map(|one| one.peer),
+                Some(client.local())
+            );
             client.finish();
             client.receive_all();
             let socket = stage.srv.udp(family);
@@ -110,7 +119,9 @@ fn steered_from_afar(mount: Mount, name: impl Fn(&Host) -> String) {
                 assert_ne!(peer.port(), socket.local().port(), "it was not steered");
             }
             // The host of the engine is not meant.
-            let client = home.connect(home.at(family, 8)).expect("the server listens");
+            let client = home
+                .connect(home.at(family, 8))
+                .expect("the server listens");
             own.wait_for(|seen| seen.iter().any(|one| one.peer == client.local()));
         }
         let count = if mount.steers_udp() { 4 } else { 2 };
@@ -151,9 +162,15 @@ pub(crate) fn a_container_is_steered_by_its_name(mount: Mount) {
             let got = container.program(["wget", "-q", "-O", "-", &url]).run();
             assert!(got.expect_success().starts_with("GET /hello HTTP/1.1"));
             let record = rig.records().wait_to(to);
-            assert_eq!((&record["app"], &record["outcome"]), (&"http1".into(), &"ok".into()));
+            assert_eq!(
+                (&record["app"], &record["outcome"]),
+                (&"http1".into(), &"ok".into())
+            );
         }
-        assert_eq!(server.wait_for(|seen| seen.len() == before + 2).len(), before + 2);
+        assert_eq!(
+            server.wait_for(|seen| seen.len() == before + 2).len(),
+            before + 2
+        );
         drop(rig);
     }
     assert!(Path::new(&format!("/proc/{}", container.pid())).exists());
@@ -169,7 +186,10 @@ pub(crate) fn the_engine_dials_from_where_it_is_told(mount: Mount) {
     for (dial, host) in [("inside", &stage.app), ("outside", &home)] {
         let setup = Setup {
             policy: format!("dial: {dial}\n"),
-            ..Setup::scope(format!("{{ netns: \"{}\" }}", stage.app.namespace_path().display()))
+            ..Setup::scope(format!(
+                "{{ netns: \"{}\" }}",
+                stage.app.namespace_path().display()
+            ))
         };
         // Each has its own link to the servers' host, which answers on the one it was asked over.
         for family in Family::BOTH {
@@ -183,7 +203,11 @@ pub(crate) fn the_engine_dials_from_where_it_is_told(mount: Mount) {
             let peer = seen.last().expect("it was asked").peer;
             assert_eq!(peer.ip(), host.address(family), "{dial}");
             if mount.steers_udp() {
-                stage.app.udp(family).ask(to, b"hello").expect("it is echoed");
+                stage
+                    .app
+                    .udp(family)
+                    .ask(to, b"hello")
+                    .expect("it is echoed");
                 let seen = udp.seen();
                 let peer = seen.last().expect("it was asked").peer;
                 assert_eq!(peer.ip(), host.address(family), "{dial}");

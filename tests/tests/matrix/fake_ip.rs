@@ -15,7 +15,9 @@ pub(crate) fn setup(stage: &Stage, more: &str, policy: &str) -> Setup {
     let at = stage.srv.address(Family::V4);
     Setup {
         traffic: "{ dns: capture, include: { domains: [\"*.chosen.example\"] } }".to_owned(),
-        ..Setup::policy(format!("dns: {{ resolver: \"{at}\", fake_ip: {more} }}\n{policy}"))
+        ..Setup::policy(format!(
+            "dns: {{ resolver: \"{at}\", fake_ip: {more} }}\n{policy}"
+        ))
     }
 }
 
@@ -23,7 +25,9 @@ pub(crate) fn setup(stage: &Stage, more: &str, policy: &str) -> Setup {
 pub(crate) fn answered(stage: &Stage, name: &str, family: Family) -> IpAddr {
     let kind = if family == Family::V4 { "A" } else { "AAAA" };
     let said = dig(stage, stage.srv.address(Family::V4), &[name, kind]);
-    said.trim_end().parse().unwrap_or_else(|error| panic!("{name} {kind}: {error}: {said}"))
+    said.trim_end()
+        .parse()
+        .unwrap_or_else(|error| panic!("{name} {kind}: {error}: {said}"))
 }
 
 pub(crate) fn is_made_up(ip: IpAddr) -> bool {
@@ -43,24 +47,40 @@ pub(crate) fn only_chosen_names_get_a_made_up_address(mount: Mount) {
     for family in Family::BOTH {
         let chosen = answered(&stage, CHOSEN, family);
         assert!(is_made_up(chosen), "{chosen}");
-        assert_eq!(answered(&stage, CHOSEN, family), chosen, "it is the same again");
+        assert_eq!(
+            answered(&stage, CHOSEN, family),
+            chosen,
+            "it is the same again"
+        );
         let another = answered(&stage, "ftp.chosen.example", family);
         assert!(is_made_up(another) && another != chosen, "{another}");
         // Backwards it is the same.
-        assert_eq!(dig(&stage, at, &["-x", &chosen.to_string()]), format!("{CHOSEN}.\n"));
+        assert_eq!(
+            dig(&stage, at, &["-x", &chosen.to_string()]),
+            format!("{CHOSEN}.\n")
+        );
         let other = answered(&stage, OTHER, family);
         assert_eq!(other, stage.srv.address(family));
         // What has a true address is not steered.
-        let mut client = stage.app.connect(SocketAddr::new(other, 7)).expect("it listens");
+        let mut client = stage
+            .app
+            .connect(SocketAddr::new(other, 7))
+            .expect("it listens");
         client.send(b"hello").expect("the connection stands");
         assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
-        assert_eq!(server.seen().last().map(|one| one.peer), Some(client.local()));
+        assert_eq!(
+            server.seen().last().map(|one| one.peer),
+            Some(client.local())
+        );
     }
     // A name that does not exist does not come to be, and others' types pass.
     let reply = |name: &str, kind| {
         let query = DnsQuery::new(3, name, kind);
         let to = SocketAddr::new(at, 53);
-        let (answer, _) = rig.udp(Family::V4).ask(to, &query.bytes()).expect("an answer");
+        let (answer, _) = rig
+            .udp(Family::V4)
+            .ask(to, &query.bytes())
+            .expect("an answer");
         DnsReply::parse(&answer).expect("an answer")
     };
     assert_eq!(reply("none.other.example", Kind::A).code, 3);
@@ -84,7 +104,11 @@ pub(crate) fn an_unknown_made_up_address_is_refused_and_never_leaves(mount: Moun
     let to_pool = |packet: &lab::Packet| is_made_up(packet.destination.ip());
     // The witness does see attempts to reach them.
     for to in unknown {
-        stage.app.udp(Family::of(to.ip())).send_to(to, b"anyone?").expect("there is a route");
+        stage
+            .app
+            .udp(Family::of(to.ip()))
+            .send_to(to, b"anyone?")
+            .expect("there is a route");
         witness.wait_for(|packet| to_pool(packet) && packet.destination == to);
     }
     for on_failure in ["open", "closed"] {
@@ -97,7 +121,11 @@ pub(crate) fn an_unknown_made_up_address_is_refused_and_never_leaves(mount: Moun
             assert!(refused.is_an_error(), "{to}: {refused:?}");
             if mount.steers_udp() {
                 let failure = rig.udp(Family::of(to.ip())).ask(to, b"anyone?");
-                assert_ne!(failure.expect_err("it is refused"), Failure::TimedOut, "{to}");
+                assert_ne!(
+                    failure.expect_err("it is refused"),
+                    Failure::TimedOut,
+                    "{to}"
+                );
             }
         }
         assert_eq!(witness.packets(to_pool), []);
@@ -107,4 +135,3 @@ pub(crate) fn an_unknown_made_up_address_is_refused_and_never_leaves(mount: Moun
         assert!(ours.clone().all(|it| it["outcome"] != "ok"), "{records:#?}");
     }
 }
-

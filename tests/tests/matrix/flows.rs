@@ -21,7 +21,10 @@ pub(crate) fn one_socket_speaks_to_two_destinations(mount: Mount) {
         for (to, word) in all.iter().zip(&words) {
             socket.send_to(*to, word).expect("it is sent");
         }
-        let mut answers: Vec<_> = all.iter().map(|_| socket.receive().expect("an answer")).collect();
+        let mut answers: Vec<_> = all
+            .iter()
+            .map(|_| socket.receive().expect("an answer"))
+            .collect();
         let mut meant: Vec<_> = words.into_iter().zip(all).collect();
         answers.sort();
         meant.sort();
@@ -46,7 +49,11 @@ pub(crate) fn empty_and_the_largest_datagrams_pass(mount: Mount) {
         for length in [0, 1, 512, 1_472, 1_473, 9_000, socket.largest(to)] {
             let bytes = Pattern(length as u64).bytes(length);
             let answer = socket.ask(to, &bytes);
-            assert!(answer == Ok((bytes, to)), "{to}: {length} bytes: {}", short(answer));
+            assert!(
+                answer == Ok((bytes, to)),
+                "{to}: {length} bytes: {}",
+                short(answer)
+            );
         }
         assert_eq!(server.seen().len() % 7, 0);
     }
@@ -67,7 +74,9 @@ pub(crate) fn a_burst_keeps_its_boundaries(mount: Mount) {
         let seen = server.wait_for(|seen| seen.len() == before + 41);
         let mut parts: Vec<_> = seen[before..].iter().map(|it| it.payload.clone()).collect();
         let mut meant: Vec<_> = bytes.chunks(1_000).map(<[u8]>::to_vec).collect();
-        let mut answers: Vec<_> = (0..41).map(|_| socket.receive().expect("an answer").0).collect();
+        let mut answers: Vec<_> = (0..41)
+            .map(|_| socket.receive().expect("an answer").0)
+            .collect();
         // Order is no promise of datagrams.
         for list in [&mut parts, &mut meant, &mut answers] {
             list.sort();
@@ -98,7 +107,11 @@ pub(crate) fn many_flows_are_each_served(mount: Mount) {
     drop(sockets);
     let records = rig.finish();
     assert_eq!(records.len(), MANY);
-    assert!(records.iter().all(|it| it["outcome"] == "ok"), "{:#?}", records[0]);
+    assert!(
+        records.iter().all(|it| it["outcome"] == "ok"),
+        "{:#?}",
+        records[0]
+    );
 }
 
 pub(crate) fn iperf_sends_datagrams(mount: Mount) {
@@ -113,9 +126,15 @@ pub(crate) fn iperf_sends_datagrams(mount: Mount) {
         assert_eq!(server.wait(), lab::Status::Exited(0));
     }
     let records = rig.finish();
-    let udp: Vec<_> = records.iter().filter(|it| it["protocol"] == "udp").collect();
+    let udp: Vec<_> = records
+        .iter()
+        .filter(|it| it["protocol"] == "udp")
+        .collect();
     assert_eq!(udp.len(), 2, "{records:#?}");
-    assert!(udp.iter().all(|it| it["sent"].as_u64() > Some(900_000)), "{records:#?}");
+    assert!(
+        udp.iter().all(|it| it["sent"].as_u64() > Some(900_000)),
+        "{records:#?}"
+    );
 }
 
 /// A handshake of several flights with datagrams of all sizes, by a program that knows nothing.
@@ -124,14 +143,37 @@ pub(crate) fn openssl_speaks_dtls(mount: Mount) {
     let stage = Stage::new("dtls");
     let folder = tempfile::tempdir().expect("a temporary directory");
     let (key, certificate) = (folder.path().join("key"), folder.path().join("certificate"));
-    let make = ["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    let make = stage.srv.program("openssl").args(make).args(["-subj", "/CN=lab", "-keyout"]);
-    make.arg(&key).arg("-out").arg(&certificate).run().expect_success();
+    let make = [
+        "req",
+        "-x509",
+        "-nodes",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+    ];
+    let make = stage
+        .srv
+        .program("openssl")
+        .args(make)
+        .args(["-subj", "/CN=lab", "-keyout"]);
+    make.arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .run()
+        .expect_success();
     let rig = Rig::start(&stage.app, mount, &Setup::default());
     for family in Family::BOTH {
         let at = stage.at(family, 4433);
         let flag = if at.is_ipv6() { "-6" } else { "-4" };
-        let serve = ["s_server", "-dtls", flag, "-accept", &at.to_string(), "-key"];
+        let serve = [
+            "s_server",
+            "-dtls",
+            flag,
+            "-accept",
+            &at.to_string(),
+            "-key",
+        ];
         let server = stage.srv.program("openssl").args(serve).arg(&key);
         let server = server.arg("-cert").arg(&certificate).spawn();
         server.wait_line(|line| line.starts_with("ACCEPT"));
@@ -145,7 +187,10 @@ pub(crate) fn openssl_speaks_dtls(mount: Mount) {
     }
     let records = rig.finish();
     assert_eq!(records.len(), 2, "{records:#?}");
-    assert!(records.iter().all(|it| it["outcome"] == "ok"), "{records:#?}");
+    assert!(
+        records.iter().all(|it| it["outcome"] == "ok"),
+        "{records:#?}"
+    );
 }
 
 pub(crate) fn a_rejecting_rule_refuses_datagrams(mount: Mount) {
@@ -159,13 +204,22 @@ pub(crate) fn a_rejecting_rule_refuses_datagrams(mount: Mount) {
         let failure = failure.expect_err("it is refused");
         assert_ne!(failure, Failure::TimedOut, "refused, not dropped");
         let to = stage.at(family, 8);
-        assert_eq!(rig.udp(family).ask(to, b"hello"), Ok((b"hello".to_vec(), to)));
+        assert_eq!(
+            rig.udp(family).ask(to, b"hello"),
+            Ok((b"hello".to_vec(), to))
+        );
     }
     assert_eq!((server.seen().len(), other.seen().len()), (0, 2));
     let records = rig.finish();
-    let denied: Vec<_> = records.iter().filter(|it| it["outcome"] == "denied").collect();
+    let denied: Vec<_> = records
+        .iter()
+        .filter(|it| it["outcome"] == "denied")
+        .collect();
     assert_eq!(denied.len(), 2, "{records:#?}");
-    assert!(denied.iter().all(|it| it["rule"] == "nobody"), "{records:#?}");
+    assert!(
+        denied.iter().all(|it| it["rule"] == "nobody"),
+        "{records:#?}"
+    );
 }
 
 /// UDP ASSOCIATE, with a login, in both families.
@@ -174,7 +228,8 @@ pub(crate) fn an_upstream_over_socks5_carries_datagrams(mount: Mount) {
     let server = stage.srv.serve_udp(7);
     let proxy = UpstreamProxy::start(&stage.srv, 1080, Login::Required, &[]);
     let policy = format!(
-        "upstreams: {{ corp: {{ url: \"socks5://me:pw@{}\" }} }}\nrules: [ {{ upstream: corp }} ]\n",
+        "upstreams: {{ corp: {{ url: \"socks5://me:pw@{}\" }} }}\n\
+         rules: [ {{ upstream: corp }} ]\n",
         proxy.address()
     );
     let rig = Rig::start(&stage.app, mount, &Setup::policy(policy));
@@ -189,16 +244,27 @@ pub(crate) fn an_upstream_over_socks5_carries_datagrams(mount: Mount) {
         sockets.push((socket, to));
     }
     // The proxy is on the server's own host, and has its address.
-    assert!(server.seen().iter().all(|it| stage.srv.address(Family::of(it.peer.ip())) == it.peer.ip()));
+    assert!(
+        server
+            .seen()
+            .iter()
+            .all(|it| stage.srv.address(Family::of(it.peer.ip())) == it.peer.ip())
+    );
     let asked = proxy.asked();
     assert_eq!(asked.len(), 2, "{asked:?}");
     for (request, (_, to)) in asked.iter().zip(&sockets) {
-        assert_eq!((request.protocol, request.target.as_str()), ("socks5 udp", &*to.to_string()));
+        assert_eq!(
+            (request.protocol, request.target.as_str()),
+            ("socks5 udp", &*to.to_string())
+        );
         assert_eq!(request.login.as_deref(), Some("me:pw"));
     }
     drop(sockets);
     let records = rig.finish();
-    assert!(records.iter().all(|it| it["upstream"] == "corp"), "{records:#?}");
+    assert!(
+        records.iter().all(|it| it["upstream"] == "corp"),
+        "{records:#?}"
+    );
     assert_eq!(records.len(), 2);
 }
 
@@ -216,8 +282,14 @@ pub(crate) fn an_upstream_over_http_cannot_carry_datagrams(mount: Mount) {
     assert_eq!(server.seen(), []);
     let records = rig.finish();
     assert_ne!(records[0]["outcome"], "ok");
-    let why = records[0]["error"].as_str().unwrap_or_default().to_lowercase();
-    assert!(why.contains("udp") || why.contains("datagram"), "{records:#?}");
+    let why = records[0]["error"]
+        .as_str()
+        .unwrap_or_default()
+        .to_lowercase();
+    assert!(
+        why.contains("udp") || why.contains("datagram"),
+        "{records:#?}"
+    );
 }
 
 pub(crate) fn quic_is_steered_and_shows_its_name(mount: Mount) {
@@ -226,7 +298,9 @@ pub(crate) fn quic_is_steered_and_shows_its_name(mount: Mount) {
     let server = stage.srv.serve_web(443);
     let setup = Setup {
         traffic: "{ quic: steer }".to_owned(),
-        ..Setup::policy("rules: [ { name: web, match: { host: \"*.a.example\" }, action: direct } ]")
+        ..Setup::policy(
+            "rules: [ { name: web, match: { host: \"*.a.example\" }, action: direct } ]",
+        )
     };
     let rig = Rig::start(&stage.app, mount, &setup);
     for family in Family::BOTH {
@@ -236,9 +310,18 @@ pub(crate) fn quic_is_steered_and_shows_its_name(mount: Mount) {
     let records = rig.finish();
     assert_eq!(records.len(), 2, "{records:#?}");
     for record in records {
-        assert_eq!((&record["protocol"], &record["app"]), (&"udp".into(), &"quic".into()));
-        assert_eq!((&record["host"], &record["host_from"]), (&NAME.into(), &"quic".into()));
-        assert_eq!((&record["rule"], &record["outcome"]), (&"web".into(), &"ok".into()));
+        assert_eq!(
+            (&record["protocol"], &record["app"]),
+            (&"udp".into(), &"quic".into())
+        );
+        assert_eq!(
+            (&record["host"], &record["host_from"]),
+            (&NAME.into(), &"quic".into())
+        );
+        assert_eq!(
+            (&record["rule"], &record["outcome"]),
+            (&"web".into(), &"ok".into())
+        );
         assert!(record["received"].as_u64() > Some(200_000), "{record:#?}");
     }
 }

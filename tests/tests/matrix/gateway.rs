@@ -34,13 +34,20 @@ pub(crate) fn forwarded_connections_are_steered_and_the_routers_own_are_not(moun
             let local = client.local().to_string();
             drop(client);
             let record = rig.records().wait_to(to);
-            assert_eq!((&record["client"], &record["outcome"]), (&local.into(), &"ok".into()));
+            assert_eq!(
+                (&record["client"], &record["outcome"]),
+                (&local.into(), &"ok".into())
+            );
             // The router's own, what is for the router itself, and the other direction.
             let (client, seen) = spoken(&server, gateway.gate.connect(to).expect("it listens"));
             assert_eq!(seen.peer, client.local(), "the router's own was steered");
             let at = gateway.gate.at(family, 8);
             let (client, seen) = spoken(&of_gate, gateway.app.connect(at).expect("it listens"));
-            assert_eq!(seen.peer, client.local(), "what is for the router was steered");
+            assert_eq!(
+                seen.peer,
+                client.local(),
+                "what is for the router was steered"
+            );
             let at = gateway.app.at(family, 7);
             let (client, seen) = spoken(&of_app, gateway.srv.connect(at).expect("it listens"));
             assert_eq!(seen.peer, client.local(), "the other direction was steered");
@@ -91,22 +98,36 @@ pub(crate) fn forwarded_datagrams_are_steered(mount: Mount) {
             assert_eq!(peer.ip(), gateway.outside(family), "the engine called");
             let closed = gateway.at(family, 9);
             let refused = socket.ask(closed, b"anyone?");
-            assert_eq!(refused, Err(lab::Failure::Refused), "ICMP reaches the client");
+            assert_eq!(
+                refused,
+                Err(lab::Failure::Refused),
+                "ICMP reaches the client"
+            );
 
             let own = gateway.gate.udp(family);
             own.ask(to, b"own").expect("it is echoed");
             let seen = server.seen();
             let peer = seen.last().expect("it was asked").peer;
-            assert_eq!(peer.port(), own.local().port(), "the router's own was steered");
+            assert_eq!(
+                peer.port(),
+                own.local().port(),
+                "the router's own was steered"
+            );
             let at = gateway.gate.at(family, 8);
             assert_eq!(socket.ask(at, b"router"), Ok((b"router".to_vec(), at)));
             let at = gateway.app.at(family, 7);
-            assert_eq!(gateway.srv.udp(family).ask(at, b"back"), Ok((b"back".to_vec(), at)));
+            assert_eq!(
+                gateway.srv.udp(family).ask(at, b"back"),
+                Ok((b"back".to_vec(), at))
+            );
         }
         assert_eq!((of_gate.seen().len(), of_app.seen().len()), (2, 2));
         let records = rig.finish();
         assert_eq!(records.len(), 4, "{records:#?}");
-        assert!(records.iter().all(|it| it["protocol"] == "udp"), "{records:#?}");
+        assert!(
+            records.iter().all(|it| it["protocol"] == "udp"),
+            "{records:#?}"
+        );
     }
 }
 
@@ -125,10 +146,23 @@ pub(crate) fn forwarded_dns_is_captured(mount: Mount) {
     };
     let rig = Rig::start(&gateway.gate, mount, &setup);
     let nobody = "203.0.113.53".parse().expect("an address");
-    for at in [v4, v6, gateway.gate.address(Family::V4), gateway.gate.address(Family::V6), nobody] {
+    for at in [
+        v4,
+        v6,
+        gateway.gate.address(Family::V4),
+        gateway.gate.address(Family::V6),
+        nobody,
+    ] {
         for over in ["+notcp", "+tcp"] {
-            let dig = gateway.app.program("dig").arg(format!("@{at}")).args(["+short", "+tries=1"]);
-            let said = dig.args([over, "www.a.example", "A"]).run().expect_success();
+            let dig = gateway
+                .app
+                .program("dig")
+                .arg(format!("@{at}"))
+                .args(["+short", "+tries=1"]);
+            let said = dig
+                .args([over, "www.a.example", "A"])
+                .run()
+                .expect_success();
             assert_eq!(said, format!("{v4}\n"), "{at} {over}");
         }
     }
@@ -138,7 +172,10 @@ pub(crate) fn forwarded_dns_is_captured(mount: Mount) {
     let (client, _) = spoken(&server, gateway.app.connect(to).expect("it is forwarded"));
     drop(client);
     let record = rig.records().wait_to(to);
-    assert_eq!((&record["host"], &record["host_from"]), (&"www.a.example".into(), &"dns".into()));
+    assert_eq!(
+        (&record["host"], &record["host_from"]),
+        (&"www.a.example".into(), &"dns".into())
+    );
 }
 
 /// The server sees the client, and its answers find the way back to the engine.
@@ -156,7 +193,11 @@ pub(crate) fn the_address_of_a_forwarded_client_is_kept(mount: Mount) {
         let (client, seen) = spoken(&server, gateway.app.connect(to).expect("it is forwarded"));
         assert_eq!(seen.peer.ip(), gateway.app.address(family));
         drop(client);
-        assert_eq!(rig.records().wait_to(to)["outcome"], "ok", "steered all the same");
+        assert_eq!(
+            rig.records().wait_to(to)["outcome"],
+            "ok",
+            "steered all the same"
+        );
         let socket = gateway.app.udp(family);
         assert_eq!(socket.ask(to, b"hello"), Ok((b"hello".to_vec(), to)));
         let seen = udp.seen();

@@ -39,14 +39,23 @@ macro_rules! matrix {
         ];
 
         mounted! { redirect_nft, RedirectNft, $($($theme::$case)*)* $($($theme2::$case2)*)* }
-        mounted! { redirect_iptables, RedirectIptables, $($($theme::$case)*)* $($($theme2::$case2)*)* }
+        mounted! {
+            redirect_iptables, RedirectIptables,
+            $($($theme::$case)*)* $($($theme2::$case2)*)*
+        }
         mounted! { redirect_legacy, RedirectLegacy, $($($theme::$case)*)* }
         mounted! { tproxy_nft, TproxyNft, $($($theme::$case)*)* $($($theme2::$case2)*)* }
         mounted! { tproxy_iptables, TproxyIptables, $($($theme::$case)*)* }
         mounted! { tproxy_legacy, TproxyLegacy, $($($theme::$case)*)* }
         mounted! { env, Env, $($($theme::$case)*)* $($($theme2::$case2)*)* }
-        mounted! { explicit_connect, ExplicitConnect, $($($theme::$case)*)* $($($theme2::$case2)*)* }
-        mounted! { explicit_socks5, ExplicitSocks5, $($($theme::$case)*)* $($($theme2::$case2)*)* }
+        mounted! {
+            explicit_connect, ExplicitConnect,
+            $($($theme::$case)*)* $($($theme2::$case2)*)*
+        }
+        mounted! {
+            explicit_socks5, ExplicitSocks5,
+            $($($theme::$case)*)* $($($theme2::$case2)*)*
+        }
         mounted! { dns_alone, Dns, $($($theme::$case)*)* $($($theme2::$case2)*)* }
     };
 }

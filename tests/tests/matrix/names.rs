@@ -14,17 +14,27 @@ pub(crate) fn a_later_connection_carries_the_name_that_was_asked_for(mount: Moun
     let stage = Stage::new("learned");
     let _resolver = resolver(&stage, &["db.a.example"]);
     let (server, _) = stage.serve(5432, Service::Echo);
-    let rules = "rules: [ { name: db, match: { host: db.a.example, port: [5432, 5433] }, action: direct } ]";
+    let rules = "rules:\n\
+                 - { name: db, match: { host: db.a.example, port: [5432, 5433] }, action: direct }\n";
     let rig = Rig::start(&stage.app, mount, &capture(rules));
     for (family, kind) in Family::BOTH.into_iter().zip(["A", "AAAA"]) {
         let to = stage.at(family, 5432);
-        dig(&stage, stage.srv.address(Family::V4), &["db.a.example", kind]);
+        dig(
+            &stage,
+            stage.srv.address(Family::V4),
+            &["db.a.example", kind],
+        );
         let mut client = rig.connect(to).expect("the server listens");
-        client.send(b"\x00\x00\x00\x08").expect("the connection stands");
+        client
+            .send(b"\x00\x00\x00\x08")
+            .expect("the connection stands");
         assert_eq!(client.receive(4).as_deref(), Ok(&b"\x00\x00\x00\x08"[..]));
         drop(client);
         let record = rig.records().wait_to(to);
-        assert_eq!((&record["host"], &record["host_from"]), (&"db.a.example".into(), &"dns".into()));
+        assert_eq!(
+            (&record["host"], &record["host_from"]),
+            (&"db.a.example".into(), &"dns".into())
+        );
         assert_eq!(record["rule"], "db");
     }
     assert_eq!(server.seen().len(), 2);
@@ -33,9 +43,14 @@ pub(crate) fn a_later_connection_carries_the_name_that_was_asked_for(mount: Moun
         let to = stage.at(Family::V4, 5433);
         rig.udp(Family::V4).ask(to, b"hello").expect("it is echoed");
         let records = rig.finish();
-        let record = records.iter().find(|it| it["destination"] == to.to_string());
+        let record = records
+            .iter()
+            .find(|it| it["destination"] == to.to_string());
         let record = record.unwrap_or_else(|| panic!("no record: {records:#?}"));
-        assert_eq!((&record["host"], &record["host_from"]), (&"db.a.example".into(), &"dns".into()));
+        assert_eq!(
+            (&record["host"], &record["host_from"]),
+            (&"db.a.example".into(), &"dns".into())
+        );
     }
 }
 
@@ -43,14 +58,24 @@ pub(crate) fn a_truncated_answer_leads_to_tcp(mount: Mount) {
     lab::require!(Program("dig"));
     let stage = Stage::new("truncated");
     let ip: IpAddr = "192.0.2.7".parse().expect("an address");
-    let server = stage.srv.serve_dns(stage.at(Family::V4, 53), move |query, over| match over {
-        Transport::Udp => vec![query.truncated()],
-        Transport::Tcp => vec![query.answer(&vec![Record::address(ip, 60); 200])],
-    });
+    let server = stage
+        .srv
+        .serve_dns(stage.at(Family::V4, 53), move |query, over| match over {
+            Transport::Udp => vec![query.truncated()],
+            Transport::Tcp => vec![query.answer(&vec![Record::address(ip, 60); 200])],
+        });
     let rig = Rig::start(&stage.app, mount, &capture(""));
-    let said = dig(&stage, stage.srv.address(Family::V4), &["big.a.example", "A"]);
+    let said = dig(
+        &stage,
+        stage.srv.address(Family::V4),
+        &["big.a.example", "A"],
+    );
     assert_eq!(said, "192.0.2.7\n".repeat(200));
-    let over: Vec<_> = server.seen().iter().map(|(query, over, _)| (query.kind, *over)).collect();
+    let over: Vec<_> = server
+        .seen()
+        .iter()
+        .map(|(query, over, _)| (query.kind, *over))
+        .collect();
     assert_eq!(over, [(Kind::A, Transport::Udp), (Kind::A, Transport::Tcp)]);
     drop(rig);
 }
@@ -74,25 +99,47 @@ pub(crate) fn a_made_up_address_leads_to_its_name(mount: Mount) {
         for family in Family::BOTH {
             let ip = answered(&stage, CHOSEN, family);
             assert!(is_made_up(ip), "{ip}");
-            let mut client = rig.connect(SocketAddr::new(ip, 7)).expect("the name is served");
+            let mut client = rig
+                .connect(SocketAddr::new(ip, 7))
+                .expect("the name is served");
             client.send(b"hello").expect("the connection stands");
             assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
             if mount.steers_udp() {
                 let to = SocketAddr::new(ip, 7);
-                assert_eq!(rig.udp(family).ask(to, b"hello"), Ok((b"hello".to_vec(), to)));
+                assert_eq!(
+                    rig.udp(family).ask(to, b"hello"),
+                    Ok((b"hello".to_vec(), to))
+                );
             }
         }
         let records = rig.finish();
         let ours: Vec<_> = records.iter().filter(|it| it["app"] != "dns").collect();
-        assert_eq!(ours.len(), if mount.steers_udp() { 4 } else { 2 }, "{records:#?}");
+        assert_eq!(
+            ours.len(),
+            if mount.steers_udp() { 4 } else { 2 },
+            "{records:#?}"
+        );
         for record in ours {
-            assert_eq!((&record["host"], &record["host_from"]), (&CHOSEN.into(), &"fake-ip".into()));
-            assert_eq!((&record["upstream"], &record["outcome"]), (&upstream.into(), &"ok".into()));
+            assert_eq!(
+                (&record["host"], &record["host_from"]),
+                (&CHOSEN.into(), &"fake-ip".into())
+            );
+            assert_eq!(
+                (&record["upstream"], &record["outcome"]),
+                (&upstream.into(), &"ok".into())
+            );
         }
     }
     assert_eq!(server.seen().len(), 4);
     assert_eq!(udp.seen().len(), if mount.steers_udp() { 4 } else { 0 });
-    assert!(proxy.asked().iter().all(|it| it.target == "www.chosen.example:7"), "{:?}", proxy.asked());
+    assert!(
+        proxy
+            .asked()
+            .iter()
+            .all(|it| it.target == "www.chosen.example:7"),
+        "{:?}",
+        proxy.asked()
+    );
 }
 
 pub(crate) fn made_up_addresses_outlive_a_restart(mount: Mount) {
@@ -109,7 +156,9 @@ pub(crate) fn made_up_addresses_outlive_a_restart(mount: Mount) {
     let rig = Rig::start(&stage.app, mount, &setup);
     // A program that has asked before the restart.
     for ip in before {
-        let mut client = rig.connect(SocketAddr::new(ip, 7)).expect("the name is known");
+        let mut client = rig
+            .connect(SocketAddr::new(ip, 7))
+            .expect("the name is known");
         client.send(b"hello").expect("the connection stands");
         assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
     }

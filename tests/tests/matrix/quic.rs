@@ -24,16 +24,28 @@ pub(crate) fn quic_is_rejected_at_once_where_asked(mount: Mount) {
     for family in Family::BOTH {
         let said = ask(&stage, family);
         let (failed, then) = said.split_once('\n').expect("two lines");
-        assert!(failed.starts_with("h3 failed: ") && !failed.contains("Timeout"), "{said}");
+        assert!(
+            failed.starts_with("h3 failed: ") && !failed.contains("Timeout"),
+            "{said}"
+        );
         assert_eq!(then, "https 200 200000\n");
         let record = rig.records().wait_to(stage.at(family, 443));
-        assert_eq!((&record["protocol"], &record["host"]), (&"tcp".into(), &NAME.into()));
+        assert_eq!(
+            (&record["protocol"], &record["host"]),
+            (&"tcp".into(), &NAME.into())
+        );
     }
-    assert!(server.seen().iter().all(|line| line.starts_with("https ")), "{server:?}");
+    assert!(
+        server.seen().iter().all(|line| line.starts_with("https ")),
+        "{server:?}"
+    );
     // Other datagrams are another matter.
     let _server = stage.srv.serve_udp(4443);
     let to = stage.at(Family::V4, 4443);
-    assert_eq!(stage.app.udp(Family::V4).ask(to, b"hello"), Ok((b"hello".to_vec(), to)));
+    assert_eq!(
+        stage.app.udp(Family::V4).ask(to, b"hello"),
+        Ok((b"hello".to_vec(), to))
+    );
 }
 
 pub(crate) fn quic_is_left_alone_where_asked(mount: Mount) {
