@@ -211,7 +211,9 @@ fn redirect(case: &str) -> Option<Cannot> {
 
 fn tproxy(case: &str) -> Option<Cannot> {
     match case {
-        "udp_is_left_alone_under_open" | "udp_of_the_scope_is_refused_under_closed" => {
+        "udp_is_left_alone_under_open"
+        | "udp_of_the_scope_is_refused_under_closed"
+        | "forwarded_udp_is_refused_under_closed" => {
             Some(Cannot::plain("it steers datagrams: see below"))
         }
         _ => None,
@@ -315,7 +317,8 @@ const FAKE_IP: [&str; 5] = [
 
 const DOMAINS: [&str; 1] = ["only_connections_to_chosen_names_are_steered"];
 
-const GATEWAY: [&str; 5] = [
+const GATEWAY: [&str; 6] = [
+    "forwarded_udp_is_refused_under_closed",
     "forwarded_connections_from_before_go_on_untouched",
     "forwarded_connections_are_steered_and_the_routers_own_are_not",
     "forwarded_datagrams_are_steered",

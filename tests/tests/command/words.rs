@@ -67,6 +67,35 @@ fn a_plan_for_a_saved_host_is_the_plan_of_that_host() {
     site.assert_untouched();
 }
 
+/// Where programs ask a daemon, the daemon's own questions are its own.
+#[test]
+fn a_plan_tells_which_questions_are_not_captured() {
+    lab::require!(Root);
+    let site = Site::new("daemon");
+    let saved = site.path("host.json");
+    let save = site.steer().args(["plan", "--save-host"]).arg(&saved).run();
+    save.expect_success();
+    let text = fs::read_to_string(&saved).expect("it was saved");
+    let mut host: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    host["resolvers"] = serde_json::json!(["127.0.0.53"]);
+    let host = site.write("edited.json", &host.to_string());
+    let config = "scope: { uid: [1000] }\ntraffic: { dns: capture }\n";
+    let config = site.write("dns.yaml", config);
+    for method in ["redirect", "tproxy"] {
+        let plan = site.unprivileged().args(["plan", "-m", method, "--host"]);
+        let text = plan
+            .arg(&host)
+            .arg("-c")
+            .arg(&config)
+            .run()
+            .expect_success();
+        for word in ["127.0.0.53", "on behalf of programs", "outside the scope"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+    site.assert_untouched();
+}
+
 #[test]
 fn plan_needs_no_privilege() {
     lab::require!(Root, Program("setpriv"));

@@ -98,6 +98,7 @@ matrix! {
             udp_is_left_alone_under_open
             icmp_of_the_scope_is_refused_under_closed
             udp_of_the_scope_is_refused_under_closed
+            forwarded_udp_is_refused_under_closed
         }
         "Datagrams" datagrams {
             datagrams_reach_the_address_asked_for

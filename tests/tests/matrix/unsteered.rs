@@ -1,7 +1,7 @@
 //! What a method cannot steer is refused where nothing may leak.
 
 use lab::{Capture, DEADLINE, Failure, Family, Service, Status};
-use steer_tests::{Mount, Rig, Setup, Stage};
+use steer_tests::{Gateway, Mount, Rig, Setup, Stage};
 
 pub(crate) fn udp_of_the_scope_is_refused_under_closed(mount: Mount) {
     let stage = Stage::new("udp");
@@ -33,6 +33,38 @@ pub(crate) fn udp_of_the_scope_is_refused_under_closed(mount: Mount) {
     drop(rig);
     // And works again afterwards.
     assert_eq!(ask(Family::V4).expect("the server answers").0, SECRET);
+}
+
+/// The same for what a router forwards.
+pub(crate) fn forwarded_udp_is_refused_under_closed(mount: Mount) {
+    let gateway = Gateway::new("gaterefuse");
+    let server = gateway.srv.serve_udp(7);
+    let witness = Capture::start(&gateway.gate, &gateway.outer.name);
+    let ask = |family| gateway.app.udp(family).ask(gateway.at(family, 7), SECRET);
+    // The witness does see such datagrams.
+    for family in Family::BOTH {
+        ask(family).expect("it is forwarded");
+        witness.wait_for(|packet| packet.family() == family && packet.carries(SECRET));
+    }
+    witness.clear();
+    let setup = Setup {
+        on_failure: "closed".to_owned(),
+        ..Setup::scope(gateway.scope())
+    };
+    let rig = Rig::start(&gateway.gate, mount, &setup);
+    for family in Family::BOTH {
+        let failure = ask(family).expect_err("UDP is refused");
+        assert_ne!(failure, Failure::TimedOut, "{family:?}: refused at once, not dropped");
+        // The router's own, and what is for the router, pass.
+        gateway.gate.udp(family).ask(gateway.at(family, 7), b"own").expect("it is not meant");
+        let of_gate = gateway.gate.serve_udp(8);
+        let at = gateway.gate.at(family, 8);
+        gateway.app.udp(family).ask(at, b"to the router").expect("it is not meant");
+        drop(of_gate);
+    }
+    assert_eq!(witness.packets(|packet| packet.carries(SECRET)), []);
+    assert_eq!(server.seen().len(), 4);
+    assert_eq!(rig.finish().len(), 0);
 }
 
 /// What a method neither steers nor has to refuse is left alone, and `plan` says so.
