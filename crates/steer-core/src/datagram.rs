@@ -12,6 +12,7 @@
 //! [`SocketDatagrams`], or a [`QueuedDatagrams`] where no socket can have the destination's
 //! address. A method whose flows share a port takes them from a [`Shared`]. Beneath them all, [`Connected`] moves batches with as few system calls as the kernel allows.
 mod batch;
+mod budget;
 mod connected;
 mod flow;
 mod ingress;
@@ -27,11 +28,12 @@ use std::task::{Context, Poll};
 use crate::steered::Refusal;
 
 pub use batch::Batch;
+pub use budget::{Budget, Reservation};
 pub use connected::{Connected, Sent};
 pub use flow::{OnRefusal, SocketDatagrams, Stragglers};
 pub use ingress::{Arrival, Arrivals, Ingress};
 pub use queue::Unqueued;
-pub use queued::{Budget, OnSend, QueuedDatagrams};
+pub use queued::{OnSend, QueuedDatagrams};
 pub use shared::{Framing, Shared, SharedFlow, SharedLimits, Whole};
 
 /// One client's datagrams to one destination, and the way back to it.

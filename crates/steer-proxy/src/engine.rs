@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use steer_core::address::Destination;
+use steer_core::datagram::Budget;
 use steer_core::intake::Intake;
 use steer_core::names::{Conversation, Follower, Names};
 use steer_core::policy::App;
@@ -79,6 +80,11 @@ struct Shared {
     /// Flows of datagrams.
     flows: Live,
     flood: Flood,
+    /// DNS conversations over UDP: they come and go quicker than flows, and may not take their
+    /// places.
+    talks: Live,
+    /// Memory for what clients send before their way is open.
+    held: Budget,
     /// Connections that came in since the start.
     accepted: AtomicU64,
     /// Dials that failed for want of descriptors.
@@ -156,10 +162,15 @@ impl Engine {
         let shared = &self.shared;
         let is_dns = steered.app == Some(App::Dns);
         if let Flow::Udp(_) = steered.flow {
-            match shared.flows.enter(shared.limits.udp.flows) {
+            let (live, most) = if is_dns {
+                (&shared.talks, shared.limits.udp.conversations)
+            } else {
+                (&shared.flows, shared.limits.udp.flows)
+            };
+            match live.enter(most) {
                 Some(place) if is_dns => place.spawn(dns::run(Arc::clone(shared), steered)),
                 Some(place) => place.spawn(udp::run(Arc::clone(shared), steered)),
-                None => shared.flood.refuse(steered, shared.limits.udp.flows),
+                None => shared.flood.refuse(steered, most),
             }
             return;
         }
@@ -187,27 +198,32 @@ impl Engine {
             stops,
             live,
             flows,
+            talks,
             ..
         } = &*self.shared;
         stops.store(true, Relaxed);
         stop.send_replace(true);
         stopping.notify_waiters();
-        let empty = async { tokio::join!(live.empty(), flows.empty()) };
+        let empty = async { tokio::join!(live.empty(), flows.empty(), talks.empty()) };
         if tokio::time::timeout(deadline, empty).await.is_ok() {
             return Drained { aborted: 0 };
         }
-        let aborted = live.abort() + flows.abort();
+        let aborted = live.abort() + flows.abort() + talks.abort();
         live.empty().await;
         flows.empty().await;
+        talks.empty().await;
         Drained { aborted }
     }
 
     /// Connections and flows that live.
     pub fn live(&self) -> usize {
-        self.shared.live.count() + self.shared.flows.count()
+        let Shared {
+            live, flows, talks, ..
+        } = &*self.shared;
+        live.count() + flows.count() + talks.count()
     }
 
-    /// Flows that were refused because there were too many.
+    /// Flows and conversations that were refused because there were too many.
     pub fn refused_flows(&self) -> u64 {
         self.shared.flood.refused()
     }

@@ -86,6 +86,12 @@ impl Batch {
         self.bytes = 0;
     }
 
+    /// Whether it has taken room.
+    #[cfg(test)]
+    pub(super) fn has_room(&self) -> bool {
+        !self.room.is_empty()
+    }
+
     /// Where the free room begins, and as many slots of it as there are, one at least: the first
     /// byte of each is [`STRIDE`] behind that of the one before.
     pub(super) fn slots(&mut self) -> (usize, impl Iterator<Item = &mut [u8]>) {

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use tokio::io::unix::AsyncFd;
 
 use super::Batch;
@@ -157,7 +157,8 @@ impl Connected {
         }
     }
 
-    /// Asks for more where more came, and has the kernel join datagrams where they come in bulk.
+    /// Asks for more where more came; where datagrams come in bulk, has the kernel join them and
+    /// gives them more room to wait in.
     fn adapt(&mut self, count: usize) {
         if count < self.expected {
             self.full = 0;
@@ -172,6 +173,20 @@ impl Connected {
                 Ok(()) => Joins::Yes,
                 Err(_) => Joins::No,
             };
+            self.widen();
+        }
+    }
+
+    /// Takes more room for datagrams that wait. Few flows are in bulk; were all to have that much,
+    /// they could take the memory that the host has for UDP.
+    fn widen(&self) {
+        let socket = self.socket.get_ref();
+        // More than `net.core.rmem_max`, which is too little for a flow in bulk; where the privilege
+        // for it is missing, what the host allows has to do.
+        if setsockopt(socket, sockopt::RcvBufForce, &ROOM).is_err()
+            && getsockopt(socket, sockopt::RcvBuf).is_ok_and(|room| room < ROOM)
+        {
+            let _ = setsockopt(socket, sockopt::RcvBuf, &ROOM);
         }
     }
 
@@ -236,6 +251,9 @@ const FEW: usize = 4;
 
 /// How many full receives in a row are bulk.
 const BULK: u8 = 2;
+
+/// Room for datagrams that wait where they come in bulk, in bytes; none is taken before it is used.
+const ROOM: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;

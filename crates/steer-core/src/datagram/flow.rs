@@ -5,8 +5,8 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::queue::{Queue, Room};
-use super::{Batch, Connected, Datagrams, Unqueued};
+use super::queue::Queue;
+use super::{Batch, Budget, Connected, Datagrams, Unqueued};
 use crate::steered::Refusal;
 
 /// How a method tells a client why its datagrams go nowhere; gets the beginning of its last one.
@@ -22,12 +22,12 @@ pub type OnRefusal = Box<dyn FnMut(Refusal, &[u8]) + Send>;
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
 /// use std::net::UdpSocket;
-/// use steer_core::datagram::{Batch, Datagrams, SocketDatagrams};
+/// use steer_core::datagram::{Batch, Budget, Datagrams, SocketDatagrams};
 ///
 /// let client = UdpSocket::bind("127.0.0.1:0")?;
 /// let socket = UdpSocket::bind("127.0.0.1:0")?;
 /// socket.connect(client.local_addr()?)?;
-/// let (mut flow, stragglers) = SocketDatagrams::new(socket)?;
+/// let (mut flow, stragglers) = SocketDatagrams::new(socket, &Budget::new(1 << 20))?;
 /// stragglers.push(b"question").unwrap();
 /// let mut batch = Batch::default();
 /// std::future::poll_fn(|cx| flow.poll_receive(cx, &mut batch)).await?;
@@ -51,12 +51,12 @@ pub struct Stragglers(pub(super) Arc<Queue>);
 
 impl SocketDatagrams {
     /// A flow on a connected socket; call it within a runtime. The first datagrams are handed in as
-    /// stragglers.
+    /// stragglers, for which the budget has room.
     ///
     /// # Errors
     /// The runtime has no room for the socket.
-    pub fn new(socket: UdpSocket) -> io::Result<(Self, Stragglers)> {
-        let early = Arc::new(Queue::new(Arc::new(Room::new(usize::MAX))));
+    pub fn new(socket: UdpSocket, budget: &Budget) -> io::Result<(Self, Stragglers)> {
+        let early = Arc::new(Queue::new(budget));
         let stragglers = Stragglers(Arc::clone(&early));
         let flow = Self {
             socket: Connected::new(socket)?,

@@ -45,6 +45,17 @@ pub struct Ingress {
 pub struct Arrivals {
     batch: Batch,
     ends: Vec<Ends>,
+    /// The bytes of the room that have been written, or more.
+    written: Written,
+}
+
+/// What of a room has been written since it was taken.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    /// Slots, of which a page or two are.
+    slots: usize,
+    /// Bytes beyond these pages.
+    beyond: usize,
 }
 
 /// One datagram of a listener.
@@ -108,7 +119,7 @@ impl Ingress {
         cx: &mut Context<'_>,
         arrivals: &mut Arrivals,
     ) -> Poll<io::Result<()>> {
-        let Arrivals { batch, ends } = arrivals;
+        let Arrivals { batch, ends, .. } = arrivals;
         loop {
             let mut guard = ready!(self.socket.poll_read_ready(cx))?;
             let socket = self.socket.get_ref().as_fd();
@@ -174,7 +185,38 @@ impl Arrivals {
 
     /// Drops the datagrams and keeps the room.
     pub fn clear(&mut self) {
-        self.batch.clear();
-        self.ends.clear();
+        let Self {
+            batch,
+            ends,
+            written,
+        } = self;
+        written.slots = written.slots.max(batch.len());
+        let beyond = batch
+            .iter()
+            .map(|datagram| datagram.len().saturating_sub(PAGE));
+        written.beyond += beyond.sum::<usize>();
+        batch.clear();
+        ends.clear();
+    }
+
+    /// Whether there is room that was taken.
+    #[cfg(test)]
+    pub(super) fn keeps_room(&self) -> bool {
+        self.batch.has_room()
+    }
+
+    /// Drops the datagrams, and the room where much of it has been written: for whoever may wait
+    /// long for the next one.
+    pub fn trim(&mut self) {
+        self.clear();
+        if self.written.slots * 2 * PAGE + self.written.beyond > KEPT {
+            *self = Self::default();
+        }
     }
 }
+
+/// A page of memory, on most machines.
+const PAGE: usize = 4096;
+
+/// Bytes of room that may be kept where nothing comes: those of some small datagrams at a time.
+const KEPT: usize = 64 << 10;

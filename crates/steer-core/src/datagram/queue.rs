@@ -1,9 +1,9 @@
 //! Datagrams on their way from whoever reads a socket to the flow that they belong to.
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::Batch;
+use super::budget::{Budget, OVERHEAD, Reservation};
 
 /// A datagram that was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,41 +16,29 @@ pub enum Unqueued {
     Over,
 }
 
-/// Room that several queues share.
-#[derive(Debug)]
-pub(super) struct Room {
-    taken: AtomicUsize,
-    most: usize,
-}
-
 /// Datagrams that wait for their flow.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    room: Arc<Room>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     waiting: Batch,
+    room: Reservation,
     waker: Option<Waker>,
     over: bool,
 }
 
-impl Room {
-    pub(super) fn new(most: usize) -> Self {
-        Self {
-            taken: AtomicUsize::new(0),
-            most,
-        }
-    }
-}
-
 impl Queue {
-    pub(super) fn new(room: Arc<Room>) -> Self {
+    pub(super) fn new(budget: &Budget) -> Self {
         Self {
-            state: Mutex::default(),
-            room,
+            state: Mutex::new(State {
+                waiting: Batch::default(),
+                room: budget.reserve(),
+                waker: None,
+                over: false,
+            }),
         }
     }
 
@@ -59,11 +47,8 @@ impl Queue {
         if state.over {
             return Err(Unqueued::Over);
         }
-        let cost = cost(datagram.len(), 1);
-        let waits = cost + self::cost(state.waiting.bytes(), state.waiting.len());
-        let taken = self.room.taken.fetch_add(cost, Relaxed) + cost;
-        if waits > MOST_WAITING || taken > self.room.most {
-            self.room.taken.fetch_sub(cost, Relaxed);
+        let waits = state.room.taken() + datagram.len() + OVERHEAD;
+        if waits > MOST_WAITING || !state.room.take(datagram.len()) {
             return Err(Unqueued::Full);
         }
         state.waiting.push(datagram);
@@ -92,7 +77,7 @@ impl Queue {
             .waiting
             .iter()
             .for_each(|datagram| batch.push(datagram));
-        self.empty(&mut state);
+        state.empty();
         Poll::Ready(())
     }
 
@@ -104,18 +89,7 @@ impl Queue {
     pub(super) fn end(&self) {
         let mut state = self.state();
         state.over = true;
-        self.empty(&mut state);
-    }
-
-    fn empty(&self, state: &mut State) {
-        let bytes = state.waiting.bytes();
-        let freed = cost(bytes, state.waiting.len());
-        self.room.taken.fetch_sub(freed, Relaxed);
-        if bytes > KEPT {
-            state.waiting = Batch::default();
-        } else {
-            state.waiting.clear();
-        }
+        state.empty();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -124,9 +98,15 @@ impl Queue {
     }
 }
 
-/// Memory that datagrams cost, those without a byte included.
-const fn cost(bytes: usize, datagrams: usize) -> usize {
-    bytes + datagrams * 64
+impl State {
+    fn empty(&mut self) {
+        self.room.clear();
+        if self.waiting.bytes() > KEPT {
+            self.waiting = Batch::default();
+        } else {
+            self.waiting.clear();
+        }
+    }
 }
 
 /// What may wait for one flow: two datagrams of the largest size, or some hundred small ones.

@@ -5,26 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::flow::Quote;
-use super::queue::{Queue, Room};
-use super::{Batch, Datagrams, OnRefusal, Stragglers};
+use super::queue::Queue;
+use super::{Batch, Budget, Datagrams, OnRefusal, Stragglers};
 use crate::steered::Refusal;
 
 /// How a method sends to the client of a flow that has no socket.
 ///
 /// Called in the engine's task, so it may not block.
 pub type OnSend = Box<dyn FnMut(&Batch) -> io::Result<()> + Send>;
-
-/// Memory that the waiting datagrams of several flows share.
-#[derive(Clone, Debug)]
-pub struct Budget(Arc<Room>);
-
-impl Budget {
-    /// Room for so many bytes.
-    #[must_use]
-    pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Room::new(bytes)))
-    }
-}
 
 /// A flow without a socket: all of its datagrams are handed in, and what goes to the client leaves
 /// in the method's own way.
@@ -60,7 +48,7 @@ impl QueuedDatagrams {
         budget: &Budget,
         send: impl FnMut(&Batch) -> io::Result<()> + Send + 'static,
     ) -> (Self, Stragglers) {
-        let queue = Arc::new(Queue::new(Arc::clone(&budget.0)));
+        let queue = Arc::new(Queue::new(budget));
         let flow = Self {
             queue: Arc::clone(&queue),
             quote: Quote::default(),

@@ -1,6 +1,7 @@
 //! Flows that share one socket.
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::hash::Hash;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,9 +13,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::flow::Quote;
-use super::queue::{Queue, Room};
+use super::queue::Queue;
 use super::transfer::send_to;
-use super::{Arrival, Arrivals, Batch, Datagrams, Ingress, OnRefusal, Unqueued};
+use super::{Arrival, Arrivals, Batch, Budget, Datagrams, Ingress, OnRefusal, Unqueued};
 use crate::steered::Refusal;
 
 /// How the datagrams of a shared socket are told apart.
@@ -97,7 +98,7 @@ pub struct Shared<F: Framing = Whole> {
     framing: F,
     flows: Flows<F::Key>,
     limits: SharedLimits,
-    room: Arc<Room>,
+    budget: Budget,
     lost: u64,
     warned: Option<Instant>,
 }
@@ -132,7 +133,7 @@ impl<F: Framing> Shared<F> {
             framing,
             flows: Flows::default(),
             limits,
-            room: Arc::new(Room::new(limits.bytes)),
+            budget: Budget::new(limits.bytes),
             lost: 0,
             warned: None,
         })
@@ -154,7 +155,15 @@ impl<F: Framing> Shared<F> {
             }
             self.arrivals.clear();
             self.at = 0;
-            self.ingress.receive(&mut self.arrivals).await?;
+            let (ingress, arrivals) = (&mut self.ingress, &mut self.arrivals);
+            poll_fn(|cx| {
+                let received = ingress.poll_receive(cx, arrivals);
+                if received.is_pending() {
+                    arrivals.trim();
+                }
+                received
+            })
+            .await?;
         }
     }
 
@@ -188,7 +197,7 @@ impl<F: Framing> Shared<F> {
                 return None;
             }
         }
-        let queue = Arc::new(Queue::new(Arc::clone(&self.room)));
+        let queue = Arc::new(Queue::new(&self.budget));
         if flows.len() >= self.limits.flows || queue.push(datagram).is_err() {
             drop(flows);
             self.refuse_more();

@@ -83,7 +83,7 @@ impl Ends for Transparent {
             let bypass = self.bypass;
             match self.inside.run(move || connected(pair, bypass))? {
                 Ok(socket) => {
-                    let (flow, way_in) = SocketDatagrams::new(socket)?;
+                    let (flow, way_in) = SocketDatagrams::new(socket, &self.budget)?;
                     let counted = Arc::clone(&self.with_socket);
                     let flow = flow.on_refusal(move |why, quote: &[u8]| {
                         let _lives_as_long_as_the_flow = &counted;
@@ -116,27 +116,25 @@ fn connected(pair: Pair, bypass: Mark) -> io::Result<UdpSocket> {
     socket.set_reuse_address(true)?;
     setsockopt(&socket, sockopt::IpTransparent, &true)?;
     sockets::mark(&socket, bypass)?;
-    // More than `net.core.rmem_max`, which is too little for a flow in bulk; where the privilege
-    // for it is missing, the usual room has to do.
-    let _ = setsockopt(&socket, sockopt::RcvBufForce, &ROOM);
     socket.bind(&arrived.into())?;
     socket.connect(&client.into())?;
     Ok(socket.into())
 }
 
-/// A quarter of the descriptors that the process may have: each flow takes another one upstream.
+/// How many sockets a quarter of the descriptors that the process may have is enough for: each flow
+/// takes one or two more upstream, where a proxy wants a connection too.
 fn share_of_descriptors() -> usize {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTORS, |(soft, _)| soft);
-    usize::try_from(limit / 4).unwrap_or(usize::MAX)
+    usize::try_from(limit / 4 / OF_A_FLOW).unwrap_or(usize::MAX)
 }
+
+/// Descriptors of a flow at most.
+const OF_A_FLOW: u64 = 3;
 
 /// The usual limit of descriptors.
 const DESCRIPTORS: u64 = 1024;
 
-/// Room for datagrams that wait in a flow's socket, in bytes; none is taken before it is used.
-const ROOM: usize = 1 << 20;
-
-/// Bytes that may wait for the flows without a socket.
+/// Bytes that may wait for the flows outside their sockets.
 const WAITING_MOST: usize = 16 << 20;
 
 #[cfg(test)]

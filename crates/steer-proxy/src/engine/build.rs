@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use steer_core::address::Destination;
+use steer_core::datagram::Budget;
 use steer_core::intent::Source;
 use steer_core::names::{Conversation, Follower, Names};
 use steer_core::policy::{Credentials, Policy, SecretError, Upstream, UpstreamKind};
@@ -14,6 +15,7 @@ use super::flood::Flood;
 use super::live::Live;
 use super::loops::Loops;
 use super::rules::Rules;
+use super::udp::held::HELD;
 use super::{Engine, Limits, Shared};
 use crate::record::Recorder;
 use crate::upstream::direct::{Dialler, needs_tuning};
@@ -231,6 +233,8 @@ impl EngineBuilder {
             live: Live::default(),
             flows: Live::default(),
             flood: Flood::default(),
+            talks: Live::default(),
+            held: Budget::new(HELD),
             accepted: AtomicU64::new(0),
             starved: AtomicU64::new(0),
             stop: watch::Sender::new(false),

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use steer_core::address::{ClientAddr, Destination};
-use steer_core::datagram::Batch;
 use steer_core::policy::UpstreamKind;
 use steer_core::steered::{Answer, Flow, Refusal};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::entry::{Entry, Route};
+use super::udp::held::Held;
 use crate::error::UpstreamError;
 use crate::upstream::datagrams::Way;
 use crate::upstream::direct::{Dialled, Terms, is_out_of_descriptors, tune};
@@ -62,8 +62,10 @@ pub(super) struct Opening {
     pub(super) answer: Option<Box<dyn Answer>>,
     /// What the client has said.
     pub(super) prefix: Vec<u8>,
-    /// The datagrams that it has sent.
-    pub(super) held: Batch,
+    /// The datagrams that it has sent; none where they are not taken before the way is open.
+    pub(super) held: Option<Held>,
+    /// How many datagrams it has sent.
+    pub(super) heard: usize,
     /// Whether the client had its time to speak first.
     pub(super) listened: bool,
 }
@@ -74,7 +76,8 @@ impl Opening {
             flow,
             answer: Some(answer),
             prefix: Vec::new(),
-            held: Batch::default(),
+            held: None,
+            heard: 0,
             listened: false,
         }
     }
@@ -145,6 +148,7 @@ impl Opening {
         client: ClientAddr,
         prescribed: Option<&str>,
     ) -> Result<Way, Failure> {
+        self.held = Some(Held::new(&entry.shared.held));
         // It began the flow, so it is here.
         self.hear(entry, entry.shared.limits.sniff).await?;
         let (route, only) = self.choose(entry, client, prescribed).await?;
@@ -187,10 +191,12 @@ impl Opening {
                     (Some(only), _) => only,
                     (None, Destination::Addr(to)) => vec![to.addr()],
                     (None, Destination::Name { host, port }) => {
-                        dialler.resolve(host, *port, terms.deadline).await?
+                        let (host, port) = (host.clone(), *port);
+                        let found = dialler.resolve(&host, port, terms.deadline);
+                        self.hearing(entry, found).await?
                     }
                 };
-                Ok(dialler.way(&addresses, to, terms)?)
+                Ok(dialler.way(&addresses, &entry.destination, terms)?)
             }
             Route::Proxy(index) => {
                 let proxy = &shared.proxies[index];
@@ -207,9 +213,12 @@ impl Opening {
                     None => Some(entry.target()),
                 };
                 let target = target.ok_or(Failure::Denied)?;
-                let control = dialler.dial(&proxy.address, terms).await?;
-                let login = proxy.login.as_ref();
-                Ok(dialler.relayed(control, target, login, terms).await?)
+                let opened = async {
+                    let control = dialler.dial(&proxy.address, terms).await?;
+                    let login = proxy.login.as_ref();
+                    dialler.relayed(control, target, login, terms).await
+                };
+                self.hearing(entry, opened).await
             }
         }
     }

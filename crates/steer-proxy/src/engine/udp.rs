@@ -1,10 +1,11 @@
 //! The life of one flow of datagrams.
+pub(super) mod held;
 mod relay;
 pub(super) mod room;
 
 use std::sync::Arc;
 
-use steer_core::datagram::{Batch, Datagrams};
+use steer_core::datagram::Datagrams;
 use steer_core::steered::{Flow, Refusal, Steered};
 
 use super::Shared;
@@ -13,6 +14,7 @@ use super::entry::Entry;
 use super::opening::Opening;
 use crate::record::Outcome;
 use crate::upstream::datagrams::Way;
+use held::Held;
 use relay::{End, Relay};
 
 /// Takes one flow from its first datagram to its end.
@@ -31,7 +33,7 @@ struct Line {
     flow: Box<dyn Datagrams>,
     way: Way,
     /// What the client sent while the way was opened.
-    held: Batch,
+    held: Option<Held>,
 }
 
 async fn open(shared: Arc<Shared>, steered: Steered) -> Option<Box<Line>> {
@@ -72,7 +74,7 @@ async fn relay(mut line: Box<Line>) {
         way,
         held,
     } = &mut *line;
-    let end = Relay::new(entry, flow.as_mut(), way, std::mem::take(held)).await;
+    let end = Relay::new(entry, flow.as_mut(), way, held.take()).await;
     let (outcome, error) = match end {
         End::Idle if entry.traffic.received() > 0 => (Outcome::Ok, None),
         End::Idle => (Outcome::Timeout, Some("nothing came back".to_owned())),

@@ -1,4 +1,5 @@
 //! Flows of datagrams: to their destination, through a proxy, and when there is no way.
+mod flood;
 pub(crate) mod program;
 mod quic;
 mod relay;

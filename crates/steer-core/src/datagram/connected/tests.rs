@@ -77,6 +77,8 @@ async fn bulk_that_the_kernel_joins_is_told_apart_again() {
         assert_eq!(receive(&mut b, sizes.len()).await, sending);
     }
     assert_eq!(b.joins, Joins::Yes);
+    let room = |socket: &Connected| getsockopt(socket.socket(), sockopt::RcvBuf).unwrap();
+    assert!(room(&b) > room(&a), "{} and {}", room(&b), room(&a));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ async fn what_came_early_is_brought_first_and_a_refusal_quotes_the_last_datagram
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(client.local_addr().unwrap()).unwrap();
     client.connect(socket.local_addr().unwrap()).unwrap();
-    let (flow, stragglers) = SocketDatagrams::new(socket).unwrap();
+    let (flow, stragglers) = SocketDatagrams::new(socket, &Budget::new(1 << 20)).unwrap();
     let (told_tx, told) = mpsc::channel();
     let mut flow = flow.on_refusal(move |why, quoted| {
         told_tx.send((why, quoted.to_vec())).unwrap();
@@ -36,7 +36,7 @@ async fn what_came_early_is_brought_first_and_a_refusal_quotes_the_last_datagram
 async fn a_straggler_wakes_a_flow_that_waits_and_a_flood_of_them_is_bounded() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect("127.0.0.1:9").unwrap();
-    let (mut flow, stragglers) = SocketDatagrams::new(socket).unwrap();
+    let (mut flow, stragglers) = SocketDatagrams::new(socket, &Budget::new(1 << 20)).unwrap();
     let other = stragglers.clone();
     let waiting = tokio::spawn(async move {
         let mut batch = Batch::default();
@@ -60,4 +60,26 @@ async fn a_straggler_wakes_a_flow_that_waits_and_a_flood_of_them_is_bounded() {
         .unwrap();
     assert_eq!(batch.len(), taken);
     stragglers.push(&[1; 65_507]).unwrap();
+}
+
+#[tokio::test]
+async fn flows_share_the_room_for_their_stragglers_and_give_it_back() {
+    let budget = Budget::new(100_000);
+    let flow = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect("127.0.0.1:9").unwrap();
+        SocketDatagrams::new(socket, &budget).unwrap()
+    };
+    let (mut first, of_first) = flow();
+    let (second, of_second) = flow();
+    of_first.push(&[1; 60_000]).unwrap();
+    assert_eq!(of_second.push(&[2; 60_000]), Err(Unqueued::Full));
+    let mut batch = Batch::default();
+    poll_fn(|cx| first.poll_receive(cx, &mut batch))
+        .await
+        .unwrap();
+    assert_eq!(budget.taken(), 0);
+    of_second.push(&[2; 60_000]).unwrap();
+    drop(second);
+    assert_eq!(budget.taken(), 0);
 }

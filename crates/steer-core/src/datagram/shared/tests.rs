@@ -128,3 +128,27 @@ async fn a_flow_that_is_not_read_takes_bounded_memory_and_costs_the_others_nothi
     assert_eq!(receive(&mut other).await.bytes(), 59_999);
     assert!(receive(&mut idle).await.bytes() <= 200_000);
 }
+
+#[tokio::test]
+async fn a_port_that_was_flooded_keeps_no_room_once_it_rests() {
+    let (socket, at) = port(Family::V4);
+    let mut shared = Shared::new(socket, FirstByte, SharedLimits::default()).unwrap();
+    let (client, _) = port(Family::V4);
+    client.connect(at).unwrap();
+    let mut rooms = Vec::new();
+    for datagram in [&b"a"[..], &[b'b'; 60_000], &[b'c'; 60_000]] {
+        client.send(datagram).unwrap();
+        let flow = soon(shared.next()).await.unwrap();
+        timeout(Duration::from_millis(20), shared.next())
+            .await
+            .unwrap_err();
+        drop(flow);
+        rooms.push(shared.arrivals.keeps_room());
+    }
+    // One large datagram is no flood yet.
+    assert_eq!(rooms, [true, true, false]);
+    // It goes on as before.
+    client.send(b"d1").unwrap();
+    let mut flow = soon(shared.next()).await.unwrap();
+    assert_eq!(receive(&mut flow).await.get(0), Some(&b"1"[..]));
+}

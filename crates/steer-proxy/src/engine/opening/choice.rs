@@ -2,8 +2,9 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::ready;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use steer_core::address::{ClientAddr, Destination};
@@ -116,14 +117,11 @@ impl Opening {
         self.listened = true;
         let deadline = Instant::now() + limit;
         if let Flow::Udp(_) = &self.flow {
-            while !entry.sniffer.verdict().is_decided()
-                && self.held.len() < MOST_HELD
-                && self.held.bytes() < WINDOW
-            {
+            while !entry.sniffer.verdict().is_decided() && self.heard < MOST_HEARD {
                 let left = deadline.saturating_duration_since(Instant::now());
-                let known = self.held.len();
+                let known = self.heard;
                 self.hear(entry, left).await?;
-                if self.held.len() == known {
+                if self.heard == known {
                     break;
                 }
             }
@@ -147,24 +145,56 @@ impl Opening {
 
     /// Takes datagrams that the client sends, if any comes before `limit` has passed.
     pub(super) async fn hear(&mut self, entry: &mut Entry, limit: Duration) -> Result<(), Failure> {
-        let Flow::Udp(flow) = &mut self.flow else {
-            return Ok(());
-        };
-        let (held, sniffer) = (&mut self.held, &mut entry.sniffer);
-        let receiving = poll_fn(|cx| {
-            room::with(|batch, _| {
-                ready!(flow.poll_receive(cx, batch))?;
-                for datagram in batch.iter() {
-                    sniffer.push(datagram);
-                    held.push(datagram);
-                }
-                std::task::Poll::Ready(Ok(()))
-            })
-        });
+        let receiving = poll_fn(|cx| self.poll_hear(entry, cx));
         match timeout_at(Instant::now() + limit, receiving).await {
             Ok(received) => received.map_err(Failure::Client),
             Err(_) => Ok(()),
         }
+    }
+
+    /// Takes datagrams that the client sends until `work` is done: they may not fill the memory
+    /// that the host has for UDP.
+    pub(super) async fn hearing<T>(
+        &mut self,
+        entry: &mut Entry,
+        work: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, Failure> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(done.map_err(Failure::Upstream));
+            }
+            loop {
+                match self.poll_hear(entry, cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Client(error))),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Takes what the client has sent, where datagrams are held.
+    fn poll_hear(&mut self, entry: &mut Entry, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self {
+            flow: Flow::Udp(flow),
+            held: Some(held),
+            heard,
+            ..
+        } = self
+        else {
+            return Poll::Pending;
+        };
+        room::with(|batch, _| {
+            ready!(flow.poll_receive(cx, batch))?;
+            for datagram in batch.iter() {
+                entry.sniffer.push(datagram);
+                held.push(datagram);
+            }
+            *heard += batch.len();
+            Poll::Ready(Ok(()))
+        })
     }
 }
 
@@ -230,5 +260,5 @@ async fn read(flow: &mut Flow, into: &mut Vec<u8>) -> io::Result<usize> {
 /// Room for the first read of a sniffed connection; a hello with a post-quantum key fits.
 const FIRST_READ: usize = 2048;
 
-/// How many datagrams wait at most for the rules: a hello needs a few.
-const MOST_HELD: usize = 16;
+/// How many datagrams are looked at for the rules: a hello needs a few.
+const MOST_HEARD: usize = 16;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::super::Shared;
 use super::super::entry::Entry;
+use super::held::Held;
 use super::room;
 use crate::relay::Traffic;
 use crate::sniff::Sniffer;
@@ -43,7 +44,7 @@ pub(super) struct Relay<'a> {
     sniffer: &'a mut Sniffer,
     shared: Arc<Shared>,
     port: u16,
-    held: Option<Batch>,
+    held: Option<Held>,
     /// When something moved last.
     moved: Instant,
     alarm: Pin<Box<Sleep>>,
@@ -57,7 +58,7 @@ impl<'a> Relay<'a> {
         entry: &'a mut Entry,
         flow: &'a mut dyn Datagrams,
         way: &'a mut Way,
-        held: Batch,
+        held: Option<Held>,
     ) -> Self {
         let shared = Arc::clone(&entry.shared);
         let port = entry.destination.port();
@@ -69,7 +70,7 @@ impl<'a> Relay<'a> {
             traffic: &entry.traffic,
             sniffer: &mut entry.sniffer,
             port,
-            held: Some(held),
+            held,
             moved,
             alarm: Box::pin(sleep_until(moved + idle)),
             stopping: Box::pin(Arc::clone(&shared.stopping).notified_owned()),
@@ -100,10 +101,10 @@ impl<'a> Relay<'a> {
         let mut moved = false;
         let end = room::with(|batch, spare| {
             if let Some(held) = self.held.take()
-                && !held.is_empty()
+                && !held.batch().is_empty()
             {
                 moved = true;
-                if let Some(end) = self.upwards(&held, spare) {
+                if let Some(end) = self.upwards(held.batch(), spare) {
                     return Some(end);
                 }
             }

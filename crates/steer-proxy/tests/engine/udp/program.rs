@@ -2,7 +2,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use steer_core::address::{ClientAddr, Destination};
-use steer_core::datagram::SocketDatagrams;
+use steer_core::datagram::{Budget, SocketDatagrams};
 use steer_core::method::Method;
 use steer_core::policy::App;
 use steer_core::steered::{Flow, Identity, Refusal, ResetAnswer, Steered};
@@ -15,6 +15,8 @@ pub(crate) struct Program {
     socket: UdpSocket,
     /// The method's end, until it is given to the engine.
     steered: Option<std::net::UdpSocket>,
+    /// The same, to look at.
+    watched: std::net::UdpSocket,
     told: mpsc::UnboundedReceiver<(Refusal, Vec<u8>)>,
     told_tx: Option<mpsc::UnboundedSender<(Refusal, Vec<u8>)>>,
 }
@@ -29,6 +31,7 @@ impl Program {
         let (told_tx, told) = mpsc::unbounded_channel();
         Self {
             socket,
+            watched: steered.try_clone().unwrap(),
             steered: Some(steered),
             told,
             told_tx: Some(told_tx),
@@ -59,6 +62,16 @@ impl Program {
 
     pub(crate) async fn send(&self, datagram: &[u8]) {
         soon(self.socket.send(datagram)).await.unwrap();
+    }
+
+    /// Waits until the engine has taken everything that was sent.
+    pub(crate) async fn taken(&self) {
+        let taken = async {
+            while self.watched.peek(&mut [0; 1]).is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(taken).await;
     }
 
     pub(crate) async fn receive(&mut self) -> Vec<u8> {
@@ -113,7 +126,8 @@ pub(crate) fn bring(
     first: &[u8],
     app: Option<App>,
 ) {
-    let (flow, stragglers) = SocketDatagrams::new(program.steered.take().unwrap()).unwrap();
+    let socket = program.steered.take().unwrap();
+    let (flow, stragglers) = SocketDatagrams::new(socket, &Budget::new(1 << 20)).unwrap();
     stragglers.push(first).unwrap();
     let told_tx = program.told_tx.take().unwrap();
     let flow = flow.on_refusal(move |why, quoted| {
