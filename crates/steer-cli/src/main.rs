@@ -15,6 +15,7 @@ mod clean;
 mod dial;
 mod failure;
 mod follow;
+mod force;
 mod plan;
 mod run;
 mod session;

@@ -1,12 +1,11 @@
 //! A steering in force with its engine, from start to an orderly end.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use steer::core::config::LogTarget;
 use steer::core::engaged::Engaged;
-use steer::core::intent::Source;
+use steer::core::intent::{self, Intent, OnFailure, Source};
 use steer::core::keeper::{Keeper, NoKeeper, Released};
 use steer::core::object::{ChildSetting, Domain, Listener};
 use steer::core::plan::Plan;
@@ -15,31 +14,32 @@ use steer::dns;
 use steer::kernel::keeper;
 use steer::proxy::engine::{Engine, EngineBuilder};
 use steer::proxy::record::Recorder;
+use steer::proxy::upstream::Resolver;
 use steer::registry;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::dial;
 use crate::failure::Failure;
-use crate::follow::{self, Change};
+use crate::follow::{self, Learner};
+use crate::force::{Force, Lost};
 use crate::steering::Decided;
 
 /// A steering in force with its engine.
 pub(crate) struct Session {
     engine: Engine,
-    engaged: Engaged,
+    force: Force,
     serving: JoinSet<()>,
+    /// Has the rules follow names.
+    following: JoinSet<()>,
     listeners: Vec<Listener>,
-    /// Addresses of names that the rules shall follow; none where they follow none.
-    changes: Option<mpsc::Receiver<Change>>,
     /// Ends with the keeper. Made at the start, so that whoever is told that the steering is in
     /// force finds the keeper watched.
-    lost: Pin<Box<dyn Future<Output = ()> + Send>>,
+    lost: Lost,
 }
 
 impl Session {
-    /// Puts the plan in force and starts to serve. Call within a runtime.
-    pub(crate) fn start(decided: &Decided) -> Result<Self, Failure> {
+    /// Puts the plan in force and starts to serve.
+    pub(crate) async fn start(decided: &Decided) -> Result<Self, Failure> {
         let Decided {
             config,
             intent,
@@ -51,7 +51,7 @@ impl Session {
         engine(Engine::builder(config.policy.clone()))?;
         let dns = dns::for_plan(intent, &choice.plan)
             .map_err(|error| Failure::new(&error, error.help()))?;
-        let following = follow::of(intent, &choice.plan);
+        let names = follow::of(intent, &choice.plan);
         let mut engaged = Engaged::engage(
             keeper_for(&choice.plan)?,
             intent,
@@ -60,6 +60,7 @@ impl Session {
         )
         .map_err(|error| Failure::new(&error, error.help()))?;
         let bound = engaged.take_bound();
+        let force = Force::new(engaged);
         let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
         let mut builder = Engine::builder(Policy::clone(&config.policy))
             .recorder(recorder)
@@ -73,13 +74,10 @@ impl Session {
         let mut serving = JoinSet::new();
         let sockets = dial::sockets(intent, &choice.plan)?;
         let resolver = dial::resolver(intent, &choice.plan, &sockets)?;
-        let mut changes = None;
-        if let Some((learner, following)) = following {
+        if let Some((learner, _)) = &names {
             builder = builder.follower(Arc::new(learner.clone()));
-            serving.spawn(learner.refresh(Arc::clone(&resolver)));
-            changes = Some(following);
         }
-        builder = builder.sockets(sockets).resolver(resolver);
+        builder = builder.sockets(sockets).resolver(Arc::clone(&resolver));
         for bound in &bound {
             let addresses = bound
                 .sockets
@@ -101,13 +99,19 @@ impl Session {
                 .map_err(|error| Failure::new(&error, "check `ulimit -n` and start again"))?;
             serving.spawn(engine.clone().serve(intake));
         }
-        let lost = watch(&engaged);
+        let mut following = JoinSet::new();
+        if let Some((learner, rules)) = names {
+            following.spawn(rules.keep_up(force.clone()));
+            known(intent, &learner, &resolver).await?;
+            following.spawn(learner.refresh(resolver));
+        }
+        let lost = force.watch().await;
         Ok(Self {
             engine,
-            engaged,
+            force,
             serving,
+            following,
             listeners,
-            changes,
             lost,
         })
     }
@@ -119,32 +123,22 @@ impl Session {
 
     /// How a command has to be started to be steered.
     pub(crate) fn child(&self) -> &[ChildSetting] {
-        self.engaged.child()
+        self.force.child()
     }
 
-    /// Replaces a keeper that is gone, each time one is, and has the rules follow names; never
-    /// returns.
+    /// Replaces a keeper that is gone, each time one is; never returns.
     pub(crate) async fn guard(&mut self) {
         loop {
-            let Self {
-                changes,
-                lost,
-                engaged,
-                ..
-            } = self;
+            let Self { lost, force, .. } = self;
             tokio::select! {
                 () = lost.as_mut() => {}
-                change = next(changes) => {
-                    if let Err(error) = engaged.follow(change.names.clone()) {
-                        tracing::warn!(%error, help = error.help(), "names are not followed");
-                    }
-                    // It may have called a successor in the place of a keeper that was gone.
-                    self.lost = watch(&self.engaged);
-                    change.done();
+                // It may have called a successor in the place of a keeper that was gone.
+                () = force.asked() => {
+                    self.lost = self.force.watch().await;
                     continue;
                 }
             }
-            match self.engaged.restore() {
+            match self.force.restore().await {
                 Ok(()) => {
                     tracing::warn!("the keeper was gone; another one has taken over");
                 }
@@ -154,13 +148,15 @@ impl Session {
                 }
             }
             // Of the successor, or of the one that is still gone: then the next try follows.
-            self.lost = watch(&self.engaged);
+            self.lost = self.force.watch().await;
         }
     }
 
     /// Takes no further connection, waits for those that live, and undoes the plan.
     pub(crate) async fn stop(mut self, patience: Duration) -> Result<Released, Failure> {
-        if let Err(error) = self.engaged.retire() {
+        // Whoever waits for the rules waits in vain.
+        self.following.shutdown().await;
+        if let Err(error) = self.force.retire().await {
             tracing::warn!(%error, help = error.help(), "new connections are still steered");
         }
         let drained = self.engine.drain(patience).await;
@@ -175,31 +171,43 @@ impl Session {
         if lost > 0 {
             tracing::warn!(records = lost, "records could not be written");
         }
-        self.engaged
+        self.force
             .release()
+            .await
             .map_err(|error| Failure::new(&error, error.help()))
     }
 }
 
-/// The next change of names that are followed; waits for ever where there will be none.
-async fn next(changes: &mut Option<mpsc::Receiver<Change>>) -> Change {
-    if let Some(open) = changes
-        && let Some(change) = open.recv().await
-    {
-        return change;
+/// Has the rules know the addresses of names that are written out, before anybody is told that the
+/// steering is in force.
+async fn known(
+    intent: &Intent,
+    learner: &Learner,
+    resolver: &Arc<dyn Resolver>,
+) -> Result<(), Failure> {
+    let missing = learner.begin(resolver).await;
+    if missing.is_empty() {
+        return Ok(());
     }
-    std::future::pending().await
-}
-
-/// Waits until the keeper is gone.
-fn watch(engaged: &Engaged) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    match engaged.lost() {
-        Ok(lost) => Box::pin(lost),
-        Err(error) => {
-            tracing::warn!(%error, "the keeper cannot be watched");
-            Box::pin(std::future::pending())
-        }
+    let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let names = names.join(", ");
+    // An answer that is captured tells the rules before the program.
+    let captured = intent.traffic.dns == Some(intent::Dns::Capture);
+    if intent.failure() == OnFailure::Closed && !captured {
+        return Err(Failure::plain(
+            format!(
+                "no address is known of {names}: connections there would go direct, and \
+                 on_failure is closed"
+            ),
+            "see that the names of traffic.include.domains resolve here, write `traffic.dns: \
+             capture`, or on_failure: open",
+        ));
     }
+    tracing::warn!(
+        names,
+        "no address is known yet: connections there go direct"
+    );
+    Ok(())
 }
 
 fn engine(builder: EngineBuilder) -> Result<Engine, Failure> {

@@ -118,7 +118,7 @@ pub(crate) async fn start(
         before.append(&mut choice.refused);
         let method = choice.steerer.method();
         let decided = wish.clone().decided(choice);
-        let failure = match Session::start(&decided) {
+        let failure = match Session::start(&decided).await {
             Ok(session) => {
                 let mut decided = decided;
                 decided.choice.refused = before;

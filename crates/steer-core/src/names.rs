@@ -60,9 +60,18 @@ pub struct Learned {
 /// Has the rules follow the addresses of names, before a program can use them.
 #[async_trait]
 pub trait Follower: fmt::Debug + Send + Sync {
-    /// Returns when the rules know what was learned, or cannot come to know it in a bounded time.
-    async fn learned(&self, learned: &Learned);
+    /// Returns when the rules know what was learned, or need not know it.
+    ///
+    /// # Errors
+    /// They could not come to know it in a bounded time: a program that got the addresses could
+    /// get past them.
+    async fn learned(&self, learned: &Learned) -> Result<(), NotFollowed>;
 }
+
+/// The rules do not know the addresses of a name, which must not be told therefore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the rules do not know the addresses")]
+pub struct NotFollowed;
 
 /// How DNS messages travel, which bounds their size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

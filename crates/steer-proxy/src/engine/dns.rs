@@ -279,7 +279,7 @@ impl Talk {
                 }
             }
         }
-        let Some((index, text)) = told else {
+        let Some((index, mut text)) = told else {
             let why = ignored.unwrap_or("it answers no query that waits");
             tracing::debug!(client = %self.client, why, "an answer of the resolver is dropped");
             return Ok(());
@@ -288,7 +288,10 @@ impl Talk {
             && let Some(learned) = self.conversation.learned(self.pending.query(index), answer)
         {
             // The rules know the addresses before the program does.
-            follower.learned(&learned).await;
+            if let Err(error) = follower.learned(&learned).await {
+                tracing::debug!(name = %learned.name, %error, "an answer is held back");
+                text = plain::failure(self.pending.query(index));
+            }
         }
         self.pending.remove(index);
         self.tell(&text, entry, opening).await

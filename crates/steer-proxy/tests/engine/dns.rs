@@ -277,3 +277,18 @@ async fn the_rules_learn_an_address_before_the_program_does() {
         answer_to(&query(1, "learn.example"))
     );
 }
+
+#[tokio::test]
+async fn an_answer_that_the_rules_cannot_learn_becomes_a_failure() {
+    let follower = Arc::new(talk::Watched::default());
+    let builder = builder(Policy::default()).follower(follower.clone());
+    let bench = Bench::with(builder);
+    let (resolver, _asked) = udp_resolver().await;
+    let mut program = ask(&bench, resolver, &query(1, "learn.example")).await;
+    soon(follower.learned()).await;
+    follower.fail();
+    let answer = program.receive().await;
+    let counts = [0; 8];
+    assert_eq!((&answer[..2], answer[3] & 0x0f), (&[0, 1][..], 2));
+    assert_eq!(answer[4..], counts, "no address");
+}

@@ -46,6 +46,20 @@ impl Conversation for Plain {
     }
 }
 
+/// The answer to a query that could not be answered (SERVFAIL).
+pub(super) fn failure(query: &[u8]) -> Vec<u8> {
+    let question = question(query).unwrap_or_default();
+    let mut answer = query.get(..HEADER).unwrap_or_default().to_vec();
+    if let [_, _, flags, response, count @ ..] = answer.as_mut_slice() {
+        *flags = (*flags & (OP_CODE | RECURSION)) | ANSWER;
+        *response = RECURSES | FAILURE;
+        count.fill(0);
+        count[1] = u8::from(!question.is_empty());
+    }
+    answer.extend(question);
+    answer
+}
+
 /// The one question of a message: name, type and class.
 fn question(message: &[u8]) -> Option<&[u8]> {
     if message.get(4..6)? != [0, 1] {
@@ -66,6 +80,10 @@ fn question(message: &[u8]) -> Option<&[u8]> {
 const HEADER: usize = 12;
 const ANSWER: u8 = 0x80;
 const TRUNCATED: u8 = 0x02;
+const OP_CODE: u8 = 0x78;
+const RECURSION: u8 = 0x01;
+const RECURSES: u8 = 0x80;
+const FAILURE: u8 = 2;
 
 /// What a client takes by UDP that says nothing of it; one that takes more asks again by TCP.
 const LONGEST: usize = 1232;
@@ -93,6 +111,18 @@ mod tests {
             query(&answer(b"\x01a\x02bc\0", b"")),
             Query::Drop(_)
         ));
+    }
+
+    #[test]
+    fn a_failure_answers_the_question_and_says_no_more() {
+        let mut query = QUERY.to_vec();
+        // An additional record, which the answer lacks.
+        query[11] = 1;
+        query.extend(b"\0\0\x29\x10\0\0\0\0\0\0\0");
+        let answer = failure(&query);
+        assert_eq!(&answer[..12], b"\x12\x34\x81\x82\0\x01\0\0\0\0\0\0");
+        assert_eq!(answer[12..], QUERY[12..]);
+        assert_eq!(failure(b"\x12\x34"), b"\x12\x34", "never a panic");
     }
 
     #[test]

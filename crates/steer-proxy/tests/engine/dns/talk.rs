@@ -1,11 +1,14 @@
 //! Resolvers, and a conversation of the test's own. Its messages begin as those of DNS do: two
 //! bytes of an identifier, and the direction; the rest is the name.
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use steer_core::address::HostName;
-use steer_core::names::{Conversation, Follower, Learned, Query, ResolverAnswer, Transport};
+use steer_core::names::{
+    Conversation, Follower, Learned, NotFollowed, Query, ResolverAnswer, Transport,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
@@ -79,6 +82,7 @@ pub(super) struct Watched {
     learned: mpsc::UnboundedSender<Learned>,
     seen: tokio::sync::Mutex<mpsc::UnboundedReceiver<Learned>>,
     done: Notify,
+    fails: AtomicBool,
 }
 
 impl Default for Watched {
@@ -88,6 +92,7 @@ impl Default for Watched {
             learned,
             seen: tokio::sync::Mutex::new(seen),
             done: Notify::new(),
+            fails: AtomicBool::new(false),
         }
     }
 }
@@ -97,6 +102,12 @@ impl Watched {
         self.seen.lock().await.recv().await.unwrap()
     }
 
+    /// Lets the rules never know.
+    pub(super) fn fail(&self) {
+        self.fails.store(true, Ordering::Relaxed);
+        self.done.notify_one();
+    }
+
     pub(super) fn done(&self) {
         self.done.notify_one();
     }
@@ -104,9 +115,13 @@ impl Watched {
 
 #[async_trait]
 impl Follower for Watched {
-    async fn learned(&self, learned: &Learned) {
+    async fn learned(&self, learned: &Learned) -> Result<(), NotFollowed> {
         self.learned.send(learned.clone()).unwrap();
         self.done.notified().await;
+        match self.fails.load(Ordering::Relaxed) {
+            true => Err(NotFollowed),
+            false => Ok(()),
+        }
     }
 }
 
