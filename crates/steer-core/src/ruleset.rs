@@ -81,6 +81,19 @@ pub enum Hook {
     Forward,
     /// Made by this host.
     Output,
+    /// About to leave by an interface, whoever made it.
+    Postrouting,
+}
+
+impl Hook {
+    /// Every hook.
+    pub const ALL: [Self; 5] = [
+        Self::Prerouting,
+        Self::Input,
+        Self::Forward,
+        Self::Output,
+        Self::Postrouting,
+    ];
 }
 
 /// One rule: if all tests hold, the verdict.
@@ -125,8 +138,13 @@ pub enum Test {
     Tracked(MarkRef),
     /// The packet came in at one of the interfaces; `lo` for packets that this host made.
     From(Vec<String>),
+    /// The packet leaves by one of the interfaces; `lo` for packets that come back to this host.
+    /// In the hook output it is the one that was chosen before the packet got its mark.
+    Into(Vec<String>),
     /// The destination is an address of this host.
     ToThisHost,
+    /// The destination is everyone on a network of this host, or on the link. IPv4 alone has such.
+    ToBroadcast,
     /// The packet belongs to a connected or listening socket that may have foreign addresses
     /// (IP_TRANSPARENT); in the hooks prerouting and input.
     Transparent,
@@ -153,6 +171,9 @@ pub enum Verdict {
     Reset,
     /// Answer with ICMP "administratively prohibited".
     Prohibit,
+    /// Throw it away, where nothing can be answered: a program's datagram fails at once, its
+    /// connection only after a while.
+    Drop,
     /// Set the connection's mark (conntrack) within its mask, and go on with the next rule.
     Track(MarkRef),
     /// Set the packet's mark within its mask, and let it pass this hook's chain of ours.
@@ -179,15 +200,15 @@ impl Ruleset {
     /// The kernel tracks connections only while a rule asks it to; without one it would stop
     /// translating the flows that are left. So a nat chain keeps a rule that asks and does nothing.
     /// A chain that marks keeps the rules that know their packets by what a flow carries once it
-    /// was taken.
+    /// was taken. Behind the routing nothing is taken any more, so all of it stays.
     #[must_use]
     pub fn retired(&self) -> Self {
         let mut retired = self.clone();
         for chain in &mut retired.chains {
-            match chain.base.map(|base| base.kind) {
-                Some(ChainKind::Nat) => chain.rules = vec![Rule::tracking()],
-                Some(ChainKind::Route) => chain.rules.retain(Rule::is_of_taken_flows),
-                Some(ChainKind::Filter) | None => {}
+            match chain.base.map(|base| (base.kind, base.hook)) {
+                Some((ChainKind::Nat, _)) => chain.rules = vec![Rule::tracking()],
+                Some((ChainKind::Filter, _) | (_, Hook::Postrouting)) | None => {}
+                Some((ChainKind::Route, _)) => chain.rules.retain(Rule::is_of_taken_flows),
             }
         }
         retired
@@ -211,7 +232,8 @@ impl Ruleset {
                 | Verdict::Jump(_)
                 | Verdict::Redirect(_)
                 | Verdict::Reset
-                | Verdict::Prohibit => false,
+                | Verdict::Prohibit
+                | Verdict::Drop => false,
             };
             looked_at || set
         })
@@ -240,7 +262,9 @@ impl Ruleset {
                     | Test::Uid(_)
                     | Test::Gid(_)
                     | Test::From(_)
+                    | Test::Into(_)
                     | Test::ToThisHost
+                    | Test::ToBroadcast
                     | Test::Transparent
                     | Test::FromOpener
                     | Test::Rewritten => {}
@@ -253,7 +277,11 @@ impl Ruleset {
                     *to = bindings.port(to)?;
                     *mark = bindings.mark(*mark)?;
                 }
-                Verdict::Return | Verdict::Jump(_) | Verdict::Reset | Verdict::Prohibit => {}
+                Verdict::Return
+                | Verdict::Jump(_)
+                | Verdict::Reset
+                | Verdict::Prohibit
+                | Verdict::Drop => {}
             }
         }
         Ok(resolved)
@@ -312,6 +340,7 @@ impl Rule {
         self.tests.iter().find_map(|test| match test {
             Test::Family(family) | Test::ToNames(_, family) => Some(*family),
             Test::To(nets) => nets.first().map(|net| net.family()),
+            Test::ToBroadcast => Some(Family::V4),
             _ => None,
         })
     }

@@ -1,7 +1,7 @@
 //! What others on the host do with marks, rules and priorities, and whether it is in the way.
 
 use steer_core::host::{Host, Neighbour};
-use steer_core::intent::Intent;
+use steer_core::intent::{Intent, OnFailure};
 use steer_core::mark::Mark;
 use steer_core::plan::Plan;
 use steer_core::ruleset::{ChainKind, Hook};
@@ -59,8 +59,12 @@ pub(crate) fn notes(host: &Host, places: &[(ChainKind, Hook, i32)], plan: &mut P
 
 /// What the rules of others do with packets that ours are to route; `first` and `last` are the
 /// priorities that ours can have, `entering` the interfaces that they name.
+///
+/// A rule before ours that may take them is refused where nothing may go unsteered: it would not
+/// leak, but what its table has a route for would get nowhere.
 pub(crate) fn rules(
     host: &Host,
+    failure: OnFailure,
     (first, last): (u32, u32),
     entering: &[String],
     plan: &mut Plan,
@@ -79,10 +83,16 @@ pub(crate) fn rules(
             continue;
         }
         let taken = Taken::by(by, entering);
-        if *priority < first && taken == Taken::Surely {
+        let takes = match (taken, failure) {
+            _ if *priority >= first => None,
+            (Taken::Surely, _) => Some("takes them"),
+            (Taken::Maybe, OnFailure::Closed) => Some("takes those that its table has a route for"),
+            (Taken::Maybe, OnFailure::Open) | (Taken::No, _) => None,
+        };
+        if let Some(takes) = takes {
             return Err(PlanError::Clash {
                 ours: format!("the way of marked packets ({family}, rule {first})"),
-                by: format!("the rule `{by}` stands before it and takes them"),
+                by: format!("the rule `{by}` stands before it and {takes}"),
                 remedy: format!(
                     "move that rule behind {last} (`ip rule add … priority {}`), or choose \
                      `-m redirect`, which needs no rule",
@@ -97,8 +107,8 @@ pub(crate) fn rules(
             ));
         } else if taken == Taken::Maybe {
             plan.note(format!(
-                "the rule `{by}` ({family}) stands before ours: what its table has a route for is \
-                 not steered"
+                "the rule `{by}` ({family}) stands before ours: what its table has a route for goes \
+                 direct, as on_failure: open says"
             ));
         }
     }

@@ -247,7 +247,7 @@ fn a_mark_of_others_that_clashes_is_named_with_a_free_one() {
 }
 
 #[test]
-fn a_rule_of_others_before_ours_is_an_error_where_it_takes_everything() {
+fn a_rule_of_others_before_ours_is_an_error_where_it_takes_what_must_not_leave() {
     let rule = |priority, by: &str| Neighbour::Rule {
         family: Family::V4,
         priority,
@@ -265,7 +265,9 @@ fn a_rule_of_others_before_ours_is_an_error_where_it_takes_everything() {
         rule(1002, "1002: from all … lookup main"),
         rule(32766, "32766: from all lookup main"),
     ];
-    let plan = Tproxy.plan(&whole_host(), &host).unwrap().to_string();
+    let mut closed = whole_host();
+    closed.on_failure = Some(OnFailure::Closed);
+    let plan = Tproxy.plan(&closed, &host).unwrap().to_string();
     assert!(plan.contains("`1501: from all fwmark"), "{plan}");
     assert!(!plan.contains("stands before ours"), "{plan}");
     for before in ["900: from all lookup 99", "900: from all iif lo lookup 99"] {
@@ -274,6 +276,10 @@ fn a_rule_of_others_before_ours_is_an_error_where_it_takes_everything() {
         let plan = Tproxy.plan(&whole_host(), &host).unwrap().to_string();
         assert!(plan.contains("900: from all"), "{plan}");
         assert!(plan.contains("stands before ours"), "{plan}");
+        let error = Tproxy.plan(&closed, &host).unwrap_err();
+        assert!(error.to_string().contains(before), "{error}");
+        assert!(error.help().contains("ip rule add"), "{}", error.help());
+        Redirect.plan(&closed, &host).unwrap();
     }
     for before in ["900: from all lookup main", "900: from all prohibit"] {
         let mut host = host.clone();

@@ -247,12 +247,13 @@ fn standing_tables(program: Program) -> Result<Vec<ChainKind>, Fault> {
 fn prepare(step: &Step) -> Result<(), Fault> {
     let Program { variant, family } = step.program;
     if variant == IptablesVariant::Nft && !step.wanted.is_empty() {
-        let hooks = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output];
         let wanted: Vec<(ChainKind, Hook)> = step
             .wanted
             .hooks()
             .filter_map(|(kind, name)| {
-                let hook = hooks.into_iter().find(|hook| hook_name(*hook) == name)?;
+                let hook = Hook::ALL
+                    .into_iter()
+                    .find(|hook| hook_name(*hook) == name)?;
                 Some((kind, hook))
             })
             .collect();

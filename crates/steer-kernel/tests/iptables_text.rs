@@ -158,6 +158,18 @@ fn what_steers_without_rewriting_is_accepted_and_listed() {
                     Rule::new([Test::Protocol(Protocol::Udp)], tproxy, "tproxy"),
                 ],
             ),
+            chain(
+                "leave",
+                Some(mangle(Hook::Postrouting)),
+                vec![
+                    Rule::new([Test::Into(vec!["lo".to_owned()])], Verdict::Drop, "into"),
+                    Rule::new(
+                        [Test::Family(Family::V4), Test::ToBroadcast],
+                        Verdict::Drop,
+                        "all",
+                    ),
+                ],
+            ),
         ],
     );
     for variant in VARIANTS {
@@ -167,7 +179,11 @@ fn what_steers_without_rewriting_is_accepted_and_listed() {
         steering.set(std::slice::from_ref(&rules)).unwrap();
         // What stands is read back and refilled.
         steering.set(std::slice::from_ref(&rules)).unwrap();
-        for (family, ip) in [("iptables", "127.0.0.1"), ("ip6tables", "::1")] {
+        let everyone = "-A STEER_main_LEAVE -m addrtype --dst-type BROADCAST -m comment --comment all -j DROP\n";
+        for (family, ip, everyone) in [
+            ("iptables", "127.0.0.1", everyone),
+            ("ip6tables", "::1", ""),
+        ] {
             let program = variant.to_string().replace("iptables", family);
             let text = listing(&host, &program, "mangle");
             let ours: String = text
@@ -178,11 +194,14 @@ fn what_steers_without_rewriting_is_accepted_and_listed() {
             let expected = format!(
                 "-A PREROUTING -m comment --comment steer main -j STEER_main_ARRIVE\n\
                  -A OUTPUT -m comment --comment steer main -j STEER_main_OUTPUT\n\
+                 -A POSTROUTING -m comment --comment steer main -j STEER_main_LEAVE\n\
                  -A STEER_main_ARRIVE -i lo -p tcp -m tcp -m comment --comment from -j RETURN\n\
                  -A STEER_main_ARRIVE -i eth0 -p tcp -m tcp -m comment --comment from -j RETURN\n\
                  -A STEER_main_ARRIVE -m addrtype --dst-type LOCAL -m comment --comment here -j RETURN\n\
                  -A STEER_main_ARRIVE -m socket --transparent -m comment --comment transparent -j STEER_main_MARKSLOTA\n\
                  -A STEER_main_ARRIVE -p udp -m udp -m comment --comment tproxy -j TPROXY --on-port 15001 --on-ip {ip} --tproxy-mark 0x80000000/0xf0000000\n\
+                 -A STEER_main_LEAVE -o lo -m comment --comment into -j DROP\n\
+                 {everyone}\
                  -A STEER_main_MARKSLOTA -j MARK --set-xmark 0x80000000/0xf0000000\n\
                  -A STEER_main_MARKSLOTA -j ACCEPT\n\
                  -A STEER_main_OUTPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment track -j CONNMARK --set-xmark 0x80000000/0xf0000000\n\

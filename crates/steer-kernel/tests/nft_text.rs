@@ -1,118 +1,16 @@
 //! Every test and verdict, as the nft program reads it back from the kernel.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
-use lab::{Cgroup, Lab, require};
-use steer_core::address::{Cidr, Family, IdRange, PortRange, Protocol};
-use steer_core::driver::{Change, Driver};
-use steer_core::instance::Instance;
+#[path = "nft_text/printed.rs"]
+mod printed;
+
+use lab::{Cgroup, require};
+use printed::{ids, listed, nets, ports, print_arriving, print_leaving, print_one, printed, test};
+use steer_core::address::{Family, Protocol};
 use steer_core::intent::OnFailure;
 use steer_core::mark::Mark;
-use steer_core::object::Object;
-use steer_core::plan::Netns;
 use steer_core::ruleset::{Base, Chain, ChainKind, Hook, Role, Rule, Ruleset, Test, Verdict};
 use steer_core::symbol::{CgroupRef, MarkRef, PortRef};
-use steer_kernel::nft::NftDriver;
-
-/// What `nft list table` prints between the braces of the chain for these rules.
-fn printed(rules: Vec<Rule>) -> Vec<String> {
-    printed_at(ChainKind::Nat, Hook::Output, rules)
-}
-
-/// The same for a chain of this kind at this hook.
-fn printed_at(kind: ChainKind, hook: Hook, rules: Vec<Rule>) -> Vec<String> {
-    let ruleset = Ruleset {
-        role: Role::Steer,
-        families: Family::ALL.to_vec(),
-        chains: vec![
-            Chain {
-                name: "sub".to_owned(),
-                base: None,
-                rules: Vec::new(),
-            },
-            Chain {
-                name: "rules".to_owned(),
-                base: Some(Base {
-                    kind,
-                    hook,
-                    priority: -101,
-                }),
-                rules,
-            },
-        ],
-    };
-    let text = listed(ruleset);
-    let rules = text
-        .split("chain rules {")
-        .nth(1)
-        .expect("the chain stands");
-    rules
-        .lines()
-        .map(str::trim)
-        .skip_while(|line| !line.starts_with("type "))
-        .skip(1)
-        .take_while(|line| *line != "}")
-        .map(str::to_owned)
-        .collect()
-}
-
-/// What `nft list table` prints for a ruleset.
-fn listed(ruleset: Ruleset) -> String {
-    let host = Lab::new("nfttext").host("app");
-    let netns = Netns::Path(host.namespace_path().to_str().unwrap().to_owned());
-    let mut driver = NftDriver::new();
-    let table = match ruleset.role {
-        Role::Steer => "steer_main",
-        Role::Guard => "steer_main_guard",
-    };
-    driver
-        .set(&Change {
-            instance: &Instance::new("main").unwrap(),
-            netns: &netns,
-            from: &[],
-            to: &[Object::Nft(ruleset)],
-        })
-        .unwrap();
-    let list = host.program("nft").args(["list", "table", "inet", table]);
-    list.run().expect_success()
-}
-
-fn print_one(tests: Vec<Test>, verdict: Verdict) -> String {
-    let lines = printed(vec![Rule::new(tests, verdict, "w")]);
-    let [line] = lines.as_slice() else {
-        panic!("one rule was to be printed: {lines:?}");
-    };
-    uncommented(line)
-}
-
-fn uncommented(line: &str) -> String {
-    let rule = line.strip_suffix(" comment \"w\"");
-    rule.unwrap_or_else(|| panic!("no comment: {line}"))
-        .to_owned()
-}
-
-/// The same for a chain that steers arriving packets.
-fn print_arriving(tests: Vec<Test>, verdict: Verdict) -> Vec<String> {
-    let rule = Rule::new(tests, verdict, "w");
-    let lines = printed_at(ChainKind::Route, Hook::Prerouting, vec![rule]);
-    lines.iter().map(|line| uncommented(line)).collect()
-}
-
-fn test(test: Test) -> String {
-    print_one(vec![test], Verdict::Return)
-}
-
-fn nets(list: &[&str]) -> Test {
-    Test::To(list.iter().map(|n| n.parse::<Cidr>().unwrap()).collect())
-}
-
-fn ports(protocol: Protocol, list: &[&str]) -> Vec<Test> {
-    let ranges = list.iter().map(|p| p.parse::<PortRange>().unwrap());
-    vec![Test::Protocol(protocol), Test::ToPort(ranges.collect())]
-}
-
-fn ids(list: &[&str]) -> Vec<IdRange> {
-    list.iter().map(|id| id.parse().unwrap()).collect()
-}
 
 #[test]
 fn families_and_protocols_read_back() {
@@ -288,6 +186,28 @@ fn what_steers_without_rewriting_reads_back() {
 }
 
 #[test]
+fn what_keeps_packets_from_leaving_reads_back() {
+    require!(Root, Program("nft"));
+    let into = |names: &[&str]| Test::Into(names.iter().map(|&n| n.to_owned()).collect());
+    let leaving = |test| print_leaving(vec![test], Verdict::Drop).join("\n");
+    assert_eq!(leaving(into(&["lo"])), "oifname \"lo\" drop");
+    assert_eq!(
+        leaving(into(&["eth1", "eth0"])),
+        "oifname { \"eth0\", \"eth1\" } drop"
+    );
+    assert_eq!(leaving(into(&[])), "");
+    // Only IPv4 has such addresses.
+    assert_eq!(
+        leaving(Test::ToBroadcast),
+        "meta nfproto ipv4 fib daddr type broadcast drop"
+    );
+    assert_eq!(
+        test(Test::ToBroadcast),
+        "meta nfproto ipv4 fib daddr type broadcast return"
+    );
+}
+
+#[test]
 fn tproxy_is_a_rule_a_family_and_its_mark_stands_where_a_dead_listener_wants_it() {
     require!(Root, Program("nft"));
     let tproxy = |tests, dead| {
@@ -326,6 +246,7 @@ fn chains_that_route_are_of_that_kind_where_the_kernel_has_it() {
         (Hook::Output, "route hook output"),
         (Hook::Prerouting, "filter hook prerouting"),
         (Hook::Input, "filter hook input"),
+        (Hook::Postrouting, "filter hook postrouting"),
     ] {
         let text = listed(Ruleset {
             role: Role::Steer,

@@ -31,6 +31,11 @@ fn names_stand_for_their_addresses_and_a_rule_without_any_is_left_out() {
 
 /// What is left of a chain of the kind.
 fn left(kind: ChainKind, rules: Vec<Rule>) -> Vec<Rule> {
+    left_at(Hook::Prerouting, kind, rules)
+}
+
+/// The same at a hook.
+fn left_at(hook: Hook, kind: ChainKind, rules: Vec<Rule>) -> Vec<Rule> {
     let ruleset = Ruleset {
         role: Role::Steer,
         families: Family::ALL.to_vec(),
@@ -38,7 +43,7 @@ fn left(kind: ChainKind, rules: Vec<Rule>) -> Vec<Rule> {
             name: "chain".to_owned(),
             base: Some(Base {
                 kind,
-                hook: Hook::Prerouting,
+                hook,
                 priority: -151,
             }),
             rules,
@@ -88,6 +93,8 @@ fn retired_chains_that_mark_know_taken_flows_and_nothing_that_begins() {
     let all: Vec<Rule> = all.chain(stay.last().cloned()).collect();
     assert_eq!(left(ChainKind::Route, all.clone()), stay);
     assert_eq!(left(ChainKind::Filter, all.clone()), all);
+    let behind = Hook::Postrouting;
+    assert_eq!(left_at(behind, ChainKind::Route, all.clone()), all);
     let nat = left(ChainKind::Nat, all);
     assert_eq!(nat.len(), 1);
     assert_eq!(nat[0].tests, [Test::Rewritten]);

@@ -45,6 +45,7 @@ impl fmt::Display for Chain {
                 Hook::Input => "input",
                 Hook::Forward => "forward",
                 Hook::Output => "output",
+                Hook::Postrouting => "postrouting",
             };
             write!(f, " ({kind} {hook}, priority {priority})")?;
         }
@@ -93,7 +94,9 @@ impl fmt::Display for Test {
             Self::Marked(mark) => write!(f, "mark {mark}"),
             Self::Tracked(mark) => write!(f, "connection mark {mark}"),
             Self::From(interfaces) => list(f, "from", interfaces),
+            Self::Into(interfaces) => list(f, "into", interfaces),
             Self::ToThisHost => f.write_str("to this host"),
+            Self::ToBroadcast => f.write_str("to a broadcast address"),
             Self::Transparent => f.write_str("of a transparent socket"),
             Self::FromOpener => f.write_str("from the opener"),
             Self::Rewritten => f.write_str("rewritten"),
@@ -110,6 +113,7 @@ impl fmt::Display for Verdict {
             Self::Redirect(port) => write!(f, "-> redirect to :{port}"),
             Self::Reset => f.write_str("-> reject with tcp reset"),
             Self::Prohibit => f.write_str("-> reject as prohibited"),
+            Self::Drop => f.write_str("-> drop"),
             Self::Track(mark) => write!(f, "-> connection mark {mark}, go on"),
             Self::Mark(mark) => write!(f, "-> mark {mark}"),
             Self::Tproxy { to, mark, dead } => {

@@ -54,15 +54,25 @@ pub(crate) fn closed(
         }
     }
     refuse.extend(the_rest(intent, way));
-    let mut guard = vec![bypass(intent)];
-    guard.extend(known.steered.iter().chain(&known.stranded).cloned());
-    let mut own = guard.clone();
+    let Known { steered, stranded } = known;
+    let first = |steered: &[Rule]| {
+        let rules = [bypass(intent)].into_iter();
+        rules
+            .chain([steered, stranded].concat())
+            .collect::<Vec<_>>()
+    };
+    let mut guard = match way {
+        // What is steered ends at this host: nothing of it is forwarded.
+        Way::Forwarded(_) => first(&[]),
+        Way::Local | Way::Inbound => first(steered),
+    };
     guard.extend(scope::rules(&intent.scope, way, "refuse"));
     let mut chains = vec![
         chain("refuse", refuse),
         hooked("guard", ChainKind::Filter, way.exit(), REFUSE_AT, guard),
     ];
     if matches!(way, Way::Forwarded(_)) && intent.traffic.dns == Some(Dns::Capture) {
+        let mut own = first(steered);
         own.extend(own_resolver(intent, way));
         chains.push(hooked(
             "guarddns",

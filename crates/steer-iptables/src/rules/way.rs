@@ -172,25 +172,22 @@ pub(crate) fn chooses_sockets(scope: &Scope) -> bool {
     keys.iter().any(|key| *key != Key::Host)
 }
 
-/// Datagrams to many at once, for which no single answerer stands.
+/// Datagrams to many at once, for which no single answerer stands. Which addresses are those of
+/// everyone on a network, only the host's routes tell, and they come before any rule about marks.
 pub(crate) fn to_many() -> Vec<Decision> {
-    let nets = [
-        vec![("224.0.0.0", 4), ("255.255.255.255", 32)],
-        vec![("ff00::", 8)],
-    ];
-    nets.into_iter()
-        .map(|nets| {
-            let nets = nets
-                .into_iter()
-                .map(|(address, prefix)| literal(address, prefix))
-                .collect();
-            Decision::new(
-                [Test::To(nets), Test::Protocol(Protocol::Udp)],
-                Fate::Pass,
-                "multicast and broadcast cannot be steered",
-            )
-        })
-        .collect()
+    [
+        Test::To(vec![literal("224.0.0.0", 4)]),
+        Test::ToBroadcast,
+        Test::To(vec![literal("ff00::", 8)]),
+    ]
+    .map(|to| {
+        Decision::new(
+            [to, Test::Protocol(Protocol::Udp)],
+            Fate::Pass,
+            "multicast and broadcast cannot be steered",
+        )
+    })
+    .to_vec()
 }
 
 /// Addresses that mean something on one link only, which a packet no longer names once it was

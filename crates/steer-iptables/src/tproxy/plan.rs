@@ -56,11 +56,14 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     for object in rules.routes(&families) {
         plan.push(Life::Support, object);
     }
-    if intent.failure() == OnFailure::Closed {
+    let closed = intent.failure() == OnFailure::Closed;
+    if closed {
+        let mut chains = guard::closed(intent, &way, &decisions, &rules.known());
+        chains.extend(rules.stray());
         let guard = Ruleset {
             role: Role::Guard,
             families: listeners::refusable(host),
-            chains: guard::closed(intent, &way, &decisions, &rules.known()),
+            chains,
         };
         plan.push(Life::Guard, filter.object(guard));
     }
@@ -71,6 +74,9 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
         &decisions,
         &rules.known().steered,
     ));
+    if !closed {
+        chains.extend(rules.stray());
+    }
     let steer = Ruleset {
         role: Role::Steer,
         families,
@@ -87,7 +93,8 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     if rules.is_routed() {
         let first = FIRST_TABLE - TABLE_ABOVE_PRIORITY;
         let last = first + u32::from(Mark::SLOTS) - 1;
-        neighbours::rules(host, (first, last), &rules.entering(), &mut plan)?;
+        let entering = rules.entering();
+        neighbours::rules(host, intent.failure(), (first, last), &entering, &mut plan)?;
     }
     neighbours::notes(host, &rules::places(&way), &mut plan);
     plan.note("conntrack is in the path of every packet of this host while a rule exists");

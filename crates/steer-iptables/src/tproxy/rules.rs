@@ -245,6 +245,41 @@ impl Rules<'_> {
         rules
     }
 
+    /// The chains that keep marked packets from going anywhere but to the engine, `closed` all of
+    /// them, else those to made-up addresses.
+    ///
+    /// The mark says what is meant, not what came of it: rules and routes of others can be put
+    /// before ours at any time, and ours can be taken away. Where a packet goes is known only
+    /// behind the routing, where nothing can be answered any more.
+    pub(super) fn stray(&self) -> Vec<Chain> {
+        if !self.is_routed() {
+            return Vec::new();
+        }
+        // Others may put the mark of a connection on its answers, which leave for the client.
+        let marked = [Test::FromOpener, Test::Marked(STEER)];
+        let why = "meant for the engine, and sent elsewhere by a rule or route of others";
+        let strays: Vec<Rule> = match self.intent.failure() {
+            OnFailure::Closed => vec![Rule::new(marked, Verdict::Drop, why)],
+            OnFailure::Open => traffic::pools(self.intent)
+                .into_iter()
+                .map(|pool| {
+                    let tests = marked.iter().cloned().chain([Test::To(pool)]);
+                    let why = "a made-up address never leaves this machine";
+                    Rule::new(tests, Verdict::Drop, why)
+                })
+                .collect(),
+        };
+        if strays.is_empty() {
+            return Vec::new();
+        }
+        let mut rules = vec![bypass(self.intent)];
+        let lo = Test::Into(vec![LOOPBACK.to_owned()]);
+        rules.push(Rule::new([lo], Verdict::Return, "on its way to the engine"));
+        rules.extend(strays);
+        let (hook, at) = (Hook::Postrouting, FIRST);
+        vec![hooked("stray", ChainKind::Route, hook, at, rules)]
+    }
+
     pub(super) fn known(&self) -> Known {
         Known {
             steered: vec![Rule::new(

@@ -1,68 +1,14 @@
 //! What must not leave: late packets of flows whose sockets are gone.
 
-use std::net::IpAddr;
-
-use lab::{Capture, Family, Host, Lab, Packet, Service};
-use steer_core::intent::{Intent, OnFailure, Selector};
+use lab::{Capture, Family, Service};
+use steer_core::intent::OnFailure;
 use steer_core::steerer::Steerer;
 use steer_iptables::{Redirect, Tproxy};
 
-use crate::engine::{BACKENDS, Engine, of, whole_host};
+use crate::engine::{BACKENDS, Engine};
+use crate::site::{forwarded, local, to};
 
 const METHODS: [&dyn Steerer; 2] = [&Redirect, &Tproxy];
-
-/// A client, the host of the engine, and a server behind the engine's uplink.
-struct Site {
-    client: Host,
-    engine: Host,
-    server: Host,
-    intent: Intent,
-    _lab: Lab,
-}
-
-fn local() -> Site {
-    let lab = Lab::new("leakl");
-    let (app, srv) = (lab.host("app"), lab.host("srv"));
-    lab.link(&app, &srv);
-    Site {
-        client: app.clone(),
-        engine: app,
-        server: srv,
-        intent: whole_host(),
-        _lab: lab,
-    }
-}
-
-fn forwarded() -> Site {
-    let lab = Lab::new("leakf");
-    let (lan, gw, srv) = (lab.host("lan"), lab.router("gw"), lab.host("srv"));
-    let (_, inner) = lab.link(&lan, &gw);
-    lab.link(&gw, &srv);
-    let intent = of(Selector {
-        interface: vec![inner.name],
-        ..Selector::default()
-    });
-    Site {
-        client: lan,
-        engine: gw,
-        server: srv,
-        intent,
-        _lab: lab,
-    }
-}
-
-/// Packets to an address, without those that keep a link alive.
-fn to(address: IpAddr) -> impl Fn(&Packet) -> bool {
-    const NEIGHBOURS: std::ops::RangeInclusive<u8> = 133..=137;
-    move |packet| {
-        let keeps_link = packet.protocol == 58
-            && packet
-                .payload
-                .first()
-                .is_some_and(|kind| NEIGHBOURS.contains(kind));
-        packet.destination.ip() == address && !keeps_link
-    }
-}
 
 #[test]
 fn nothing_of_a_taken_flow_leaves_although_its_sockets_close_at_once() {
@@ -145,11 +91,5 @@ fn an_engine_without_listeners_refuses_at_once_or_lets_pass_as_the_intent_says()
             }
             drop(engine);
         }
-    }
-}
-
-impl Site {
-    fn client_is_elsewhere(&self) -> bool {
-        self.client.namespace_name() != self.engine.namespace_name()
     }
 }

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod engine;
+mod site;
 
 mod domain;
 mod forwarded;
@@ -12,3 +13,4 @@ mod inbound;
 mod leaks;
 mod local;
 mod namespace;
+mod strays;

@@ -91,7 +91,7 @@ pub(crate) fn tidy(netlink: &mut Netlink, family: Family) -> Result<(), Refused>
 const fn builtin(kind: ChainKind, hook: Hook) -> Base {
     let (kind, priority) = match (kind, hook) {
         (ChainKind::Filter, _) => (ChainKind::Filter, 0),
-        (ChainKind::Nat, Hook::Input) => (ChainKind::Nat, 100),
+        (ChainKind::Nat, Hook::Input | Hook::Postrouting) => (ChainKind::Nat, 100),
         (ChainKind::Nat, _) => (ChainKind::Nat, -100),
         // Of the mangle table only the output chain routes again.
         (ChainKind::Route, Hook::Output) => (ChainKind::Route, -150),

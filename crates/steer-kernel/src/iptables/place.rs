@@ -24,13 +24,23 @@ pub(crate) fn check(rule: &Rule, base: Base) -> Result<(), Unrenderable> {
                 return refuse("a socket's owner");
             }
             (Test::Cgroup(_), Hook::Prerouting | Hook::Forward) => return refuse("a cgroup"),
-            (Test::Transparent, Hook::Forward | Hook::Output) => {
+            (Test::Transparent, Hook::Forward | Hook::Output | Hook::Postrouting) => {
                 return refuse("a transparent socket");
             }
-            (Test::From(_), Hook::Output) => return refuse("an interface of arrival"),
+            (Test::From(_), Hook::Output | Hook::Postrouting) => {
+                return refuse("an interface of arrival");
+            }
+            (Test::Into(_), Hook::Prerouting | Hook::Input) => {
+                return refuse("an interface of departure");
+            }
             (
-                Test::Uid(_) | Test::Gid(_) | Test::Cgroup(_) | Test::Transparent | Test::From(_),
-                Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Output,
+                Test::Uid(_)
+                | Test::Gid(_)
+                | Test::Cgroup(_)
+                | Test::Transparent
+                | Test::From(_)
+                | Test::Into(_),
+                Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Output | Hook::Postrouting,
             )
             | (
                 Test::Family(_)
@@ -43,6 +53,7 @@ pub(crate) fn check(rule: &Rule, base: Base) -> Result<(), Unrenderable> {
                 | Test::Marked(_)
                 | Test::Tracked(_)
                 | Test::ToThisHost
+                | Test::ToBroadcast
                 | Test::FromOpener
                 | Test::Rewritten
                 | Test::RewrittenTo(_),
@@ -51,14 +62,17 @@ pub(crate) fn check(rule: &Rule, base: Base) -> Result<(), Unrenderable> {
         }
     }
     match (&rule.verdict, base.kind, base.hook) {
+        // The table filter has no chain there.
+        (_, ChainKind::Filter, Hook::Prerouting | Hook::Postrouting) => refuse("a filter"),
         (Verdict::Redirect(_), ChainKind::Nat, Hook::Prerouting | Hook::Output)
         | (Verdict::Reset | Verdict::Prohibit, ChainKind::Filter, _)
         | (Verdict::Tproxy { .. }, ChainKind::Route, Hook::Prerouting)
+        | (Verdict::Drop, ChainKind::Filter | ChainKind::Route, _)
         | (Verdict::Return | Verdict::Jump(_) | Verdict::Track(_) | Verdict::Mark(_), _, _) => {
             Ok(())
         }
         (Verdict::Redirect(_), _, _) => refuse("a redirect"),
-        (Verdict::Reset | Verdict::Prohibit, _, _) => refuse("a refusal"),
+        (Verdict::Reset | Verdict::Prohibit | Verdict::Drop, _, _) => refuse("a refusal"),
         (Verdict::Tproxy { .. }, _, _) => refuse("tproxy"),
     }
 }
@@ -88,6 +102,7 @@ mod tests {
         };
         let uid = Test::Uid(vec!["5".parse().unwrap()]);
         let lo = Test::From(vec!["lo".to_owned()]);
+        let into = Test::Into(vec!["lo".to_owned()]);
         let mangle = ChainKind::Route;
         let cases = [
             (None, tproxy.clone(), mangle, Hook::Output, "tproxy"),
@@ -113,6 +128,27 @@ mod tests {
                 mangle,
                 Hook::Output,
                 "an interface of arrival",
+            ),
+            (
+                Some(into),
+                Verdict::Return,
+                mangle,
+                Hook::Input,
+                "an interface of departure",
+            ),
+            (
+                None,
+                Verdict::Drop,
+                ChainKind::Nat,
+                Hook::Output,
+                "a refusal",
+            ),
+            (
+                None,
+                Verdict::Drop,
+                ChainKind::Filter,
+                Hook::Postrouting,
+                "a filter",
             ),
             (
                 Some(Test::Transparent),

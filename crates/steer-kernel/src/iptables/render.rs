@@ -90,8 +90,11 @@ pub(crate) fn lines(
             Test::Gid(list) => ids("-m owner --gid-owner", list),
             Test::Marked(mark) => vec![format!("-m mark --mark {}", bits(*mark, rule)?)],
             Test::Tracked(mark) => vec![format!("-m connmark --mark {}", bits(*mark, rule)?)],
-            Test::From(interfaces) => from(interfaces, rule)?,
+            Test::From(names) => interfaces("-i", names, rule)?,
+            Test::Into(names) => interfaces("-o", names, rule)?,
             Test::ToThisHost => vec!["-m addrtype --dst-type LOCAL".to_owned()],
+            Test::ToBroadcast if family == Family::V6 => return Ok(Vec::new()),
+            Test::ToBroadcast => vec!["-m addrtype --dst-type BROADCAST".to_owned()],
             Test::Transparent => vec!["-m socket --transparent".to_owned()],
             Test::FromOpener => vec!["-m conntrack --ctdir ORIGINAL".to_owned()],
             Test::RewrittenTo(port) => {
@@ -120,6 +123,7 @@ pub(crate) fn lines(
             Family::V4 => "-j REJECT --reject-with icmp-admin-prohibited".to_owned(),
             Family::V6 => "-j REJECT --reject-with icmp6-adm-prohibited".to_owned(),
         },
+        Verdict::Drop => "-j DROP".to_owned(),
         Verdict::Track(mark) => format!("-j CONNMARK --set-xmark {}", bits(*mark, rule)?),
         Verdict::Mark(mark) => format!("-j {}", marking(bits(*mark, rule)?)),
         Verdict::Tproxy { to, mark, dead: _ } => {
@@ -214,9 +218,9 @@ fn ids(option: &str, list: &[IdRange]) -> Vec<String> {
 }
 
 /// Interfaces, of which a rule can name one; a `+` at the end would stand for any end.
-fn from(interfaces: &[String], rule: &Rule) -> Result<Vec<String>, Unrenderable> {
-    let mut out = Vec::with_capacity(interfaces.len());
-    for name in interfaces {
+fn interfaces(option: &str, names: &[String], rule: &Rule) -> Result<Vec<String>, Unrenderable> {
+    let mut out = Vec::with_capacity(names.len());
+    for name in names {
         let is_name = (1..=IFNAME_MAX).contains(&name.len())
             && !name.ends_with('+')
             && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
@@ -226,7 +230,7 @@ fn from(interfaces: &[String], rule: &Rule) -> Result<Vec<String>, Unrenderable>
                 rule: rule.to_string(),
             });
         }
-        out.push(format!("-i {}", quoted(name)));
+        out.push(format!("{option} {}", quoted(name)));
     }
     Ok(out)
 }

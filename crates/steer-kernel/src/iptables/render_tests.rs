@@ -14,7 +14,7 @@ fn rendered(tests: Vec<Test>, verdict: Verdict, family: Family) -> Vec<String> {
 fn each_test_and_verdict_has_its_arguments() {
     let steer = MarkRef::Fixed(Mark::STEER);
     let udp = || Test::Protocol(Protocol::Udp);
-    let cases: [(Vec<Test>, Verdict, &[&str]); 13] = [
+    let cases: [(Vec<Test>, Verdict, &[&str]); 14] = [
         (
             vec![
                 Test::Protocol(Protocol::Tcp),
@@ -94,6 +94,11 @@ fn each_test_and_verdict_has_its_arguments() {
             &["-j REJECT --reject-with icmp-admin-prohibited"],
         ),
         (
+            vec![Test::Into(vec!["lo".to_owned()]), Test::ToBroadcast],
+            Verdict::Drop,
+            &["-o \"lo\" -m addrtype --dst-type BROADCAST -j DROP"],
+        ),
+        (
             vec![
                 Test::Marked(MarkRef::Fixed(Mark::BYPASS)),
                 Test::FromOpener,
@@ -120,6 +125,8 @@ fn each_test_and_verdict_has_its_arguments() {
     for (tests, verdict, expected) in cases {
         assert_eq!(rendered(tests, verdict, Family::V4), expected);
     }
+    let v6 = rendered(vec![Test::ToBroadcast], Verdict::Drop, Family::V6);
+    assert_eq!(v6, [""; 0]);
     let v6 = rendered(vec![], Verdict::Prohibit, Family::V6);
     assert_eq!(v6, ["-j REJECT --reject-with icmp6-adm-prohibited"]);
 }

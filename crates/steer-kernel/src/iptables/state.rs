@@ -61,6 +61,7 @@ pub(crate) const fn hook_name(hook: Hook) -> &'static str {
         Hook::Input => "INPUT",
         Hook::Forward => "FORWARD",
         Hook::Output => "OUTPUT",
+        Hook::Postrouting => "POSTROUTING",
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) struct Program(Attrs);
 pub(crate) enum Meta {
     Mark = 3,
     Interface = 6,
+    Leaving = 7,
     Uid = 10,
     Gid = 11,
     Family = 15,
@@ -214,6 +215,10 @@ impl Program {
         self.verdict(NF_ACCEPT, None);
     }
 
+    pub(crate) fn drop_it(&mut self) {
+        self.verdict(NF_DROP, None);
+    }
+
     pub(crate) fn jump(&mut self, chain: &str) {
         self.verdict(NFT_JUMP, Some(chain));
     }
@@ -283,6 +288,7 @@ pub(crate) const NFPROTO_IPV6: u8 = 10;
 /// `NFT_REG_1`: every test loads into it and is done with it when the next one starts.
 const REGISTER: u32 = 1;
 const REGISTER_VERDICT: u32 = 0;
+const NF_DROP: i32 = 0;
 const NF_ACCEPT: i32 = 1;
 const NFT_JUMP: i32 = -3;
 const NFT_RETURN: i32 = -5;

@@ -160,7 +160,7 @@ fn read_hook(value: &[u8]) -> (u32, i32) {
 
 fn base(kind_of: &str, number: u32, priority: i32) -> Option<Base> {
     let kinds = [ChainKind::Filter, ChainKind::Nat, ChainKind::Route];
-    let hooks = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output];
+    let hooks = Hook::ALL;
     Some(Base {
         kind: kinds.into_iter().find(|kind| kind_name(*kind) == kind_of)?,
         hook: hooks

@@ -148,8 +148,13 @@ impl<'a> Compiler<'a> {
                 let mark = self.bits(*mark)?;
                 self.program.mark_holds(Marked::Connection, mark);
             }
-            Test::From(interfaces) => self.interfaces(interfaces)?,
+            Test::From(interfaces) => self.interfaces(Meta::Interface, interfaces)?,
+            Test::Into(interfaces) => self.interfaces(Meta::Leaving, interfaces)?,
             Test::ToThisHost => self.program.destined_here(),
+            Test::ToBroadcast => {
+                self.need_family(Family::V4);
+                self.program.destined_to_everyone();
+            }
             Test::Transparent => self.program.of_transparent_socket(),
             Test::FromOpener => self.program.sent_by_opener(),
             Test::Rewritten => self.program.rewritten(),
@@ -177,6 +182,7 @@ impl<'a> Compiler<'a> {
                 self.program.reset();
             }
             Verdict::Prohibit => self.program.prohibit(),
+            Verdict::Drop => self.program.drop_it(),
             Verdict::Track(mark) => {
                 let mark = self.bits(*mark)?;
                 self.program.set_mark(Marked::Connection, mark);
@@ -206,7 +212,7 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    fn interfaces(&mut self, names: &[String]) -> Result<(), Unrenderable> {
+    fn interfaces(&mut self, which: Meta, names: &[String]) -> Result<(), Unrenderable> {
         let mut padded = Vec::with_capacity(names.len());
         for name in names {
             let mut bytes = [0; IFNAMSIZ];
@@ -221,12 +227,12 @@ impl<'a> Compiler<'a> {
         }
         padded.sort_unstable();
         padded.dedup();
+        self.program.meta(which);
         if let [name] = padded.as_slice() {
-            self.program.came_in_at(name);
+            self.program.equals(name);
         } else {
             *self.sets += 1;
             push_names(&padded, self.batch, self.table, *self.sets);
-            self.program.meta(Meta::Interface);
             self.program.in_set(*self.sets);
         }
         Ok(())
@@ -348,7 +354,7 @@ pub(crate) fn can_hold(rule: &Rule) -> bool {
         Test::To(list) => !list.is_empty(),
         Test::ToPort(list) => !list.is_empty(),
         Test::Uid(list) | Test::Gid(list) => !list.is_empty(),
-        Test::From(list) => !list.is_empty(),
+        Test::From(list) | Test::Into(list) => !list.is_empty(),
         Test::Family(_)
         | Test::Protocol(_)
         | Test::Opening
@@ -358,6 +364,7 @@ pub(crate) fn can_hold(rule: &Rule) -> bool {
         | Test::Marked(_)
         | Test::Tracked(_)
         | Test::ToThisHost
+        | Test::ToBroadcast
         | Test::Transparent
         | Test::FromOpener
         | Test::Rewritten

@@ -194,7 +194,8 @@ pub(crate) fn push_delete_chain(batch: &mut Batch, family: u8, table: &str, name
 /// the others a mark counts anyway, because routing is yet to come.
 const fn as_registered(base: Base) -> Base {
     let kind = match (base.kind, base.hook) {
-        (ChainKind::Route, Hook::Prerouting | Hook::Input | Hook::Forward) => ChainKind::Filter,
+        (kind, Hook::Output) => kind,
+        (ChainKind::Route, _) => ChainKind::Filter,
         (kind, _) => kind,
     };
     Base { kind, ..base }
@@ -229,6 +230,7 @@ pub(crate) const fn hook_number(hook: Hook) -> u32 {
         Hook::Input => 1,
         Hook::Forward => 2,
         Hook::Output => 3,
+        Hook::Postrouting => 4,
     }
 }
 

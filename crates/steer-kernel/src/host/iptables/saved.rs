@@ -45,12 +45,13 @@ fn place(table: &str, chain: &str, program: &str) -> String {
 }
 
 fn at_hook(table: &str, chain: &str, program: &str) -> Option<Neighbour> {
-    let hooks = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output];
-    let hook = hooks.into_iter().find(|hook| hook_name(*hook) == chain)?;
+    let hook = Hook::ALL
+        .into_iter()
+        .find(|hook| hook_name(*hook) == chain)?;
     let (kind, priority) = match (table, hook) {
         ("raw", _) => (ChainKind::Filter, -300),
         ("mangle", _) => (ChainKind::Route, -150),
-        ("nat", Hook::Input) => (ChainKind::Nat, 100),
+        ("nat", Hook::Input | Hook::Postrouting) => (ChainKind::Nat, 100),
         ("nat", _) => (ChainKind::Nat, -100),
         ("filter", _) => (ChainKind::Filter, 0),
         ("security", _) => (ChainKind::Filter, 50),
@@ -188,6 +189,7 @@ COMMIT
         let expected = BTreeSet::from([
             base(Hook::Prerouting),
             base(Hook::Forward),
+            base(Hook::Postrouting),
             mark(0x40000, 0x00ff_0000, "POSTROUTING"),
             mark(0, 0xff, "THEIRS"),
             mark(0, u32::MAX, "THEIRS"),

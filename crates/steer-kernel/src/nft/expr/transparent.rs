@@ -55,20 +55,23 @@ impl Program {
         }
     }
 
-    /// The packet came in at the interface of this name.
-    pub(crate) fn came_in_at(&mut self, name: &[u8; IFNAMSIZ]) {
-        self.meta(Meta::Interface);
-        self.equals(name);
-    }
-
     /// The destination is an address of this host, as the routes say that know no mark.
     pub(crate) fn destined_here(&mut self) {
+        self.destination_is(RTN_LOCAL);
+    }
+
+    /// The destination is everyone on a network or on the link, by the same routes.
+    pub(crate) fn destined_to_everyone(&mut self) {
+        self.destination_is(RTN_BROADCAST);
+    }
+
+    fn destination_is(&mut self, kind: u32) {
         self.push("fib", |data| {
             data.u32(FIB_DREG, REGISTER)
                 .u32(FIB_RESULT, FIB_RESULT_ADDRTYPE)
                 .u32(FIB_FLAGS, FIB_DESTINATION);
         });
-        self.equals(&RTN_LOCAL.to_ne_bytes());
+        self.equals(&kind.to_ne_bytes());
     }
 
     /// The packet's socket may have foreign addresses.
@@ -111,6 +114,7 @@ const SOCKET_TRANSPARENT: u32 = 0;
 const FIB_RESULT_ADDRTYPE: u32 = 3;
 const FIB_DESTINATION: u32 = 2;
 const RTN_LOCAL: u32 = 2;
+const RTN_BROADCAST: u32 = 3;
 
 const META_KEY: u16 = 2;
 const META_SREG: u16 = 3;
