@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use steer::core::address::{Cidr, HostName};
+use steer::core::address::{Destination, HostName};
 use steer::core::intent::{Dial, Intent};
 use steer::core::netns::Inside;
 use steer::core::object::{Listener, Object};
-use steer::core::plan::{Netns, Plan, Planned};
+use steer::core::plan::{Netns, Plan};
 use steer::core::policy::App;
 use steer::dns;
 use steer::proxy::upstream::{
@@ -43,7 +43,7 @@ pub(crate) fn sockets(intent: &Intent, plan: &Plan) -> Result<Arc<dyn SocketFact
     }
 }
 
-/// What looks names up for the engine.
+/// What looks names up for the engine: the same that queries of programs are passed on to.
 ///
 /// The C library's lookups go by sockets of its own, which nobody marks: where DNS comes to the
 /// engine, it would ask itself.
@@ -52,25 +52,40 @@ pub(crate) fn resolver(
     plan: &Plan,
     sockets: &Arc<dyn SocketFactory>,
 ) -> Result<Arc<dyn Resolver>, Failure> {
-    let speaks_dns = |planned: &Planned| {
-        matches!(
-            &planned.object,
-            Object::Listener(Listener {
-                app: Some(App::Dns),
-                ..
-            })
-        )
-    };
-    if !plan.objects.iter().any(speaks_dns) {
+    let listeners: Vec<&Listener> = dns_listeners(plan).collect();
+    if listeners.is_empty() {
         return Ok(Arc::new(SystemResolver));
     }
-    let resolver = HostResolver::new(Arc::clone(sockets), intent.resolve.resolver)
-        .map_err(|error| Failure::new(&error, "see whether /etc/resolv.conf can be read"))?;
-    let pools = intent.resolve.fake.iter().flat_map(|fake| &fake.pools);
+    // A listener that passes all on to one resolver was planned with the one that is right.
+    let planned = listeners.iter().find_map(|listener| match &listener.to {
+        Some(Destination::Addr(to)) => Some(to.addr()),
+        _ => None,
+    });
+    let at_port = |listener: &&&Listener| listener.port == Some(53);
+    let ours = listeners.iter().filter(at_port);
+    let ours = ours.flat_map(|listener| listener.addresses.iter().copied());
+    let chosen = planned.or(intent.resolve.resolver);
+    let resolver = HostResolver::new(Arc::clone(sockets), chosen, ours.collect());
+    let resolver = resolver.map_err(|error| {
+        Failure::new(
+            &error,
+            "write dns.resolver: ADDRESS, or see that /etc/resolv.conf can be read and names a \
+             resolver",
+        )
+    })?;
     Ok(Arc::new(Careful {
         resolver,
-        pools: pools.copied().collect(),
+        rebinding: dns::Rebinding::of(intent, plan),
     }))
+}
+
+fn dns_listeners(plan: &Plan) -> impl Iterator<Item = &Listener> {
+    plan.objects
+        .iter()
+        .filter_map(|planned| match &planned.object {
+            Object::Listener(listener) if listener.app == Some(App::Dns) => Some(listener),
+            _ => None,
+        })
 }
 
 /// Leaves out addresses at which a name has no business: the engine dials them in the place of
@@ -78,14 +93,14 @@ pub(crate) fn resolver(
 #[derive(Debug)]
 struct Careful {
     resolver: HostResolver,
-    pools: Vec<Cidr>,
+    rebinding: dns::Rebinding,
 }
 
 #[async_trait]
 impl Resolver for Careful {
     async fn resolve(&self, host: &HostName, port: u16) -> io::Result<Vec<SocketAddr>> {
         let mut found = self.resolver.resolve(host, port).await?;
-        found.retain(|to| !dns::leads_astray(host, to.ip(), &self.pools));
+        found.retain(|to| !self.rebinding.leads_astray(host, to.ip()));
         Ok(found)
     }
 }

@@ -44,6 +44,7 @@
 //! | `source` | `engine`, `client`: whose address an upstream sees |
 //! | `dial` | `inside`, `outside`: whether the engine dials from the namespace of `scope.netns` or from its own |
 //! | `dns.resolver` | `ADDRESS` or `ADDRESS:PORT`: asked instead of the resolver that the program addressed; `dns` needs `traffic.dns: capture` or `method: dns` |
+//! | `dns.rebind` | names (`name`, `"*.name"`) whose answers may lead to this host: those of other public names are refused |
 //! | `dns.fake_ip` | `true`: made-up addresses for names; or a mapping of the four keys below |
 //! | `dns.fake_ip.pools` | networks to take the addresses from, one a family, at least a /24 or /112; `198.18.0.0/15` and `fd5e:7ee2:0:f8e1::/64` where none is written |
 //! | `dns.fake_ip.names` | which names get one (`name`, `"*.name"`); where none is written, `traffic.include.domains`, else every name |

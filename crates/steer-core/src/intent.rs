@@ -82,6 +82,8 @@ pub struct Resolve {
     pub resolver: Option<std::net::SocketAddr>,
     /// Made-up addresses for chosen names, so that a name selects; `None` makes none up.
     pub fake: Option<FakeIp>,
+    /// Names whose answers may lead to this host.
+    pub rebind: Vec<HostPattern>,
 }
 
 /// Made-up addresses that stand for names.
@@ -335,7 +337,13 @@ impl Intent {
             steer,
             source,
             dial,
-            resolve: Resolve { resolver, fake },
+            resolve:
+                Resolve {
+                    resolver,
+                    fake,
+                    // Who answers nothing refuses nothing either.
+                    rebind: _,
+                },
             backend,
             identify: _,
         } = self;

@@ -128,6 +128,7 @@ dial: outside
 dns:
   resolver: "[2001:db8::53]:5353"
   fake_ip: { pools: ["100.64.0.0/16"], names: "*.example.com", except: [a.example.com], file: pool.json }
+  rebind: "*.dev.example"
 on_failure: closed
 listen:
   outbound: "15001"
@@ -190,6 +191,7 @@ log: { connections: { file: steer.log } }
                 except: list(&["a.example.com"]),
                 file: Some("pool.json".into()),
             }),
+            rebind: list(&["*.dev.example"]),
         }
     );
     let credentials = config.policy.upstreams[0].credentials.clone().unwrap();
@@ -225,6 +227,7 @@ fn made_up_addresses_have_usual_pools_and_a_resolver_its_usual_port() {
             except: Vec::new(),
             file: None,
         }),
+        rebind: Vec::new(),
     };
     assert_eq!(resolve("{ fake_ip: true }"), usual);
     assert_eq!(resolve("{ fake_ip: false }"), Resolve::default());

@@ -39,5 +39,5 @@ mod dns;
 pub use counters::Counts;
 pub use dns::Dns;
 pub use error::ResolverError;
-pub use rebinding::leads_astray;
+pub use rebinding::Rebinding;
 pub use resolver::{Resolver, for_intent, for_plan};

@@ -25,17 +25,39 @@ pub(crate) fn range() -> Cidr {
 /// Where the resolver is, so that it needs no port of 127.0.0.1.
 pub(crate) const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 83, 0, 1));
 
-/// Who is asked about names that are not chosen: the one that is written, else the first that
-/// programs here are told to ask, but for this one.
-pub(crate) fn upstream(intent: &Intent, host: &Host) -> Option<SocketAddr> {
-    let others = host.resolvers.iter().filter(|ip| !range().contains(**ip));
-    let first = others.map(|ip| SocketAddr::new(*ip, 53)).next();
-    let written = intent
-        .resolve
-        .resolver
-        .filter(|at| !range().contains(at.ip()));
-    written.or(first)
+/// Who is asked about names that are not chosen, and about those of chosen names that the engine
+/// dials: the one that is written, else the first that programs here are told to ask, but for this
+/// one and those who ask it in their turn.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn upstream(intent: &Intent, host: &Host) -> Result<SocketAddr, String> {
+    if let Some(written) = intent.resolve.resolver {
+        return if range().contains(written.ip()) {
+            Err(format!("dns.resolver is {written}, which is this resolver"))
+        } else {
+            Ok(written)
+        };
+    }
+    let mut others = host.resolvers.iter();
+    let other = others.find(|ip| !range().contains(**ip) && !STUBS.contains(ip));
+    match (other, host.resolvers.iter().find(|ip| STUBS.contains(ip))) {
+        (Some(other), _) => Ok(SocketAddr::new(*other, 53)),
+        (None, Some(stub)) => Err(format!(
+            "/etc/resolv.conf names systemd-resolved ({stub}), which asks this resolver where it \
+             is set up to, and dns.resolver is not written"
+        )),
+        (None, None) => Err(
+            "/etc/resolv.conf names none but this one, and dns.resolver is not written".to_owned(),
+        ),
+    }
 }
+
+/// Where systemd-resolved answers (systemd-resolved.service(8)).
+const STUBS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)),
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54)),
+];
 
 /// Whether a plan has the resolver of the method.
 pub(crate) fn serves(plan: &Plan) -> bool {

@@ -1,7 +1,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use steer_core::address::Cidr;
 use steer_core::intent::{Dns, FakeIp, Intent};
 use steer_core::names::{Conversation, Learned, Meaning, Names, Query, ResolverAnswer, Transport};
 use steer_core::plan::Plan;
@@ -14,8 +13,9 @@ use crate::error::ResolverError;
 use crate::fake::{Choice, Fake, Verdict};
 use crate::memory::{Lesson, Memory};
 use crate::query::{Asked, Sent};
+use crate::rebinding::Rebinding;
 use crate::reply::{self, Reply, Why};
-use crate::{canary, local, rebinding};
+use crate::{canary, local};
 
 /// Takes part in the DNS conversations of an engine, and tells what addresses mean.
 ///
@@ -36,8 +36,8 @@ use crate::{canary, local, rebinding};
 pub struct Resolver {
     memory: Memory,
     fake: Option<Fake>,
-    /// What no answer of others may point into.
-    pools: Vec<Cidr>,
+    /// Where no answer of others may lead.
+    rebinding: Rebinding,
     counters: Counters,
     throttle: Throttle,
     clock: Arc<dyn Clock>,
@@ -58,10 +58,11 @@ pub fn for_intent(intent: &Intent) -> Result<Option<Arc<Resolver>>, ResolverErro
         .as_ref()
         .map(|fake| made_up(intent, fake, clock.as_ref()))
         .transpose()?;
-    let pools = intent.resolve.fake.iter().flat_map(|fake| &fake.pools);
-    let pools = pools.copied().collect();
     let memory = Memory::new(Clients::of(intent));
-    Ok(Some(Arc::new(Resolver::new(memory, fake, pools, clock))))
+    let rebinding = Rebinding::for_intent(intent);
+    Ok(Some(Arc::new(Resolver::new(
+        memory, fake, rebinding, clock,
+    ))))
 }
 
 /// As [`for_intent`], for a plan that may hold the method `dns`, which brings a resolver of its
@@ -85,7 +86,7 @@ pub(crate) fn alone(intent: &Intent) -> Result<Resolver, ResolverError> {
     Ok(Resolver::new(
         memory,
         Some(fake),
-        vec![local::range()],
+        Rebinding::alone(intent),
         clock,
     ))
 }
@@ -116,13 +117,13 @@ impl Resolver {
     pub(crate) fn new(
         memory: Memory,
         fake: Option<Fake>,
-        pools: Vec<Cidr>,
+        rebinding: Rebinding,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             memory,
             fake,
-            pools,
+            rebinding,
             counters: Counters::default(),
             throttle: Throttle::default(),
             clock,
@@ -183,13 +184,13 @@ impl Resolver {
         if !same && !bare {
             return self.ignore("it answers another question");
         }
-        if let Some(address) = rebinding::forbidden(&asked.question.name, &message, &self.pools) {
+        if let Some(address) = self.rebinding.forbidden(&asked.question.name, &message) {
             self.counters.add(Event::Rebinding);
             if self.throttle.admits(self.clock.now()) {
                 tracing::warn!(
                     name = %asked.question.name,
                     %address,
-                    help = "if the name is yours, give it an address that is not of this host",
+                    help = "if the name is yours and is to do so, write it under dns.rebind",
                     "an answer points at this host and was refused"
                 );
             }
@@ -269,7 +270,7 @@ impl Conversation for Resolver {
         };
         let question = &asked.question;
         if question.class != Class::IN
-            || rebinding::forbidden(&question.name, &message, &self.pools).is_some()
+            || self.rebinding.forbidden(&question.name, &message).is_some()
         {
             return None;
         }

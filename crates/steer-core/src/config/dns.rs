@@ -112,6 +112,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Answers> {
         resolve: Resolve {
             resolver,
             fake: fake.flatten(),
+            rebind: value::list(&section, "rebind", report, value::host),
         },
         resolver: resolver_at,
         fake_ip: fake_at,
@@ -266,6 +267,6 @@ const MEANINGS: [&str; 10] = [
 ];
 
 /// The keys of `dns`.
-const KEYS: [&str; 2] = ["resolver", "fake_ip"];
+const KEYS: [&str; 3] = ["resolver", "fake_ip", "rebind"];
 /// The keys of `dns.fake_ip`.
 const FAKE_KEYS: [&str; 4] = ["pools", "names", "except", "file"];

@@ -33,7 +33,7 @@ pub(super) fn make(method: &Dns, intent: &Intent, host: &Host) -> Result<Plan, P
         .into_iter()
         .filter(Requirement::is_missing)
         .collect();
-    let (Some(upstream), true) = (local::upstream(intent, host), missing.is_empty()) else {
+    let (Ok(upstream), true) = (local::upstream(intent, host), missing.is_empty()) else {
         let method = Method::Dns;
         return Err(PlanError::Missing { method, missing });
     };

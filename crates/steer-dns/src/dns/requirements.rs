@@ -18,15 +18,14 @@ pub(super) fn of(intent: &Intent, host: &Host) -> Vec<Requirement> {
         "ip link set lo up",
     )];
     let resolver = match local::upstream(intent, host) {
-        Some(_) => Presence::Present,
-        None => Presence::Absent(
-            "/etc/resolv.conf names none but this one, and dns.resolver is not written".to_owned(),
-        ),
+        Ok(_) => Presence::Present,
+        Err(why) => Presence::Absent(why),
     };
     needs.push(Requirement::new(
         "a resolver to ask about other names",
         resolver,
-        "write dns.resolver: ADDRESS",
+        "write dns.resolver: ADDRESS, that of a resolver which does not ask this one \
+         (`resolvectl dns` tells those of systemd-resolved)",
     ));
     if let Some(low) = plan::ports_asked(intent).find(|port| *port < UNPRIVILEGED) {
         let presence = if host.uid == 0 {

@@ -39,10 +39,15 @@ fn with_pools(names: &[&str]) -> Intent {
 fn resolver(intent: &Intent) -> (Arc<Hand>, Resolver) {
     let clock = Arc::new(Hand::default());
     let fake = intent.resolve.fake.as_ref();
-    let pools = fake.map(|fake| fake.pools.clone()).unwrap_or_default();
     let fake = fake.map(|fake| made_up(intent, fake, clock.as_ref()).unwrap());
     let memory = Memory::new(Clients::of(intent));
-    let resolver = Resolver::new(memory, fake, pools, Arc::clone(&clock) as Arc<dyn Clock>);
+    let rebinding = Rebinding::for_intent(intent);
+    let resolver = Resolver::new(
+        memory,
+        fake,
+        rebinding,
+        Arc::clone(&clock) as Arc<dyn Clock>,
+    );
     (clock, resolver)
 }
 

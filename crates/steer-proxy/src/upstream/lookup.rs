@@ -1,31 +1,33 @@
 //! Names asked of the host's resolvers over the engine's own sockets.
+mod settings;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hickory_resolver::ResolverBuilder;
-use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_resolver::net::runtime::{RuntimeProvider, TokioHandle, TokioTime};
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::system_conf::parse_resolv_conf;
 use nix::errno::Errno;
 use steer_core::address::{Family, HostName};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::{Resolver, SocketFactory};
+use settings::{Settings, Stamp};
 
 /// The host's resolvers (man 5 resolv.conf), or a chosen one, asked over the engine's own sockets.
 ///
 /// For where the engine's sockets are not those of every program: the C library makes sockets of
 /// its own, whose queries would be steered back to the engine, or leave by another namespace.
 /// /etc/hosts and search domains hold as ever; other sources of the name service switch (mDNS,
-/// LDAP) do not. Answers are kept for as long as they say.
+/// LDAP) do not. Answers are kept for as long as they say, and the settings are read again when
+/// they change.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
@@ -33,58 +35,77 @@ use super::{Resolver, SocketFactory};
 /// use steer_core::address::HostName;
 /// use steer_proxy::upstream::{HostResolver, PlainSockets, Resolver};
 ///
-/// let resolver = HostResolver::new(Arc::new(PlainSockets), None)?;
+/// let resolver = HostResolver::new(Arc::new(PlainSockets), None, Vec::new())?;
 /// let localhost = HostName::new("localhost").unwrap();
 /// let found = resolver.resolve(&localhost, 80).await?;
 /// assert!(found.iter().all(|address| address.ip().is_loopback()));
 /// # Ok(()) }
 /// ```
 pub struct HostResolver {
-    asking: hickory_resolver::Resolver<Sockets>,
+    settings: Settings,
+    asking: Mutex<Asking>,
     sockets: Arc<dyn SocketFactory>,
 }
+
+/// Who asks, by the settings as they were read last.
+struct Asking {
+    by: Arc<Library>,
+    read: Stamp,
+    /// When the settings are looked at again.
+    due: Instant,
+}
+
+type Library = hickory_resolver::Resolver<Sockets>;
 
 impl HostResolver {
     /// A resolver that asks `chosen`, or else those of /etc/resolv.conf, by these sockets.
     ///
+    /// `ours` are addresses at which the engine itself is the resolver: they are never asked.
+    ///
     /// # Errors
-    /// The host's settings cannot be read.
-    pub fn new(sockets: Arc<dyn SocketFactory>, chosen: Option<SocketAddr>) -> io::Result<Self> {
-        let text = match std::fs::read("/etc/resolv.conf") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            text => text?,
-        };
-        Self::with(sockets, chosen, &text)
-    }
-
-    fn with(
+    /// The host's settings cannot be read, or name nobody but us.
+    pub fn new(
         sockets: Arc<dyn SocketFactory>,
         chosen: Option<SocketAddr>,
-        text: &[u8],
+        ours: Vec<IpAddr>,
     ) -> io::Result<Self> {
-        // Without any, it is the one on this host (man 5 resolv.conf).
-        let local = b"\nnameserver 127.0.0.1\n";
-        let (config, mut options) = parse_resolv_conf(text)
-            .or_else(|_| parse_resolv_conf([text, local].concat()))
-            .map_err(io::Error::other)?;
-        let servers = match chosen {
-            None => config.name_servers().to_vec(),
-            Some(chosen) => vec![server(chosen)],
+        Self::with(sockets, Settings::of_host(chosen, ours))
+    }
+
+    fn with(sockets: Arc<dyn SocketFactory>, settings: Settings) -> io::Result<Self> {
+        // Before the text: what changes in between is read again.
+        let read = settings.stamp();
+        let asking = Asking {
+            by: Arc::new(library(&sockets, &settings)?),
+            read,
+            due: Instant::now() + LOOK,
         };
-        let domain = config.domain().cloned();
-        let config = ResolverConfig::from_parts(domain, config.search().to_vec(), servers);
-        limit(&mut options);
-        let provider = Sockets {
-            factory: Arc::clone(&sockets),
-            handle: TokioHandle::default(),
-        };
-        let builder: ResolverBuilder<_> =
-            hickory_resolver::Resolver::builder_with_config(config, provider);
-        let asking = builder.with_options(options).build();
         Ok(Self {
-            asking: asking.map_err(io::Error::other)?,
+            settings,
+            asking: Mutex::new(asking),
             sockets,
         })
+    }
+
+    /// Who asks, by the settings as they are.
+    fn asking(&self) -> Arc<Library> {
+        // Each field is whole after every statement, so a panic elsewhere does not spoil it.
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if now >= asking.due {
+            asking.due = now + LOOK;
+            let read = self.settings.stamp();
+            if read != asking.read {
+                asking.read = read;
+                match library(&self.sockets, &self.settings) {
+                    Ok(library) => asking.by = Arc::new(library),
+                    // Written at this moment, or by whoever makes us the host's resolver: the
+                    // last that was right holds.
+                    Err(error) => tracing::info!(%error, "resolvers are asked as before"),
+                }
+            }
+        }
+        Arc::clone(&asking.by)
     }
 
     /// Puts addresses that no route leads to behind the others, as getaddrinfo does (RFC 6724,
@@ -98,28 +119,24 @@ impl HostResolver {
     }
 }
 
-fn server(address: SocketAddr) -> NameServerConfig {
-    let mut server = NameServerConfig::udp_and_tcp(address.ip());
-    for connection in &mut server.connections {
-        connection.port = address.port();
-    }
-    server
-}
-
-/// Keeps a lookup within the time that a dial has, whatever the host's settings are.
-fn limit(options: &mut ResolverOpts) {
-    options.timeout = options.timeout.min(Duration::from_secs(3));
-    options.attempts = options.attempts.min(3);
-    options.cache_size = 1024;
-    // An answer that changes is followed within minutes, also where it says otherwise.
-    options.positive_max_ttl = Some(Duration::from_secs(300));
-    options.negative_max_ttl = Some(Duration::from_secs(5));
+fn library(sockets: &Arc<dyn SocketFactory>, settings: &Settings) -> io::Result<Library> {
+    let (config, options) = settings.read()?;
+    let provider = Sockets {
+        factory: Arc::clone(sockets),
+        handle: TokioHandle::default(),
+    };
+    let builder: ResolverBuilder<_> =
+        hickory_resolver::Resolver::builder_with_config(config, provider);
+    builder
+        .with_options(options)
+        .build()
+        .map_err(io::Error::other)
 }
 
 #[async_trait]
 impl Resolver for HostResolver {
     async fn resolve(&self, host: &HostName, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let found = match self.asking.lookup_ip(host.as_str()).await {
+        let found = match self.asking().lookup_ip(host.as_str()).await {
             Ok(found) => found,
             Err(NetError::Dns(DnsError::NoRecordsFound(_))) => return Ok(Vec::new()),
             Err(error) => return Err(io::Error::other(error)),
@@ -194,6 +211,9 @@ impl RuntimeProvider for Sockets {
         })
     }
 }
+
+/// How often the settings are looked at, at most.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// How long a connection to a resolver may take.
 const CONNECT: Duration = Duration::from_secs(3);

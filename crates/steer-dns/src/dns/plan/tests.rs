@@ -111,6 +111,14 @@ fn the_resolver_never_asks_itself() {
     let error = Dns.plan(&intent, &host).unwrap_err();
     assert!(error.to_string().contains("a resolver to ask"), "{error}");
     assert!(error.help().contains("dns.resolver"), "{}", error.help());
+    // The first of systemd-resolved, which is told to ask this resolver, would do so.
+    host.resolvers.push("127.0.0.53".parse().unwrap());
+    let error = Dns.plan(&intent, &host).unwrap_err();
+    assert!(error.help().contains("dns.resolver"), "{}", error.help());
+    let mut itself = intent.clone();
+    itself.resolve.resolver = Some("127.83.0.1:53".parse().unwrap());
+    let error = Dns.plan(&itself, &host).unwrap_err().to_string();
+    assert!(error.contains("127.83.0.1:53, which is this"), "{error}");
     host.resolvers.push("192.0.2.54".parse().unwrap());
     let text = Dns.plan(&intent, &host).unwrap().to_string();
     assert!(text.contains("to 192.0.2.54:53"), "{text}");

@@ -2,11 +2,28 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use socket2::Socket;
+use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::upstream::PlainSockets;
+
+/// Settings with this text, in a file of their own.
+fn settings(text: &str, chosen: Option<SocketAddr>, ours: &[&str]) -> (Settings, NamedTempFile) {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let settings = Settings {
+        path: file.path().to_owned(),
+        chosen,
+        ours: ours.iter().map(|ip| ip.parse().unwrap()).collect(),
+    };
+    (settings, file)
+}
+
+fn asking(sockets: Arc<dyn SocketFactory>, chosen: Option<SocketAddr>, text: &str) -> HostResolver {
+    HostResolver::with(sockets, settings(text, chosen, &[]).0).unwrap()
+}
 
 /// Counts the sockets that it makes.
 #[derive(Debug, Default)]
@@ -122,7 +139,7 @@ async fn found(resolver: &HostResolver, name: &str) -> io::Result<Vec<String>> {
 async fn names_are_asked_over_the_sockets_that_were_given() {
     let sockets = Arc::new(Counted::default());
     let at = resolver().await;
-    let asking = HostResolver::with(sockets.clone(), Some(at), b"search corp.lan\n").unwrap();
+    let asking = asking(sockets.clone(), Some(at), "search corp.lan\n");
     let both = ["127.1.2.3:80", "[::1]:80"];
     assert_eq!(found(&asking, "a.lan").await.unwrap(), both);
     assert!(sockets.udp.load(Ordering::Relaxed) >= 2);
@@ -136,7 +153,7 @@ async fn names_are_asked_over_the_sockets_that_were_given() {
 #[tokio::test]
 async fn a_name_that_does_not_exist_has_no_address() {
     let at = resolver().await;
-    let asking = HostResolver::with(Arc::new(PlainSockets), Some(at), b"").unwrap();
+    let asking = asking(Arc::new(PlainSockets), Some(at), "");
     assert!(found(&asking, "no.example").await.unwrap().is_empty());
 }
 
@@ -146,19 +163,54 @@ async fn a_resolver_that_is_not_there_is_an_error() {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         socket.local_addr().unwrap()
     };
-    let asking = HostResolver::with(
+    let asking = asking(
         Arc::new(PlainSockets),
         Some(closed),
-        b"options timeout:1 attempts:1\n",
+        "options timeout:1 attempts:1\n",
     );
-    found(&asking.unwrap(), "a.lan").await.unwrap_err();
+    found(&asking, "a.lan").await.unwrap_err();
 }
 
 #[tokio::test]
 async fn addresses_without_a_route_come_last() {
-    let asking = HostResolver::with(Arc::new(PlainSockets), None, b"").unwrap();
+    let asking = asking(Arc::new(PlainSockets), None, "");
     // Reserved, so no host has a route to it that lets a socket connect.
     let mut addresses = ["255.255.255.255:1", "127.0.0.1:1"].map(|a| a.parse().unwrap());
     asking.sort(&mut addresses);
     assert_eq!(addresses[0], "127.0.0.1:1".parse().unwrap());
+}
+
+#[test]
+fn who_is_asked_is_never_ourselves() {
+    let servers = |text: &str, ours: &[&str]| {
+        let (settings, _file) = settings(text, None, ours);
+        let read = settings.read().map(|(config, _)| {
+            let servers = config.name_servers().iter();
+            servers.map(|server| server.ip.to_string()).collect()
+        });
+        read.map_err(|error| error.to_string())
+    };
+    let text = "nameserver 127.83.0.1\nnameserver 192.0.2.53\n";
+    let found: Vec<String> = servers(text, &["127.83.0.1"]).unwrap();
+    assert_eq!(found, ["192.0.2.53"]);
+    assert_eq!(servers(text, &["0.0.0.0"]).unwrap(), ["192.0.2.53"]);
+    let why = servers("nameserver 127.83.0.1\n", &["127.83.0.1"]).unwrap_err();
+    assert!(why.contains("names no resolver but this one"), "{why}");
+    servers("", &["127.0.0.1"]).expect_err("the one that is meant where none is written");
+}
+
+#[tokio::test]
+async fn settings_that_change_hold_from_then_on_unless_they_are_wrong() {
+    let at = resolver().await;
+    let (settings, file) = settings("", Some(at), &[]);
+    let asking = HostResolver::with(Arc::new(PlainSockets), settings).unwrap();
+    assert!(found(&asking, "printer").await.unwrap().is_empty());
+    let change = |text: &str| {
+        std::fs::write(file.path(), text).unwrap();
+        asking.asking.lock().unwrap().due = Instant::now();
+    };
+    change("search corp.lan\n");
+    assert_eq!(found(&asking, "printer").await.unwrap().len(), 2);
+    change("options ndots:what\nsearch \u{0}\n");
+    assert_eq!(found(&asking, "printer").await.unwrap().len(), 2);
 }
