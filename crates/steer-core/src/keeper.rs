@@ -196,6 +196,26 @@ pub enum KeeperError {
         /// The mark.
         mark: Mark,
     },
+    /// A steering in force in the same network namespace has the name, and no journal here.
+    #[error(
+        "the instance {instance} is in force already in this network namespace, by a process that cannot be seen from here"
+    )]
+    NameHeld {
+        /// Its name.
+        instance: Instance,
+    },
+    /// Somebody in the same network namespace has the slot, and no journal here.
+    #[error("the slot {number} is taken in this network namespace")]
+    SlotHeld {
+        /// The slot's number.
+        number: u8,
+    },
+    /// Somebody in the same network namespace has the mark, and no journal here.
+    #[error("the mark {mark} is taken in this network namespace")]
+    MarkHeld {
+        /// The mark.
+        mark: Mark,
+    },
     /// The journal could not be written or read.
     #[error("the journal {path} could not be written")]
     Journal {
@@ -252,6 +272,15 @@ impl KeeperError {
             Self::Marked { pid, .. } => {
                 format!("stop it first (kill {pid}), or choose another mark under `mark.steer`")
             }
+            Self::NameHeld { instance } => format!(
+                "choose another name with `--name`, or stop whoever holds the socket `@steer-name-{instance}` (`ss -xlp` in its container)"
+            ),
+            Self::SlotHeld { number } => format!(
+                "stop whoever holds the socket `@steer-slot-{number}` (`ss -xlp` in its container)"
+            ),
+            Self::MarkHeld { mark } => format!(
+                "choose another mark under `mark.steer`, or stop whoever holds the socket `@steer-mark-{mark}` (`ss -xlp` in its container)"
+            ),
             Self::Journal { path, .. } => {
                 format!("make {path} writable, or set STEER_RUN_DIR to a directory that is")
             }
@@ -294,7 +323,7 @@ pub enum EngageError {
     },
     /// Every slot for marks is in use.
     #[error(
-        "{} instances that mark packets are in force in this namespace already",
+        "all {} slots for marks are taken in this network namespace",
         Mark::SLOTS
     )]
     NoSlot,
@@ -322,7 +351,7 @@ impl EngageError {
                 "see whether it is there with `ls -l {path}`; entering it needs CAP_SYS_ADMIN: run as root"
             ),
             Self::NoSlot => {
-                "stop one of them, or use a method that marks nothing (redirect)".to_owned()
+                "see who holds the sockets `@steer-slot-0` and on (`ss -xlp`) and stop one of them, or use a method that marks nothing (redirect)".to_owned()
             }
             Self::Unbound(_) => {
                 "this is a mistake in the method; please report the plan".to_owned()

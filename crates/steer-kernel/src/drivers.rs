@@ -1,17 +1,21 @@
 //! The drivers as a set: one change over all domains and namespaces, all of it or nothing.
 
+pub(crate) mod claims;
 mod kernel;
 pub(crate) mod netns;
 mod step;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use steer_core::driver::{Change, Driver, DriverError, Found, Lifeline};
 use steer_core::instance::Instance;
+use steer_core::keeper::{Job, KeeperError};
 use steer_core::object::Domain;
 use steer_core::plan::{Netns, Planned};
 
+use self::claims::Claim;
+pub(crate) use self::kernel::Borrowed;
 use self::kernel::Kernel;
 use self::step::{Step, steps};
 use crate::cgroup::CgroupDriver;
@@ -83,7 +87,41 @@ impl Drivers {
         Ok(identities)
     }
 
-    /// Lets the namespaces go that were held.
+    /// Claims what a job has for itself, in every network namespace that it has objects in, until
+    /// [`Drivers::let_go`].
+    pub(crate) fn claim(&mut self, job: &Job) -> Result<(), KeeperError> {
+        let Some(kernel) = &mut self.kernel else {
+            // In memory, journals tell of everybody.
+            return Ok(());
+        };
+        let objects = job.objects.iter();
+        let places: BTreeSet<&Netns> = objects
+            .filter(|planned| planned.object.domain() != Domain::Cgroup)
+            .map(|planned| &planned.netns)
+            .collect();
+        for netns in places {
+            for claim in Claim::of(&job.bindings) {
+                if !kernel.claim(netns, &claim)? {
+                    return Err(match claim {
+                        Claim::Name(instance) => KeeperError::NameHeld { instance },
+                        Claim::Slot(number) => KeeperError::SlotHeld { number },
+                        Claim::Mark(mark) => KeeperError::MarkHeld { mark },
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims something for a while.
+    pub(crate) fn borrow(&self, netns: &Netns, claim: &Claim) -> Result<Borrowed, DriverError> {
+        match &self.kernel {
+            Some(kernel) => kernel.borrow(netns, claim),
+            None => Ok(Borrowed::Ours(None)),
+        }
+    }
+
+    /// Lets the namespaces go that were held, and what was claimed in them.
     pub fn let_go(&mut self) {
         if let Some(kernel) = &mut self.kernel {
             kernel.let_go();
@@ -144,7 +182,7 @@ impl Drivers {
         self.driver(found.domain)?.remove(found)
     }
 
-    /// Duplicates of every driver's lifelines, and of the namespaces that are held.
+    /// Duplicates of every driver's lifelines, of the namespaces that are held, and of the claims.
     pub fn lifelines(&self) -> io::Result<Vec<Lifeline>> {
         let mut lifelines = match &self.kernel {
             Some(kernel) => kernel.lifelines()?,
@@ -158,11 +196,13 @@ impl Drivers {
 
     /// Hands a lifeline to its driver; one that no driver knows is closed.
     pub fn adopt(&mut self, lifeline: Lifeline) {
-        if let Some(kernel) = &mut self.kernel
-            && Kernel::knows(&lifeline)
+        let rest = match &mut self.kernel {
+            Some(kernel) => kernel.adopt(lifeline).err(),
+            None => Some(lifeline),
+        };
+        if let Some(lifeline) = rest
+            && let Ok(driver) = self.driver(lifeline.domain)
         {
-            kernel.adopt(lifeline);
-        } else if let Ok(driver) = self.driver(lifeline.domain) {
             driver.adopt(lifeline);
         }
     }

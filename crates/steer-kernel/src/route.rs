@@ -1,8 +1,9 @@
 //! The driver of routes and policy rules: by netlink, without any program.
 //!
 //! Neither bears a name; both carry [`ROUTE_PROTOCOL`](steer_core::object::ROUTE_PROTOCOL), and
-//! the table tells instances apart while they live, by their journals. What a crash leaves does
-//! nothing: no packet carries the mark once the rules of the packet filter are gone.
+//! the table tells instances apart: while one lives, the slot that the table belongs to is claimed
+//! in the namespace, and nobody else changes what is in it. What a crash leaves does nothing: no
+//! packet carries the mark once the rules of the packet filter are gone.
 
 mod local;
 mod rule;
@@ -47,7 +48,7 @@ impl Driver for RouteDriver {
             to,
         } = *change;
         // What stands is asked of the kernel. All that carries our number in these tables is this
-        // instance's or of one that is dead: those that live use other tables.
+        // instance's or of one that is dead: those that live have claimed other slots.
         let tables: BTreeSet<u32> = from.iter().chain(to).filter_map(table).collect();
         let mut socket = open(netns)?;
         let standing = ours(&mut socket).map_err(|e| look(netns, e))?;

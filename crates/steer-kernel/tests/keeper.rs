@@ -20,6 +20,8 @@ mod stage;
 mod cgroups;
 #[path = "keeper/command.rs"]
 mod command;
+#[path = "keeper/containers.rs"]
+mod containers;
 #[path = "keeper/crash.rs"]
 mod crash;
 #[path = "keeper/manners.rs"]
@@ -73,6 +75,9 @@ fn main() -> ExitCode {
         namespaces::what_both_killed_left_is_taken_over_by_the_next_start,
         namespaces::a_namespace_that_is_gone_has_taken_everything_along,
         namespaces::one_of_the_same_name_in_another_namespace_does_not_keep_what_is_dead,
+        containers::a_slot_and_a_name_of_a_container_that_is_not_seen_are_left_to_it,
+        containers::a_slot_outlives_the_keeper_with_the_engine_and_is_free_after_both,
+        containers::a_stranger_can_keep_a_slot_from_us_and_no_name,
         ports::nobody_else_gets_the_port_of_a_dead_engine_while_rules_steer_there,
         ports::a_successor_of_the_keeper_holds_the_port_too,
         ports::a_restart_waits_until_the_last_keeper_has_cleared_up,

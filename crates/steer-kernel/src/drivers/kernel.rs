@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use steer_core::address::Protocol;
 use steer_core::driver::{DriverError, Lifeline};
@@ -11,13 +12,24 @@ use steer_core::object::{Domain, Object};
 use steer_core::plan::{Netns, Planned};
 use steer_core::ruleset::{Rule, Test, Verdict};
 
-use super::netns::{Pins, duplicate, within};
+use super::claims::{Claim, Claims};
+use super::netns::{self, Pins, duplicate, within};
 use crate::conntrack::Conntrack;
 
-/// The namespaces that are held, and connections that are forgotten.
+/// The namespaces that are held, what is claimed in them, and connections that are forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Kernel {
     pins: Pins,
+    claims: Claims,
+}
+
+/// What became of the wish to have something for a while.
+#[derive(Debug)]
+pub(crate) enum Borrowed {
+    /// It is the caller's while this lives, or was before.
+    Ours(#[expect(dead_code, reason = "held, not read")] Option<OwnedFd>),
+    /// Another steering has it.
+    Theirs,
 }
 
 impl Kernel {
@@ -34,10 +46,45 @@ impl Kernel {
     }
 
     pub(super) fn let_go(&mut self) {
+        self.claims = Claims::default();
         self.pins = Pins::default();
     }
 
-    /// Duplicates of the held namespaces, for a successor.
+    /// Claims something in a namespace until [`Kernel::let_go`]; `false` where another steering
+    /// has it.
+    pub(super) fn claim(&mut self, netns: &Netns, claim: &Claim) -> Result<bool, DriverError> {
+        let id = netns::identity(netns).map_err(|error| unclaimed(netns, claim, error))?;
+        if self.claims.has(&id, claim) {
+            return Ok(true);
+        }
+        let taken = within(Domain::Route, netns, || claim.take())?;
+        match taken.map_err(|error| unclaimed(netns, claim, error))? {
+            Some(socket) => {
+                self.claims.insert(&id, claim, socket);
+                Ok(true)
+            }
+            // A name tells of nothing but itself, and a stranger could keep any start from it.
+            None => match claim {
+                Claim::Name(_) => Ok(!is_held(netns, claim)?),
+                Claim::Slot(_) | Claim::Mark(_) => Ok(false),
+            },
+        }
+    }
+
+    /// Claims something for a while, so that nobody takes it meanwhile.
+    pub(super) fn borrow(&self, netns: &Netns, claim: &Claim) -> Result<Borrowed, DriverError> {
+        let id = netns::identity(netns).map_err(|error| unclaimed(netns, claim, error))?;
+        if self.claims.has(&id, claim) {
+            return Ok(Borrowed::Ours(None));
+        }
+        let taken = within(Domain::Route, netns, || claim.take())?;
+        match taken.map_err(|error| unclaimed(netns, claim, error))? {
+            None if is_held(netns, claim)? => Ok(Borrowed::Theirs),
+            taken => Ok(Borrowed::Ours(taken)),
+        }
+    }
+
+    /// Duplicates of the held namespaces and of the claims, for a successor.
     pub(super) fn lifelines(&self) -> io::Result<Vec<Lifeline>> {
         let line = |(path, file): (&String, _)| {
             Ok(Lifeline {
@@ -47,17 +94,19 @@ impl Kernel {
                 fd: duplicate(file)?,
             })
         };
-        self.pins.held().map(line).collect()
+        let mut lines: Vec<Lifeline> = self.pins.held().map(line).collect::<io::Result<_>>()?;
+        lines.extend(self.claims.lifelines()?);
+        Ok(lines)
     }
 
-    /// Whether a lifeline is a held namespace.
-    pub(super) fn knows(lifeline: &Lifeline) -> bool {
-        lifeline.label == NAMESPACE
-    }
-
-    pub(super) fn adopt(&mut self, lifeline: Lifeline) {
-        if let Netns::Path(path) = lifeline.netns {
-            self.pins.adopt(&path, lifeline.fd);
+    /// Takes over a held namespace or a claim; gives back what is something else.
+    pub(super) fn adopt(&mut self, lifeline: Lifeline) -> Result<(), Lifeline> {
+        match &lifeline.netns {
+            Netns::Path(path) if lifeline.label == NAMESPACE => {
+                self.pins.adopt(path, lifeline.fd);
+                Ok(())
+            }
+            _ => self.claims.adopt(lifeline),
         }
     }
 
@@ -86,6 +135,24 @@ impl Kernel {
             }
         }
     }
+}
+
+fn is_held(netns: &Netns, claim: &Claim) -> Result<bool, DriverError> {
+    within(Domain::Route, netns, || claim.is_held())?
+        .map_err(|error| unclaimed(netns, claim, error))
+}
+
+fn unclaimed(netns: &Netns, claim: &Claim, error: io::Error) -> DriverError {
+    let place = match netns {
+        Netns::Path(path) => path,
+        _ => "/proc/self/ns/net",
+    };
+    DriverError::new(
+        Domain::Route,
+        format!("could not claim {claim} in the network namespace {place}"),
+        "it takes a Unix socket: see whether a sandbox forbids them",
+    )
+    .because(error)
 }
 
 fn forget(netns: &Netns, flows: impl Fn(&Conntrack) -> io::Result<usize> + Sync) {

@@ -16,7 +16,8 @@ use steer_core::object::Domain;
 use steer_core::plan::Netns;
 
 use super::elsewhere;
-use crate::drivers::Drivers;
+use crate::drivers::claims::Claim;
+use crate::drivers::{Borrowed, Drivers};
 use crate::journal::{Entry, RunDir, netns, process};
 use crate::{netns as here, sys};
 
@@ -38,6 +39,8 @@ pub struct Cleaned {
     pub journals: Vec<Instance>,
     /// Steerings in force, which were left alone, or ended where that was asked for.
     pub live: Vec<Live>,
+    /// Objects that were left alone: a steering in force has them, and no journal here.
+    pub kept: Vec<Found>,
     /// What could not be done; the rest was.
     pub failures: Vec<KeeperError>,
 }
@@ -120,6 +123,23 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
                 done.live.push(live);
                 continue;
             }
+            let claim = Claim::behind(&found);
+            let borrowed = claim.map(|claim| drivers.borrow(&netns, &claim));
+            // Held meanwhile, so that nobody starts to use what is removed.
+            let _borrowed = match borrowed.transpose() {
+                Ok(Some(Borrowed::Theirs)) => {
+                    // A journal here may be his, who is not seen from here.
+                    stuck.extend(found.instance.clone());
+                    done.kept.push(found);
+                    continue;
+                }
+                Ok(borrowed) => borrowed,
+                Err(error) => {
+                    stuck.extend(owners);
+                    done.failures.push(error.into());
+                    continue;
+                }
+            };
             match drivers.remove(&found) {
                 Ok(()) => done.removed.push(found),
                 Err(error) => {
@@ -280,10 +300,18 @@ impl fmt::Display for Cleaned {
             removed,
             journals,
             live,
+            kept,
             failures,
         } = self;
         for live in live {
             writeln!(f, "{live}")?;
+        }
+        for found in kept {
+            write!(f, "left alone {}", found.what)?;
+            if let Netns::Path(path) = &found.netns {
+                write!(f, " in {path}")?;
+            }
+            writeln!(f, ", in force by a process that cannot be seen from here")?;
         }
         for found in removed {
             write!(f, "removed {}", found.what)?;
@@ -295,7 +323,8 @@ impl fmt::Display for Cleaned {
         for instance in journals {
             writeln!(f, "removed the journal of {instance}")?;
         }
-        if live.is_empty() && removed.is_empty() && journals.is_empty() && failures.is_empty() {
+        let nothing = live.is_empty() && removed.is_empty() && journals.is_empty();
+        if nothing && kept.is_empty() && failures.is_empty() {
             writeln!(f, "nothing of steer is left here")?;
         }
         Ok(())

@@ -15,17 +15,25 @@ pub(super) struct Fault {
     pub(super) what: String,
     /// What to do next.
     pub(super) help: String,
-    /// Whose mark it is, where that is what failed: the engine takes another one.
+    /// What is somebody else's, where that is what failed: the engine takes another one.
     #[serde(default)]
-    marked: Option<Marked>,
+    held: Option<Held>,
 }
 
-/// As [`KeeperError::Marked`].
+/// What another steering has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Marked {
-    instance: Instance,
-    pid: u32,
-    mark: Mark,
+#[serde(rename_all = "snake_case")]
+enum Held {
+    /// As [`KeeperError::Marked`].
+    Marked {
+        instance: Instance,
+        pid: u32,
+        mark: Mark,
+    },
+    /// As [`KeeperError::SlotHeld`].
+    Slot(u8),
+    /// As [`KeeperError::MarkHeld`].
+    Mark(Mark),
 }
 
 impl Fault {
@@ -41,43 +49,44 @@ impl Fault {
             KeeperError::Driver(error) => causes(error),
             other => causes(other),
         };
-        let marked = match error {
+        let held = match error {
             KeeperError::Marked {
                 instance,
                 pid,
                 mark,
-            } => Some(Marked {
+            } => Some(Held::Marked {
                 instance: instance.clone(),
                 pid: *pid,
                 mark: *mark,
             }),
+            KeeperError::SlotHeld { number } => Some(Held::Slot(*number)),
+            KeeperError::MarkHeld { mark } => Some(Held::Mark(*mark)),
             _ => None,
         };
         Self {
             what,
             help: error.help(),
-            marked,
+            held,
         }
     }
 }
 
 impl From<Fault> for KeeperError {
     fn from(fault: Fault) -> Self {
-        match fault {
-            Fault {
-                marked:
-                    Some(Marked {
-                        instance,
-                        pid,
-                        mark,
-                    }),
-                ..
-            } => Self::Marked {
+        let Fault { what, help, held } = fault;
+        match held {
+            Some(Held::Marked {
+                instance,
+                pid,
+                mark,
+            }) => Self::Marked {
                 instance,
                 pid,
                 mark,
             },
-            Fault { what, help, .. } => Self::Remote { what, help },
+            Some(Held::Slot(number)) => Self::SlotHeld { number },
+            Some(Held::Mark(mark)) => Self::MarkHeld { mark },
+            None => Self::Remote { what, help },
         }
     }
 }

@@ -1,17 +1,29 @@
 //! How a job comes into force, and how another one takes its place.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use steer_core::journal::{Journal, ProcessId, State, overlap};
 use steer_core::keeper::{Job, KeeperError};
 use steer_core::object::Domain;
 use steer_core::plan::{Netns, Planned};
 
 use super::{Held, LocalKeeper};
-use crate::drivers::Identities;
-use crate::journal::{Entry, process};
+use crate::drivers::claims::Claim;
+use crate::drivers::{Borrowed, Identities};
+use crate::journal::{self, process};
 use crate::keeper::clean::still;
 use crate::keeper::slots;
 use crate::keeper::watch::present;
 use crate::netns;
+
+/// What a predecessor left.
+#[derive(Debug, Default)]
+struct Left {
+    objects: Vec<Planned>,
+    /// What keeps others from it while it is changed, by namespace and claim.
+    borrowed: BTreeMap<(Netns, String), Borrowed>,
+}
 
 impl LocalKeeper {
     /// Puts the first job in force.
@@ -21,17 +33,13 @@ impl LocalKeeper {
         let mut journal = self.journal(job.clone(), namespaces)?;
         journal.state = State::Committing;
         let predecessor = self.claim(&journal)?;
-        let from = predecessor
-            .as_ref()
-            .map(|last| self.left_by(last, &journal))
-            .unwrap_or_default();
-        if let Err(error) = self.drivers.set_all(&instance, &from, &job.objects) {
+        if let Err(error) = self.make(job, predecessor.as_ref(), &journal) {
             // Nothing was changed, so the files say what they said.
             match &predecessor {
                 Some(last) => self.dir.write(last)?,
                 None => self.dir.remove(&instance)?,
             }
-            return Err(error.into());
+            return Err(error);
         }
         journal.state = State::Engaged;
         let written = self.dir.write(&journal);
@@ -43,6 +51,26 @@ impl LocalKeeper {
             self.undo()?;
             return Err(error);
         }
+        Ok(())
+    }
+
+    /// Makes the objects of a job, in the place of what a predecessor left.
+    fn make(
+        &mut self,
+        job: &Job,
+        predecessor: Option<&Journal>,
+        journal: &Journal,
+    ) -> Result<(), KeeperError> {
+        self.drivers.claim(job)?;
+        let Left {
+            objects,
+            borrowed: _borrowed,
+        } = match predecessor {
+            Some(last) => self.left_by(last, journal)?,
+            None => Left::default(),
+        };
+        self.drivers
+            .set_all(job.instance(), &objects, &job.objects)?;
         Ok(())
     }
 
@@ -79,26 +107,44 @@ impl LocalKeeper {
     }
 
     /// What a predecessor left that can be changed from here: its cgroups are everywhere the same,
-    /// all else is in namespaces of its own, which may have other paths or be gone.
-    fn left_by(&self, last: &Journal, journal: &Journal) -> Vec<Planned> {
-        let objects = last.job.objects.iter();
-        objects
-            .filter_map(|planned| {
-                let netns = match &planned.netns {
-                    _ if planned.object.domain() == Domain::Cgroup => planned.netns.clone(),
-                    Netns::Here => (last.netns == journal.netns).then_some(Netns::Here)?,
-                    Netns::Path(path) => {
-                        let id = last.namespaces.get(path)?;
-                        Netns::Path(still(&self.drivers, path, id)?)
-                    }
-                    _ => return None,
+    /// all else is in namespaces of its own, which may have other paths or be gone, and where its
+    /// name or its slot may be somebody else's by now.
+    fn left_by(&self, last: &Journal, journal: &Journal) -> Result<Left, KeeperError> {
+        let mut left = Left::default();
+        for planned in &last.job.objects {
+            let domain = planned.object.domain();
+            let netns = match &planned.netns {
+                _ if domain == Domain::Cgroup => Some(planned.netns.clone()),
+                Netns::Here => (last.netns == journal.netns).then_some(Netns::Here),
+                Netns::Path(path) => {
+                    let id = last.namespaces.get(path);
+                    id.and_then(|id| still(&self.drivers, path, id).map(Netns::Path))
+                }
+                _ => None,
+            };
+            let Some(netns) = netns else {
+                continue;
+            };
+            let claim = match (domain, last.job.bindings.slot) {
+                (Domain::Cgroup, _) | (Domain::Route, None) => None,
+                (Domain::Route, Some(slot)) => Some(Claim::Slot(slot.number)),
+                _ => Some(Claim::Name(last.job.instance().clone())),
+            };
+            if let Some(claim) = claim {
+                let borrowed = match left.borrowed.entry((netns.clone(), claim.to_string())) {
+                    Entry::Vacant(place) => place.insert(self.drivers.borrow(&netns, &claim)?),
+                    Entry::Occupied(place) => place.into_mut(),
                 };
-                Some(Planned {
-                    netns,
-                    ..planned.clone()
-                })
-            })
-            .collect()
+                if matches!(borrowed, Borrowed::Theirs) {
+                    continue;
+                }
+            }
+            left.objects.push(Planned {
+                netns,
+                ..planned.clone()
+            });
+        }
+        Ok(left)
     }
 
     pub(super) fn journal(&self, job: Job, namespaces: Identities) -> Result<Journal, KeeperError> {
@@ -121,7 +167,7 @@ impl LocalKeeper {
     fn claim(&self, journal: &Journal) -> Result<Option<Journal>, KeeperError> {
         let lock = self.dir.lock()?;
         let mut predecessor = None;
-        for Entry {
+        for journal::Entry {
             instance,
             journal: other,
             ..
