@@ -79,6 +79,8 @@ pub enum Neighbour {
     Mark {
         /// The bits.
         mark: MarkBits,
+        /// What is done with them.
+        usage: MarkUse,
         /// Where, for people: `ip rule 5210`, `nft table inet foo, chain bar`.
         by: String,
     },
@@ -102,6 +104,16 @@ pub enum Neighbour {
         /// Where, for people: `nft table inet foo, chain bar`.
         by: String,
     },
+}
+
+/// What others do with a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MarkUse {
+    /// They look whether a packet or connection has it.
+    Tested,
+    /// They give it to packets or connections, which lose what they had in those bits.
+    Set,
 }
 
 /// A mark of others, as value and mask.

@@ -1,6 +1,6 @@
 //! What others on the host do with marks, rules and priorities, and whether it is in the way.
 
-use steer_core::host::{Host, Neighbour};
+use steer_core::host::{Host, MarkUse, Neighbour};
 use steer_core::intent::{Intent, OnFailure};
 use steer_core::mark::Mark;
 use steer_core::plan::Plan;
@@ -13,7 +13,7 @@ pub(crate) fn check(host: &Host, intent: &Intent, marks: &[Mark]) -> Result<(), 
         .neighbours
         .iter()
         .filter_map(|neighbour| match neighbour {
-            Neighbour::Mark { mark, by } => Some((Mark::from(*mark), by)),
+            Neighbour::Mark { mark, by, usage: _ } => Some((Mark::from(*mark), by)),
             Neighbour::Rule { .. } | Neighbour::Chain { .. } => None,
         })
     {
@@ -37,9 +37,29 @@ pub(crate) fn check(host: &Host, intent: &Intent, marks: &[Mark]) -> Result<(), 
     Ok(())
 }
 
-/// Names the chains of others that stand exactly where those of a plan do.
-pub(crate) fn notes(host: &Host, places: &[(ChainKind, Hook, i32)], plan: &mut Plan) {
+/// Names the chains of others that stand exactly where those of a plan do, and the rules of others
+/// that overwrite its marks.
+pub(crate) fn notes(
+    host: &Host,
+    places: &[(ChainKind, Hook, i32)],
+    marks: &[Mark],
+    plan: &mut Plan,
+) {
     for neighbour in &host.neighbours {
+        if let Neighbour::Mark {
+            mark: theirs,
+            usage: MarkUse::Set,
+            by,
+        } = neighbour
+            && let Some(ours) = marks.iter().find(|ours| ours.mask & theirs.mask != 0)
+        {
+            plan.note(format!(
+                "{by} sets the mark {}, and so takes bits of ours ({ours}) away: packets and \
+                 connections that it meets behind our rules are no longer known as steered or as \
+                 the engine's own; have it set its own bits only",
+                Mark::from(*theirs)
+            ));
+        }
         // Whatever a chain may do, its place among the others is a number.
         if let Neighbour::Chain {
             kind: _,

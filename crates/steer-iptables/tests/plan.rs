@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use steer_core::address::{Family, Protocol};
-use steer_core::host::{Host, MarkBits, Namespace, Neighbour, Presence};
+use steer_core::host::{Host, MarkBits, MarkUse, Namespace, Neighbour, Presence};
 use steer_core::instance::Instance;
 use steer_core::intent::{Backend, Dns, Intent, OnFailure, Scope, Selector, Source};
 use steer_core::key::Key;
@@ -208,6 +208,7 @@ fn a_mark_of_others_that_clashes_is_named_with_a_free_one() {
     let by = "nft table inet foo, chain bar".to_owned();
     let theirs = |value, mask| MarkBits { value, mask };
     host.neighbours = vec![Neighbour::Mark {
+        usage: MarkUse::Tested,
         mark: theirs(0x8000_0000, 0xf000_0000),
         by: by.clone(),
     }];
@@ -223,6 +224,7 @@ fn a_mark_of_others_that_clashes_is_named_with_a_free_one() {
     Tproxy.plan(&mended, &host).unwrap();
 
     host.neighbours = vec![Neighbour::Mark {
+        usage: MarkUse::Tested,
         mark: theirs(0x1000_0000, 0xffff_ffff),
         by,
     }];
@@ -237,12 +239,51 @@ fn a_mark_of_others_that_clashes_is_named_with_a_free_one() {
         (0x200, 0xf00),
     ] {
         host.neighbours = vec![Neighbour::Mark {
+            usage: MarkUse::Tested,
             mark: theirs(value, mask),
             by: "a neighbour".to_owned(),
         }];
         for method in METHODS {
             method.plan(&whole_host(), &host).unwrap();
         }
+    }
+}
+
+#[test]
+fn a_mark_of_others_that_overwrites_ours_is_named() {
+    let by = "nft table inet foo, chain bar";
+    for (usage, mask, named) in [
+        (MarkUse::Set, u32::MAX, true),
+        (MarkUse::Set, 0xff, false),
+        (MarkUse::Tested, u32::MAX, false),
+    ] {
+        let mut host = Host::example();
+        host.neighbours = vec![Neighbour::Mark {
+            usage,
+            mark: MarkBits { value: 5, mask },
+            by: by.to_owned(),
+        }];
+        for method in METHODS {
+            let plan = method.plan(&whole_host(), &host).unwrap();
+            let told = plan.notes.iter().any(|note| note.starts_with(by));
+            assert_eq!(told, named, "{} {usage:?} {mask:#x}", method.method());
+        }
+    }
+}
+
+#[test]
+fn what_has_no_listener_is_told_as_the_packet_filter_does_it() {
+    let host = Host::example();
+    let mut gateway = interface("eth1");
+    gateway.on_failure = Some(OnFailure::Open);
+    for (backend, word) in [
+        (Backend::Nft, "begin go direct"),
+        (Backend::Iptables, "drops"),
+    ] {
+        gateway.backend = Some(backend);
+        let plan = Tproxy.plan(&gateway, &host).unwrap().to_string();
+        let told = plan.lines().find(|line| line.contains("nobody listens"));
+        assert!(told.unwrap().contains(word), "{plan}");
     }
 }
 

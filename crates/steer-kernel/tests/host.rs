@@ -64,6 +64,7 @@ fn rules_of_others_and_their_marks_are_named_and_ours_are_not() {
                     value: 0x8_0000,
                     mask: 0xff_0000
                 },
+                usage: steer_core::host::MarkUse::Tested,
                 by: "ip rule 5210".to_owned(),
             },
             rule(

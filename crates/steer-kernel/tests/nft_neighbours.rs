@@ -7,7 +7,7 @@ mod tproxy;
 use std::os::unix::fs::PermissionsExt;
 
 use lab::{Host, Lab, require};
-use steer_core::host::{MarkBits, Neighbour, Presence};
+use steer_core::host::{MarkBits, MarkUse, Neighbour, Presence};
 use steer_core::intent::OnFailure;
 use steer_core::object::IptablesVariant;
 use steer_core::ruleset::{ChainKind, Hook};
@@ -17,8 +17,9 @@ fn seen(host: &Host) -> Vec<Neighbour> {
     host.enter(|| steer_kernel::host::observe().neighbours)
 }
 
-fn mark(value: u32, mask: u32, by: &str) -> Neighbour {
+fn mark(usage: MarkUse, value: u32, mask: u32, by: &str) -> Neighbour {
     Neighbour::Mark {
+        usage,
         mark: MarkBits { value, mask },
         by: by.to_owned(),
     }
@@ -80,12 +81,12 @@ fn chains_and_marks_of_neighbours_in_nf_tables_are_named() {
     assert_seen(
         &host,
         vec![
-            mark(0x0004_0000, 0x00ff_0000, bar),
-            mark(1, u32::MAX, bar),
-            mark(0x40, 0x40, bar),
-            mark(0, u32::MAX, bar),
-            mark(0x12, 0xff, bar),
-            mark(9, u32::MAX, plain),
+            mark(MarkUse::Tested, 0x0004_0000, 0x00ff_0000, bar),
+            mark(MarkUse::Set, 1, u32::MAX, bar),
+            mark(MarkUse::Set, 0x40, 0x40, bar),
+            mark(MarkUse::Set, 0, u32::MAX, bar),
+            mark(MarkUse::Set, 0x12, 0xff, bar),
+            mark(MarkUse::Tested, 9, u32::MAX, plain),
             chain(ChainKind::Filter, Hook::Prerouting, -155, bar),
             chain(ChainKind::Route, Hook::Output, -150, out),
         ],
@@ -123,11 +124,11 @@ fn chains_and_marks_of_neighbours_in_iptables_are_named() {
         assert_seen(
             &host,
             vec![
-                mark(0x0004_0000, 0x00ff_0000, &arrive),
-                mark(1, 3, &arrive),
-                mark(5, u32::MAX, &output),
-                mark(6, u32::MAX, &output),
-                mark(0, u32::MAX, &output),
+                mark(MarkUse::Tested, 0x0004_0000, 0x00ff_0000, &arrive),
+                mark(MarkUse::Set, 1, 3, &arrive),
+                mark(MarkUse::Tested, 5, u32::MAX, &output),
+                mark(MarkUse::Set, 6, u32::MAX, &output),
+                mark(MarkUse::Set, 0, u32::MAX, &output),
                 chain(kind, Hook::Prerouting, -150, &arrive),
                 chain(ChainKind::Route, Hook::Output, -150, &output),
             ],

@@ -116,15 +116,13 @@ impl fmt::Display for Verdict {
             Self::Drop => f.write_str("-> drop"),
             Self::Track(mark) => write!(f, "-> connection mark {mark}, go on"),
             Self::Mark(mark) => write!(f, "-> mark {mark}"),
+            // What becomes of it where nobody listens, not every packet filter has a choice in.
             Self::Tproxy { to, mark, dead } => {
-                let dead = match dead {
-                    OnFailure::Open => "left alone",
-                    OnFailure::Closed => "refused",
-                };
-                write!(
-                    f,
-                    "-> tproxy to :{to} mark {mark}, without a listener {dead}"
-                )
+                write!(f, "-> tproxy to :{to} mark {mark}")?;
+                match dead {
+                    OnFailure::Open => f.write_str(", if anyone listens"),
+                    OnFailure::Closed => Ok(()),
+                }
             }
         }
     }

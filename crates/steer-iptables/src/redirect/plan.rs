@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use steer_core::address::{Family, Protocol};
 use steer_core::host::Host;
-use steer_core::intent::{Intent, OnFailure, Quic};
+use steer_core::intent::{Dns, Intent, OnFailure, Quic};
 use steer_core::method::Method;
 use steer_core::object::Binding;
 use steer_core::plan::{Life, Plan};
@@ -78,11 +78,12 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     plan.push(Life::Steer, filter.object(steer));
 
     notes::choices(intent, &way, quic, &mut plan);
-    not_steered(intent, &way, &mut plan);
+    not_steered(intent, &way, quic, &mut plan);
     notes::families(intent, host, &mut plan);
     notes::dns(intent, host, &way, &mut plan);
     notes::surroundings(host, &way, &mut plan);
-    neighbours::notes(host, &HOOKS.map(|h| (ChainKind::Nat, h, FIRST)), &mut plan);
+    let places = HOOKS.map(|hook| (ChainKind::Nat, hook, FIRST));
+    neighbours::notes(host, &places, &[intent.bypass], &mut plan);
     plan.note("connections that exist at the start are left alone");
     place::within(intent, host, plan)
 }
@@ -101,20 +102,30 @@ fn quic(intent: &Intent) -> Quic {
     intent.traffic.quic.unwrap_or(Quic::Reject)
 }
 
-fn not_steered(intent: &Intent, way: &Way, plan: &mut Plan) {
-    if !traffic::meant(&intent.traffic, Protocol::Udp) {
+fn not_steered(intent: &Intent, way: &Way, quic: Quic, plan: &mut Plan) {
+    let traffic = &intent.traffic;
+    if !traffic::meant(traffic, Protocol::Udp) {
         return;
     }
+    let captured = traffic.dns == Some(Dns::Capture);
+    let dns = match captured {
+        true => " other than DNS",
+        false => "",
+    };
     let rest = guard::refuses_the_rest(intent, way);
-    plan.note(match (intent.failure(), rest) {
-        (OnFailure::Open, _) => "redirect cannot steer UDP and ICMP: they go direct",
-        (OnFailure::Closed, true) => {
-            "redirect cannot steer UDP and other protocols: they are refused"
-        }
-        (OnFailure::Closed, false) => {
-            "redirect cannot steer UDP: it is refused; other protocols go direct"
-        }
-    });
+    let (what, fate) = match (intent.failure(), rest) {
+        (OnFailure::Open, _) => ("ICMP and UDP", "they go direct"),
+        (OnFailure::Closed, true) => ("other protocols and UDP", "they are refused"),
+        (OnFailure::Closed, false) => ("UDP", "it is refused; other protocols go direct"),
+    };
+    // What has a key of its own has a fate of its own.
+    let has_quic = traffic::port_meant(traffic, 443);
+    let but = match (intent.failure(), quic) {
+        (OnFailure::Open, Quic::Reject) if has_quic => "; QUIC is refused all the same",
+        (OnFailure::Closed, Quic::Leave) if has_quic => "; QUIC goes direct all the same",
+        _ => "",
+    };
+    plan.note(format!("redirect cannot steer {what}{dns}: {fate}{but}"));
 }
 
 /// What REDIRECT takes to any destination; of UDP only DNS, which a single port can answer.

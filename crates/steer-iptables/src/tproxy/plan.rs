@@ -86,6 +86,7 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
 
     notes::choices(intent, &way, quic, &mut plan);
     not_steered(intent, &way, &mut plan);
+    unheard(intent, &way, filter, &mut plan);
     notes::families(intent, host, &mut plan);
     notes::dns(intent, host, &way, &mut plan);
     notes::surroundings(host, &way, &mut plan);
@@ -96,7 +97,7 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
         let entering = rules.entering();
         neighbours::rules(host, intent.failure(), (first, last), &entering, &mut plan)?;
     }
-    neighbours::notes(host, &rules::places(&way), &mut plan);
+    neighbours::notes(host, &rules::places(&way), &marks(intent), &mut plan);
     plan.note("conntrack is in the path of every packet of this host while a rule exists");
     if way == Way::Local {
         plan.note(
@@ -153,19 +154,39 @@ fn not_steered(intent: &Intent, way: &Way, plan: &mut Plan) {
     match intent.failure() {
         OnFailure::Open if udp => {
             plan.note(
-                "tproxy cannot steer ICMP, multicast and link-local addresses: they go direct",
+                "tproxy cannot steer ICMP, multicast, broadcast and IPv6 link-local addresses: they \
+                 go direct",
             );
         }
         OnFailure::Open => {
-            plan.note("tproxy cannot steer ICMP and link-local addresses: they go direct");
+            plan.note("tproxy cannot steer ICMP and IPv6 link-local addresses: they go direct");
         }
-        OnFailure::Closed if rest => plan
-            .note("tproxy cannot steer ICMP, multicast and link-local addresses: they are refused"),
+        OnFailure::Closed if rest => plan.note(
+            "tproxy cannot steer ICMP, multicast, broadcast and IPv6 link-local addresses: they are \
+             refused",
+        ),
         OnFailure::Closed => plan.note(
-            "tproxy cannot steer multicast and link-local addresses: they are refused; ICMP goes \
-             direct",
+            "tproxy cannot steer multicast, broadcast and IPv6 link-local addresses: they are \
+             refused; ICMP goes direct",
         ),
     }
+}
+
+/// What becomes of packets while nobody listens at the engine's ports.
+fn unheard(intent: &Intent, way: &Way, filter: Filter, plan: &mut Plan) {
+    plan.note(match (filter, intent.failure(), way) {
+        (Filter::Iptables(_), _, _) => {
+            "while nobody listens at the engine's ports, TPROXY of iptables drops what is steered, \
+             without an answer and under open as well"
+        }
+        (Filter::Nft, OnFailure::Open, Way::Forwarded(_) | Way::Inbound) => {
+            "while nobody listens at the engine's ports, flows that begin go direct; those that \
+             were steered are refused"
+        }
+        (Filter::Nft, _, _) => {
+            "while nobody listens at the engine's ports, what is steered is refused"
+        }
+    });
 }
 
 /// Whether marks count where the kernel checks a packet's source.

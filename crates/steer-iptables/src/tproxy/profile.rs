@@ -64,8 +64,8 @@ pub(super) static PROFILE: Profile = Profile {
         },
     ],
     limits: &[
-        "multicast, broadcast, link-local addresses and ICMP cannot be steered; under closed they \
-         are refused as far as `plan` says",
+        "multicast, broadcast, IPv6 link-local addresses and ICMP cannot be steered; under closed \
+         they are refused as far as `plan` says",
         "conntrack is in the path of every packet of the namespace while a rule exists",
         "over iptables, a neighbour's check of the reverse path in prerouting (firewalld's `fib saddr \
          . mark . iif`) drops what programs of this host send: over nft it does not",

@@ -132,10 +132,10 @@ fn look() -> Result<BTreeSet<Neighbour>, Refused> {
                 });
             }
         }
-        for (_, table, chain, mark) in list::marks(&mut socket, family)? {
+        for (_, table, chain, (usage, mark)) in list::marks(&mut socket, family)? {
             if !is_ours(&table, &chain) {
                 let by = place(family, &table, &chain);
-                found.insert(Neighbour::Mark { mark, by });
+                found.insert(Neighbour::Mark { mark, usage, by });
             }
         }
     }

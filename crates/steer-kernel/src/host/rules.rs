@@ -1,7 +1,7 @@
 //! Policy routing rules of others.
 
 use steer_core::address::Family;
-use steer_core::host::{MarkBits, Neighbour};
+use steer_core::host::{MarkBits, MarkUse, Neighbour};
 
 use crate::route;
 
@@ -25,6 +25,7 @@ pub(super) fn neighbours() -> Vec<Neighbour> {
                 value: mark.value,
                 mask: mark.mask,
             },
+            usage: MarkUse::Tested,
             by: format!("{program} {}", rule.priority),
         }));
     }

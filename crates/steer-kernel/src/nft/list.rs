@@ -1,6 +1,6 @@
 //! What stands in nf_tables, as far as we have to know it.
 
-use steer_core::host::MarkBits;
+use steer_core::host::{MarkBits, MarkUse};
 use steer_core::instance::Instance;
 use steer_core::ruleset::{Base, ChainKind, Hook, Role};
 
@@ -104,7 +104,7 @@ pub(crate) fn chains(netlink: &mut Netlink, family: u8) -> Result<Vec<SeenChain>
 pub(crate) fn marks(
     netlink: &mut Netlink,
     family: u8,
-) -> Result<Vec<(u8, String, String, MarkBits)>, Refused> {
+) -> Result<Vec<(u8, String, String, (MarkUse, MarkBits))>, Refused> {
     let mut found = Vec::new();
     netlink.dump(GETRULE, family, Attrs::new(), "list the rules", |reply| {
         let (mut table, mut chain, mut marks) = (String::new(), String::new(), Vec::new());

@@ -7,12 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use steer_core::host::MarkBits;
+use steer_core::host::{MarkBits, MarkUse};
 
 use super::wire::{attrs, c_text, number};
 
 /// The marks of a rule, given what is inside its list of instructions.
-pub(super) fn of_rule(expressions: &[u8]) -> Vec<MarkBits> {
+pub(super) fn of_rule(expressions: &[u8]) -> Vec<(MarkUse, MarkBits)> {
     let mut reader = Reader::default();
     for (_, element) in attrs(expressions) {
         let (mut name, mut data) = (String::new(), &[][..]);
@@ -42,7 +42,7 @@ enum Held {
 #[derive(Debug, Default)]
 struct Reader {
     registers: BTreeMap<u32, Held>,
-    found: Vec<MarkBits>,
+    found: Vec<(MarkUse, MarkBits)>,
 }
 
 impl Reader {
@@ -98,10 +98,9 @@ impl Reader {
                     Some(value),
                 ) = (held, value)
                 {
-                    self.found.push(MarkBits {
-                        value: (value ^ flip) & mask,
-                        mask,
-                    });
+                    let value = (value ^ flip) & mask;
+                    let bits = MarkBits { value, mask };
+                    self.found.push((MarkUse::Tested, bits));
                 }
             }
             "match" | "target" => {
@@ -143,7 +142,7 @@ impl Reader {
             Some(Held::Packet { flip, .. } | Held::Connection { flip, .. }) => whole(flip),
             None => whole(0),
         };
-        self.found.push(bits);
+        self.found.push((MarkUse::Set, bits));
     }
 }
 
@@ -171,7 +170,7 @@ impl Held {
 }
 
 /// The mark in what an extension of iptables was passed (`linux/netfilter/xt_*.h`).
-fn of_extension(name: &str, info: &[u8]) -> Option<MarkBits> {
+fn of_extension(name: &str, info: &[u8]) -> Option<(MarkUse, MarkBits)> {
     let word = |index: usize| {
         let bytes = info.get(4 * index..4 * index + 4)?;
         Some(u32::from_ne_bytes(bytes.try_into().ok()?))
@@ -181,15 +180,17 @@ fn of_extension(name: &str, info: &[u8]) -> Option<MarkBits> {
         // Bits outside of the mask are turned over, so they are changed too.
         mask: mask | value,
     };
+    let set = |bits| Some((MarkUse::Set, bits));
     match name {
-        "mark" | "connmark" | "MARK" => Some(bits(word(0)?, word(1)?)),
+        "mark" | "connmark" => Some((MarkUse::Tested, bits(word(0)?, word(1)?))),
+        "MARK" => set(bits(word(0)?, word(1)?)),
         "CONNMARK" => match info.get(12)? {
-            0 => Some(bits(word(0)?, word(1)?)),
+            0 => set(bits(word(0)?, word(1)?)),
             // The packet's mark is saved in, or restored from, the connection's.
-            1 => Some(bits(0, word(1)?)),
-            _ => Some(bits(0, word(2)?)),
+            1 => set(bits(0, word(1)?)),
+            _ => set(bits(0, word(2)?)),
         },
-        "TPROXY" => Some(bits(word(1)?, word(0)?)),
+        "TPROXY" => set(bits(word(1)?, word(0)?)),
         _ => None,
     }
 }
@@ -238,7 +239,7 @@ mod tests {
     use super::*;
     use crate::nft::expr::{Marked, Program};
 
-    fn marks(fill: impl FnOnce(&mut Program)) -> Vec<MarkBits> {
+    fn marks(fill: impl FnOnce(&mut Program)) -> Vec<(MarkUse, MarkBits)> {
         let mut program = Program::default();
         fill(&mut program);
         of_rule(program.into_attrs().as_bytes())
@@ -256,8 +257,9 @@ mod tests {
             mask: SOME.mask,
         };
         for marked in [Marked::Packet, Marked::Connection] {
-            assert_eq!(marks(|p| p.mark_holds(marked, SOME)), [bits]);
-            assert_eq!(marks(|p| p.set_mark(marked, SOME)), [bits]);
+            let tested = marks(|p| p.mark_holds(marked, SOME));
+            assert_eq!(tested, [(MarkUse::Tested, bits)]);
+            assert_eq!(marks(|p| p.set_mark(marked, SOME)), [(MarkUse::Set, bits)]);
         }
         assert_eq!(marks(Program::rewritten), []);
     }
@@ -268,8 +270,12 @@ mod tests {
             words.iter().flat_map(|word| word.to_ne_bytes()).collect()
         };
         let found = |name, words: &[u32]| of_extension(name, &info(words));
-        let bits = |value, mask| Some(MarkBits { value, mask });
-        assert_eq!(found("mark", &[1, 0xff, 0]), bits(1, 0xff));
+        let bits = |value, mask| Some((MarkUse::Set, MarkBits { value, mask }));
+        let (usage, tested) = found("mark", &[1, 0xff, 0]).unwrap();
+        assert_eq!(
+            (usage, tested.value, tested.mask),
+            (MarkUse::Tested, 1, 0xff)
+        );
         assert_eq!(found("MARK", &[0x4000, 0]), bits(0x4000, 0x4000));
         assert_eq!(found("CONNMARK", &[5, 0xff, 0, 0]), bits(5, 0xff));
         assert_eq!(found("CONNMARK", &[0, 0xff, 0xf00, 1]), bits(0, 0xff));

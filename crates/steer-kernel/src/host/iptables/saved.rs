@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use steer_core::host::{MarkBits, Neighbour};
+use steer_core::host::{MarkBits, MarkUse, Neighbour};
 use steer_core::ruleset::{ChainKind, Hook};
 
 use crate::iptables::state::{hook_name, owner};
@@ -31,8 +31,10 @@ pub(super) fn neighbours(text: &str, program: &str) -> BTreeSet<Neighbour> {
             }
             found.extend(at_hook(table, chain, program));
             let by = place(table, chain, program);
-            found.extend(marks(arguments).into_iter().map(|mark| Neighbour::Mark {
+            let marks = marks(arguments).into_iter();
+            found.extend(marks.map(|(usage, mark)| Neighbour::Mark {
                 mark,
+                usage,
                 by: by.clone(),
             }));
         }
@@ -66,7 +68,7 @@ fn at_hook(table: &str, chain: &str, program: &str) -> Option<Neighbour> {
 }
 
 /// The marks that a rule's arguments tell of.
-fn marks(arguments: &[String]) -> Vec<MarkBits> {
+fn marks(arguments: &[String]) -> Vec<(MarkUse, MarkBits)> {
     let behind = |option: &str| {
         let at = arguments.iter().position(|word| word == option)?;
         arguments.get(at + 1)
@@ -75,7 +77,12 @@ fn marks(arguments: &[String]) -> Vec<MarkBits> {
     for (at, option) in arguments.iter().enumerate() {
         match option.as_str() {
             "--mark" | "--set-xmark" | "--set-mark" | "--tproxy-mark" => {
-                found.extend(arguments.get(at + 1).and_then(|text| bits(text)));
+                let usage = match option.as_str() {
+                    "--mark" => MarkUse::Tested,
+                    _ => MarkUse::Set,
+                };
+                let bits = arguments.get(at + 1).and_then(|text| bits(text));
+                found.extend(bits.map(|bits| (usage, bits)));
             }
             // What is saved or restored is not known, only where.
             "--save-mark" | "--restore-mark" => {
@@ -83,10 +90,8 @@ fn marks(arguments: &[String]) -> Vec<MarkBits> {
                     "--save-mark" => behind("--ctmask"),
                     _ => behind("--nfmask"),
                 };
-                found.push(MarkBits {
-                    value: 0,
-                    mask: mask.and_then(|text| word(text)).unwrap_or(u32::MAX),
-                });
+                let mask = mask.and_then(|text| word(text)).unwrap_or(u32::MAX);
+                found.push((MarkUse::Set, MarkBits { value: 0, mask }));
             }
             _ => {}
         }
@@ -150,8 +155,9 @@ fn words(line: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn mark(value: u32, mask: u32, chain: &str) -> Neighbour {
+    fn mark(usage: MarkUse, value: u32, mask: u32, chain: &str) -> Neighbour {
         Neighbour::Mark {
+            usage,
             mark: MarkBits { value, mask },
             by: format!("iptables-legacy table mangle, chain {chain}"),
         }
@@ -190,12 +196,12 @@ COMMIT
             base(Hook::Prerouting),
             base(Hook::Forward),
             base(Hook::Postrouting),
-            mark(0x40000, 0x00ff_0000, "POSTROUTING"),
-            mark(0, 0xff, "THEIRS"),
-            mark(0, u32::MAX, "THEIRS"),
-            mark(7, u32::MAX, "THEIRS"),
-            mark(1, 3, "THEIRS"),
-            mark(12, u32::MAX, "THEIRS"),
+            mark(MarkUse::Tested, 0x40000, 0x00ff_0000, "POSTROUTING"),
+            mark(MarkUse::Set, 0, 0xff, "THEIRS"),
+            mark(MarkUse::Set, 0, u32::MAX, "THEIRS"),
+            mark(MarkUse::Set, 7, u32::MAX, "THEIRS"),
+            mark(MarkUse::Set, 1, 3, "THEIRS"),
+            mark(MarkUse::Tested, 12, u32::MAX, "THEIRS"),
         ]);
         assert_eq!(neighbours(text, "iptables-legacy"), expected);
     }
