@@ -23,7 +23,7 @@ pub(super) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
 /// What all that comes to one listener has in common.
 #[derive(Clone, Debug)]
 pub(super) struct Kind {
-    to: Option<Destination>,
+    pub(super) to: Option<Destination>,
     pub(super) app: Option<App>,
 }
 
