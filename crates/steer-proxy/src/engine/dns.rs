@@ -141,9 +141,7 @@ impl Talk {
             if self.closed && self.pending.is_empty() {
                 return End::Client(None);
             }
-            let idle = self.shared.limits.udp.dns;
-            let idle = if stops { idle.min(QUIET) } else { idle };
-            let due = self.said + idle;
+            let due = self.said + self.patience(stops);
             let takes_more = !self.closed && !self.pending.is_full();
             tokio::select! {
                 () = &mut stopping, if !stops => stops = true,
@@ -177,6 +175,19 @@ impl Talk {
                     }
                 }
             }
+        }
+    }
+
+    /// How long nothing may be said.
+    fn patience(&self, stops: bool) -> Duration {
+        let idle = self.shared.limits.udp.dns;
+        if stops {
+            idle.min(QUIET)
+        } else if self.transport == Transport::Udp && self.pending.is_empty() {
+            // Most programs ask from a socket once, and each conversation holds a place.
+            idle.min(ANSWERED)
+        } else {
+            idle
         }
     }
 
@@ -316,6 +327,11 @@ pub(super) fn describe(error: &io::Error) -> String {
         _ => format!("the resolver: {}", chain(error)),
     }
 }
+
+/// How long a conversation by datagrams rests before it ends, where every query is answered: who
+/// asks for both kinds of addresses from one socket asks for the second one by then. What comes
+/// later begins another one.
+const ANSWERED: Duration = Duration::from_secs(1);
 
 /// How long a conversation rests before it ends, where the engine stops.
 const QUIET: Duration = Duration::from_millis(300);

@@ -292,3 +292,24 @@ async fn an_answer_that_the_rules_cannot_learn_becomes_a_failure() {
     assert_eq!((&answer[..2], answer[3] & 0x0f), (&[0, 1][..], 2));
     assert_eq!(answer[4..], counts, "no address");
 }
+
+#[tokio::test]
+async fn an_answered_conversation_by_datagrams_gives_its_place_back_soon() {
+    let limits = Limits::default();
+    let udp = UdpLimits {
+        dns: Duration::from_secs(3600),
+        ..limits.udp
+    };
+    let builder = builder(Policy::default()).limits(Limits { udp, ..limits });
+    let mut bench = Bench::with(builder);
+    let (_socket, silent) = server().await;
+    let _waits = ask(&bench, silent, &query(1, "a.example")).await;
+    let (resolver, _asked) = udp_resolver().await;
+    let mut answered = ask(&bench, resolver, &query(2, "a.example")).await;
+    assert_eq!(answered.receive().await, answer_to(&query(2, "a.example")));
+    let record = bench.record().await;
+    assert_eq!(record.destination, resolver.to_string());
+    assert_eq!(record.outcome, Outcome::Ok);
+    // The one that was begun before waits for its answer.
+    assert_eq!(bench.engine.live(), 1);
+}
