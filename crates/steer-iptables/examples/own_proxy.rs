@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ..Scope::default()
     };
     let intent = Intent::new(Instance::new("own")?, scope);
-    let plan = Redirect.plan(&intent, &host())?;
+    let plan = Redirect.plan(&intent, &host(&intent))?;
     print!("{plan}");
 
     let mut engaged = Engaged::engage(keeper()?, &intent, &plan, None)?;

@@ -7,15 +7,10 @@ use steer_kernel::drivers::Drivers;
 use steer_kernel::journal::RunDir;
 use steer_kernel::keeper::LocalKeeper;
 
-/// The facts of this host that a plan depends on; asking changes nothing.
+/// The facts that the plan of an intent depends on, of this host or the network namespace that the
+/// intent names; asking changes nothing.
 #[must_use]
-pub fn host() -> Host {
-    steer_kernel::host::observe()
-}
-
-/// The facts that the plan of an intent depends on, of the network namespace that it names.
-#[must_use]
-pub fn host_for(intent: &Intent) -> Host {
+pub fn host(intent: &Intent) -> Host {
     steer_kernel::host::observe_for(intent)
 }
 

@@ -12,7 +12,9 @@
 //! methods have the same files: what differs between them is what differs between the methods.
 #![forbid(unsafe_code)]
 
+mod assembly;
 mod backend;
+mod connections;
 mod datagrams;
 pub mod embed;
 mod listeners;
@@ -27,6 +29,6 @@ mod rules;
 mod sockets;
 pub mod tproxy;
 
-pub use embed::{host, host_for, keeper};
+pub use embed::{host, keeper};
 pub use redirect::Redirect;
 pub use tproxy::Tproxy;

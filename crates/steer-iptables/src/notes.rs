@@ -5,11 +5,19 @@ use steer_core::host::Host;
 use steer_core::intent::{Dial, Dns, Intent, OnFailure, Quic};
 use steer_core::plan::Plan;
 
-use crate::rules::traffic::{meant, port_meant};
+use crate::rules::traffic::{daemon, everybody, meant, port_meant};
 use crate::rules::way::Way;
 
+/// What every method has to say.
+pub(crate) fn common(intent: &Intent, host: &Host, way: &Way, quic: Quic, plan: &mut Plan) {
+    choices(intent, way, quic, plan);
+    families(intent, host, plan);
+    dns(intent, host, way, plan);
+    surroundings(host, way, plan);
+}
+
 /// What was chosen where nothing is written.
-pub(crate) fn choices(intent: &Intent, way: &Way, quic: Quic, plan: &mut Plan) {
+fn choices(intent: &Intent, way: &Way, quic: Quic, plan: &mut Plan) {
     let traffic = &intent.traffic;
     if intent.on_failure.is_none() {
         let failure = intent.failure();
@@ -40,7 +48,7 @@ pub(crate) fn choices(intent: &Intent, way: &Way, quic: Quic, plan: &mut Plan) {
 }
 
 /// Families that cannot be steered.
-pub(crate) fn families(intent: &Intent, host: &Host, plan: &mut Plan) {
+fn families(intent: &Intent, host: &Host, plan: &mut Plan) {
     if host.families.contains(&Family::V6) {
         return;
     }
@@ -55,7 +63,7 @@ pub(crate) fn families(intent: &Intent, host: &Host, plan: &mut Plan) {
 }
 
 /// What of DNS does not come by.
-pub(crate) fn dns(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
+fn dns(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
     let traffic = &intent.traffic;
     let names = !traffic.include.domains.is_empty() || !traffic.exclude.domains.is_empty();
     let fake = intent.resolve.fake.is_some();
@@ -64,6 +72,13 @@ pub(crate) fn dns(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
             "names stand for the addresses that they are known to have: another name of the same \
              address is taken for them",
         );
+        if !traffic.include.domains.is_empty() && intent.failure() == OnFailure::Closed {
+            plan.note(
+                "of chosen names only the addresses that are known are refused when steering \
+                 fails: a name that has none at the start is an error, unless dns: capture tells \
+                 it before a program can use it",
+            );
+        }
     }
     if !traffic.include.domains.is_empty() && fake {
         plan.note(
@@ -74,12 +89,26 @@ pub(crate) fn dns(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
     if traffic.dns != Some(Dns::Capture) {
         return;
     }
-    let daemon = host.resolvers.iter().find(|address| address.is_loopback());
-    if let (Way::Local, false, Some(daemon)) = (way, intent.scope.of.host, daemon) {
-        plan.note(format!(
-            "the resolver at {daemon} asks on behalf of programs: what it asks others is outside \
-             the scope, unless the scope names it"
-        ));
+    let scope = &intent.scope;
+    if let Some(daemon) = daemon(intent, host, way) {
+        let asks = format!("the resolver at {daemon} asks on behalf of programs");
+        plan.note(match (everybody(scope), fake) {
+            (true, true) => format!(
+                "{asks}, and what it asks is captured as well: it must not be asked about chosen \
+                 names, as it would get made-up addresses"
+            ),
+            (true, false) => format!(
+                "{asks}, and what it asks is captured as well: names come by twice, the second \
+                 time as asked by it"
+            ),
+            (false, true) => format!(
+                "{asks}: what it asks others must be outside the scope, or it would get made-up \
+                 addresses"
+            ),
+            (false, false) => format!(
+                "{asks}: what it asks others is outside the scope, unless the scope names it"
+            ),
+        });
     }
     if *way == Way::Local {
         plan.note(
@@ -90,7 +119,7 @@ pub(crate) fn dns(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
 }
 
 /// What the host itself does with packets of the way.
-pub(crate) fn surroundings(host: &Host, way: &Way, plan: &mut Plan) {
+fn surroundings(host: &Host, way: &Way, plan: &mut Plan) {
     let Way::Forwarded(names) = way else { return };
     for interface in host.interfaces.iter().filter(|i| names.contains(&i.name)) {
         if interface.forwards.is_empty() {

@@ -16,9 +16,7 @@ mod datagrams;
 mod intake;
 mod origin;
 mod plan;
-mod probe;
 mod profile;
-mod requirements;
 mod rules;
 
 /// Steering by nat REDIRECT.
@@ -42,7 +40,7 @@ impl Steerer for Redirect {
     }
 
     fn requirements(&self, intent: &Intent, host: &Host) -> Vec<Requirement> {
-        requirements::of(intent, host)
+        crate::requirements::common(intent, host)
     }
 
     fn plan(&self, intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
@@ -59,6 +57,6 @@ impl Steerer for Redirect {
     }
 
     async fn probe(&self, intent: &Intent) -> Evidence {
-        probe::really(self, intent).await
+        crate::probe::really(self, intent).await
     }
 }

@@ -23,6 +23,13 @@ pub(crate) fn common(intent: &Intent, host: &Host) -> Vec<Requirement> {
     needs
 }
 
+/// The same, and what handing packets to transparent sockets needs.
+pub(crate) fn transparent(intent: &Intent, host: &Host) -> Vec<Requirement> {
+    let mut needs = common(intent, host);
+    needs.push(Filter::of(intent, host).transparency(host));
+    needs
+}
+
 fn cgroups(intent: &Intent, host: &Host) -> Option<Requirement> {
     let wanted = intent.scope.command
         || !intent.scope.of.cgroup.is_empty()

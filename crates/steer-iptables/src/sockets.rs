@@ -5,7 +5,17 @@ use std::os::fd::AsFd;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use steer_core::intake::Sockets;
+use steer_core::intent::Intent;
 use steer_core::mark::Mark;
+
+/// What the sockets carry that answer datagrams in a destination's name: the usual mark for it, or
+/// the bypass mark where marks are written, of whose other bits nothing is known.
+pub(crate) fn answer_mark(intent: &Intent) -> Mark {
+    match (intent.bypass, intent.steer) {
+        (Mark::BYPASS, None) => Mark::ANSWER,
+        (bypass, _) => bypass,
+    }
+}
 
 /// Sets the mark that no rule of ours steers.
 pub(crate) fn mark(socket: &impl AsFd, mark: Mark) -> io::Result<()> {

@@ -16,9 +16,7 @@ mod datagrams;
 mod intake;
 mod origin;
 mod plan;
-mod probe;
 mod profile;
-mod requirements;
 mod rules;
 
 /// Steering by mangle TPROXY, a mark and a policy route.
@@ -42,7 +40,7 @@ impl Steerer for Tproxy {
     }
 
     fn requirements(&self, intent: &Intent, host: &Host) -> Vec<Requirement> {
-        requirements::of(intent, host)
+        crate::requirements::transparent(intent, host)
     }
 
     fn plan(&self, intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
@@ -59,6 +57,6 @@ impl Steerer for Tproxy {
     }
 
     async fn probe(&self, intent: &Intent) -> Evidence {
-        probe::really(self, intent).await
+        crate::probe::really(self, intent).await
     }
 }

@@ -5,7 +5,7 @@
 use steer_core::address::{Family, Protocol};
 use steer_core::host::{Host, MarkBits, MarkUse, Namespace, Neighbour, Presence};
 use steer_core::instance::Instance;
-use steer_core::intent::{Backend, Dns, Intent, OnFailure, Scope, Selector, Source};
+use steer_core::intent::{Backend, Dns, FakeIp, Intent, OnFailure, Scope, Selector, Source};
 use steer_core::key::Key;
 use steer_core::mark::Mark;
 use steer_core::object::{IptablesVariant, Object};
@@ -403,4 +403,44 @@ fn while_draining_only_flows_that_were_taken_are_steered() {
     assert!(plan.wants_slot());
     assert!(!plan.notes.iter().any(|note| note.is_empty()));
     assert!(!METHODS[0].profile().keys.contains(&Key::Mark));
+}
+
+#[test]
+fn a_resolver_of_this_host_must_not_get_made_up_addresses() {
+    let host = Host {
+        resolvers: vec!["127.0.0.53".parse().unwrap()],
+        ..Host::example()
+    };
+    let mut wish = whole_host();
+    wish.traffic.dns = Some(Dns::Capture);
+    let notes = |wish: &Intent| {
+        METHODS.map(|method| method.plan(wish, &host).unwrap().notes.join("\n"))
+    };
+    for notes in notes(&wish) {
+        assert!(notes.contains("127.0.0.53") && notes.contains("twice"), "{notes}");
+    }
+    wish.resolve.fake = Some(FakeIp {
+        pools: FakeIp::default_pools(),
+        names: Vec::new(),
+        except: Vec::new(),
+        file: None,
+    });
+    both_refuse(&wish, &host, &["dns.fake_ip", "`dns.resolver`"]);
+    let users = Intent {
+        scope: Scope {
+            except: Selector {
+                uid: vec!["101".parse().unwrap()],
+                ..Selector::default()
+            },
+            ..wish.scope.clone()
+        },
+        ..wish.clone()
+    };
+    for notes in notes(&users) {
+        assert!(notes.contains("must be outside the scope"), "{notes}");
+    }
+    wish.resolve.resolver = Some("192.0.2.53:53".parse().unwrap());
+    for notes in notes(&wish) {
+        assert!(!notes.contains("on behalf"), "{notes}");
+    }
 }

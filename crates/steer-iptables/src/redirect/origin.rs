@@ -7,14 +7,7 @@ use std::os::fd::AsFd;
 use nix::sys::socket::{getsockopt, sockopt};
 use steer_core::address::{OrigDst, canonical};
 
-/// What conntrack says about an accepted connection.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// It was redirected, and this is where it was going.
-    Steered(OrigDst),
-    /// It was addressed to the listener itself.
-    Direct,
-}
+use crate::connections::Origin;
 
 /// Asks SO_ORIGINAL_DST (IP6T_SO_ORIGINAL_DST for IPv6) of an accepted socket.
 ///

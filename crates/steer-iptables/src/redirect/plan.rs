@@ -6,11 +6,11 @@ use steer_core::intent::{Dns, Intent, OnFailure, Quic};
 use steer_core::method::Method;
 use steer_core::object::Binding;
 use steer_core::plan::{Life, Plan};
-use steer_core::ruleset::{ChainKind, Role, Ruleset};
+use steer_core::ruleset::ChainKind;
 use steer_core::steerer::PlanError;
 
 use super::rules::{FIRST, HOOKS, Rules};
-use crate::backend::Filter;
+use crate::assembly::Parts;
 use crate::listeners;
 use crate::rules::gate::At;
 use crate::rules::guard;
@@ -21,7 +21,7 @@ use crate::{neighbours, notes, place};
 /// The plan of an intent that was admitted.
 pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     let way = Way::of(intent)?;
-    traffic::check(intent)?;
+    traffic::check(intent, host, &way)?;
     neighbours::check(host, intent, &[intent.bypass])?;
     let ports = listeners::ports(intent, &way, STEERS);
     if ports.is_empty() {
@@ -29,7 +29,6 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
             why: "redirect steers TCP, and TCP is excluded".to_owned(),
         });
     }
-    let filter = Filter::of(intent, host);
     let quic = quic(intent);
     let decisions = traffic::decisions(intent, &way, quic, Vec::new());
     let at = at(host, &way);
@@ -55,33 +54,20 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
         plan.push(Life::Steer, object);
     }
     place::command(intent, &mut plan);
-    if intent.failure() == OnFailure::Closed {
-        let guard = Ruleset {
-            role: Role::Guard,
-            families: listeners::refusable(host),
-            chains: guard::closed(intent, &way, &decisions, &rules.known()),
-        };
-        plan.push(Life::Guard, filter.object(guard));
-    }
-    let mut chains = rules.steer(&decisions);
-    chains.extend(guard::always(
+    let parts = Parts {
         intent,
-        &way,
-        &decisions,
-        &rules.known().steered,
-    ));
-    let steer = Ruleset {
-        role: Role::Steer,
+        host,
+        way: &way,
+        decisions: &decisions,
+        steer: rules.steer(&decisions),
+        known: rules.known(),
+        refuse: Vec::new(),
         families,
-        chains,
     };
-    plan.push(Life::Steer, filter.object(steer));
+    parts.push(&mut plan);
 
-    notes::choices(intent, &way, quic, &mut plan);
+    notes::common(intent, host, &way, quic, &mut plan);
     not_steered(intent, &way, quic, &mut plan);
-    notes::families(intent, host, &mut plan);
-    notes::dns(intent, host, &way, &mut plan);
-    notes::surroundings(host, &way, &mut plan);
     let places = HOOKS.map(|hook| (ChainKind::Nat, hook, FIRST));
     neighbours::notes(host, &places, &[intent.bypass], &mut plan);
     plan.note("connections that exist at the start are left alone");

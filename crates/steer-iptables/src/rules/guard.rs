@@ -1,7 +1,7 @@
 //! The refusal of what is in scope and not steered.
 
 use steer_core::address::Protocol;
-use steer_core::intent::{Dns, Intent, OnFailure};
+use steer_core::intent::{Dns, Intent};
 use steer_core::ruleset::{Chain, ChainKind, Hook, Rule, Test, Verdict};
 
 use super::gate::refusal;
@@ -104,7 +104,7 @@ pub(crate) fn always(
         };
         deny.push(Rule::new(tests.clone(), verdict, *why));
     }
-    if deny.is_empty() || intent.failure() == OnFailure::Closed {
+    if deny.is_empty() {
         return Vec::new();
     }
     let mut base = vec![bypass(intent)];

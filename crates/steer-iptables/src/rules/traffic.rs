@@ -1,7 +1,10 @@
 //! Which packets of the scope: the traffic as decisions, which every chain reads in its own way.
 
+use std::net::IpAddr;
+
 use steer_core::address::{Cidr, Family, HostPattern, PortRange, Protocol};
-use steer_core::intent::{Dns, Filter, Intent, Quic, Traffic};
+use steer_core::host::Host;
+use steer_core::intent::{Dns, Filter, Intent, Quic, Resolve, Scope, Selector, Traffic};
 use steer_core::key::Key;
 use steer_core::ruleset::Test;
 use steer_core::steerer::PlanError;
@@ -207,11 +210,20 @@ pub(crate) fn pools(intent: &Intent) -> Vec<Vec<Cidr>> {
     pools.map_or_else(Vec::new, |pools| by_family(pools).collect())
 }
 
-/// The keys that mean nothing without DNS at the engine.
-pub(crate) fn check(intent: &Intent) -> Result<(), PlanError> {
+/// The keys that mean nothing without DNS at the engine, or without a resolver outside the scope.
+pub(crate) fn check(intent: &Intent, host: &Host, way: &Way) -> Result<(), PlanError> {
     let traffic = &intent.traffic;
     if traffic.dns == Some(Dns::Capture) {
-        return Ok(());
+        let Resolve { resolver, fake, .. } = &intent.resolve;
+        let daemon = daemon(intent, host, way).is_some() && everybody(&intent.scope);
+        return match (fake, resolver) {
+            (Some(_), None) if daemon => Err(PlanError::Without {
+                key: Key::FakeIp,
+                needs: "`dns.resolver`, an address of another host (a resolver of this host is in \
+                        the scope as well: what it asks would be answered with made-up addresses),",
+            }),
+            _ => Ok(()),
+        };
     }
     let below = |patterns: &[HostPattern]| {
         let mut patterns = patterns.iter();
@@ -235,6 +247,34 @@ pub(crate) fn check(intent: &Intent) -> Result<(), PlanError> {
             needs: "`traffic.dns: capture`",
         }),
     }
+}
+
+/// The resolver of this host that the engine would ask in the place of programs.
+pub(crate) fn daemon(intent: &Intent, host: &Host, way: &Way) -> Option<IpAddr> {
+    if *way != Way::Local {
+        return None;
+    }
+    let asked = match intent.resolve.resolver {
+        Some(written) => vec![written.ip()],
+        None => host.resolvers.clone(),
+    };
+    asked.into_iter().find(IpAddr::is_loopback)
+}
+
+/// Whether the scope leaves out nobody on this host.
+pub(crate) fn everybody(scope: &Scope) -> bool {
+    let Scope {
+        command,
+        of,
+        except,
+    } = scope;
+    let narrows = |selector: &Selector| {
+        let Selector {
+            cgroup, uid, gid, ..
+        } = selector;
+        !(cgroup.is_empty() && uid.is_empty() && gid.is_empty())
+    };
+    of.host && !command && !narrows(of) && !narrows(except)
 }
 
 fn excluded(traffic: &Traffic) -> Vec<Decision> {

@@ -14,7 +14,8 @@ use steer_core::datagram::{
 use steer_core::mark::Mark;
 use steer_core::netns::Inside;
 
-use super::origin::{self, Origin};
+use super::origin;
+use crate::connections::Origin;
 use crate::datagrams::answer::Answers;
 use crate::datagrams::{Ends, Pair};
 use crate::sockets;

@@ -4,14 +4,7 @@ use std::net::SocketAddr;
 
 use steer_core::address::{OrigDst, canonical};
 
-/// What the address of an accepted socket says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// It was steered, and this is where it was going.
-    Steered(OrigDst),
-    /// It was addressed to the listener itself.
-    Direct,
-}
+use crate::connections::Origin;
 
 /// As [`of`], for the addresses of a listener.
 pub(super) fn of_any(to: SocketAddr, listeners: &[SocketAddr]) -> Origin {

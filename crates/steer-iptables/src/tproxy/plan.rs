@@ -8,11 +8,11 @@ use steer_core::mark::Mark;
 use steer_core::method::Method;
 use steer_core::object::{Binding, TABLE_ABOVE_PRIORITY};
 use steer_core::plan::{Life, Plan};
-use steer_core::ruleset::{Role, Ruleset};
 use steer_core::steerer::PlanError;
 use steer_core::symbol::FIRST_TABLE;
 
 use super::rules::{self, Rules};
+use crate::assembly::Parts;
 use crate::backend::Filter;
 use crate::listeners;
 use crate::rules::gate::At;
@@ -24,7 +24,7 @@ use crate::{neighbours, notes, place};
 /// The plan of an intent that was admitted.
 pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     let way = Way::of(intent)?;
-    traffic::check(intent)?;
+    traffic::check(intent, host, &way)?;
     keeps_source(intent, host, &way)?;
     neighbours::check(host, intent, &marks(intent))?;
     let ports = listeners::ports(intent, &way, &Protocol::ALL);
@@ -33,7 +33,6 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
             why: "TCP and UDP are excluded, and tproxy steers nothing else".to_owned(),
         });
     }
-    let filter = Filter::of(intent, host);
     let quic = intent.traffic.quic.unwrap_or(Quic::Steer);
     let mut beyond = way::to_many();
     beyond.push(way::to_link());
@@ -56,40 +55,21 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     for object in rules.routes(&families) {
         plan.push(Life::Support, object);
     }
-    let closed = intent.failure() == OnFailure::Closed;
-    if closed {
-        let mut chains = guard::closed(intent, &way, &decisions, &rules.known());
-        chains.extend(rules.stray());
-        let guard = Ruleset {
-            role: Role::Guard,
-            families: listeners::refusable(host),
-            chains,
-        };
-        plan.push(Life::Guard, filter.object(guard));
-    }
-    let mut chains = rules.steer(&decisions);
-    chains.extend(guard::always(
+    let parts = Parts {
         intent,
-        &way,
-        &decisions,
-        &rules.known().steered,
-    ));
-    if !closed {
-        chains.extend(rules.stray());
-    }
-    let steer = Ruleset {
-        role: Role::Steer,
+        host,
+        way: &way,
+        decisions: &decisions,
+        steer: rules.steer(&decisions),
+        known: rules.known(),
+        refuse: rules.stray(),
         families,
-        chains,
     };
-    plan.push(Life::Steer, filter.object(steer));
+    parts.push(&mut plan);
 
-    notes::choices(intent, &way, quic, &mut plan);
+    notes::common(intent, host, &way, quic, &mut plan);
     not_steered(intent, &way, &mut plan);
-    unheard(intent, &way, filter, &mut plan);
-    notes::families(intent, host, &mut plan);
-    notes::dns(intent, host, &way, &mut plan);
-    notes::surroundings(host, &way, &mut plan);
+    unheard(intent, &way, Filter::of(intent, host), &mut plan);
     marks_at_the_source(host, &way, &mut plan);
     if rules.is_routed() {
         let first = FIRST_TABLE - TABLE_ABOVE_PRIORITY;

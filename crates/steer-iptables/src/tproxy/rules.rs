@@ -12,6 +12,7 @@ use crate::rules::guard::Known;
 use crate::rules::traffic::{self, Decision};
 use crate::rules::way::Way;
 use crate::rules::{REFUSE_AT, bypass, chain, hooked, scope};
+use crate::sockets;
 
 /// What all rules of a plan are made from.
 pub(super) struct Rules<'a> {
@@ -99,6 +100,16 @@ impl Rules<'_> {
         if self.keeps_source() && matches!(way, Way::Forwarded(_)) {
             chains.push(hook("answers", ANSWERS, self.answers()));
         }
+        let stale = self.stale();
+        if !stale.is_empty() {
+            chains.push(hooked(
+                "stale",
+                ChainKind::Filter,
+                Hook::Output,
+                REFUSE_AT,
+                stale,
+            ));
+        }
         let gate = self.gate();
         chains.push(hooked(
             "gate",
@@ -168,6 +179,25 @@ impl Rules<'_> {
             }
         }
         rules
+    }
+
+    /// Answers to flows that conntrack has forgotten are lost, as behind any other translation: they
+    /// would begin a flow of the server's, and what the client then sends would be its answer and
+    /// no longer in scope.
+    fn stale(&self) -> Vec<Rule> {
+        let mark = sockets::answer_mark(self.intent);
+        if mark == self.intent.bypass || !self.takes(Protocol::Udp) {
+            return Vec::new();
+        }
+        vec![Rule::new(
+            [
+                Test::Protocol(Protocol::Udp),
+                Test::FromOpener,
+                Test::Marked(MarkRef::Fixed(mark)),
+            ],
+            Verdict::Drop,
+            "an answer that would begin a flow",
+        )]
     }
 
     /// What servers answer to the address of a client is for the engine's socket that has it.

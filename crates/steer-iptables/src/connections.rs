@@ -1,0 +1,116 @@
+//! TCP connections that come to a listener, and where each wanted to go.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use steer_core::accept::{Accepted, Acceptor};
+use steer_core::address::{Destination, OrigDst};
+use steer_core::intake::Intake;
+use steer_core::method::Method;
+use steer_core::policy::App;
+use steer_core::steered::{Flow, ResetAnswer, Steered, abort};
+use tokio::net::TcpStream;
+
+use crate::owner::Owners;
+
+/// Where a connection wanted to go.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It was steered, and this is where it was going.
+    Steered(OrigDst),
+    /// It was addressed to the listener itself.
+    Direct,
+}
+
+/// Asks where an accepted connection wanted to go, given its local address.
+pub(crate) type Ask = Box<dyn Fn(&TcpStream, SocketAddr) -> io::Result<Origin> + Send + Sync>;
+
+/// Connections with the destination that each one asked for.
+pub(crate) struct Connections {
+    acceptor: Acceptor,
+    origin: Ask,
+    owners: Owners,
+    method: Method,
+    app: Option<App>,
+    refused: u64,
+}
+
+impl Connections {
+    pub(crate) fn new(
+        acceptor: Acceptor,
+        origin: Ask,
+        owners: Owners,
+        method: Method,
+        app: Option<App>,
+    ) -> Self {
+        Self {
+            acceptor,
+            origin,
+            owners,
+            method,
+            app,
+            refused: 0,
+        }
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            acceptor,
+            origin: _,
+            owners,
+            method,
+            app,
+            refused,
+        } = self;
+        f.debug_struct("Connections")
+            .field("acceptor", acceptor)
+            .field("owners", owners)
+            .field("method", method)
+            .field("app", app)
+            .field("refused", refused)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Intake for Connections {
+    async fn next(&mut self) -> Option<Steered> {
+        loop {
+            let Accepted {
+                stream,
+                client,
+                local,
+            } = self.acceptor.accept().await;
+            match (self.origin)(&stream, local) {
+                Ok(Origin::Steered(to)) => {
+                    return Some(Steered {
+                        identity: self.owners.of_connection(client, to),
+                        flow: Flow::Tcp(stream),
+                        client,
+                        destination: Destination::Addr(to),
+                        via: self.method,
+                        upstream: None,
+                        app: self.app,
+                        answer: Box::new(ResetAnswer),
+                    });
+                }
+                // The gate in the rules refuses these; without a gate (its rules gone, say), or
+                // where one was steered to the listener's own address, they are refused here.
+                Ok(Origin::Direct) => {
+                    self.refused += 1;
+                    tracing::debug!(%client, count = self.refused, "a direct connection was refused");
+                    abort(stream);
+                }
+                Err(error) => {
+                    self.refused += 1;
+                    tracing::debug!(%client, %error, "no original destination: refused");
+                    abort(stream);
+                }
+            }
+        }
+    }
+}
