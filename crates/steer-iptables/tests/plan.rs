@@ -413,11 +413,13 @@ fn a_resolver_of_this_host_must_not_get_made_up_addresses() {
     };
     let mut wish = whole_host();
     wish.traffic.dns = Some(Dns::Capture);
-    let notes = |wish: &Intent| {
-        METHODS.map(|method| method.plan(wish, &host).unwrap().notes.join("\n"))
-    };
+    let notes =
+        |wish: &Intent| METHODS.map(|method| method.plan(wish, &host).unwrap().notes.join("\n"));
     for notes in notes(&wish) {
-        assert!(notes.contains("127.0.0.53") && notes.contains("twice"), "{notes}");
+        assert!(
+            notes.contains("127.0.0.53") && notes.contains("twice"),
+            "{notes}"
+        );
     }
     wish.resolve.fake = Some(FakeIp {
         pools: FakeIp::default_pools(),
