@@ -1,7 +1,7 @@
 //! From where the engine dials, and whom it asks for names.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -52,20 +52,10 @@ pub(crate) fn resolver(
     plan: &Plan,
     sockets: &Arc<dyn SocketFactory>,
 ) -> Result<Arc<dyn Resolver>, Failure> {
-    let listeners: Vec<&Listener> = dns_listeners(plan).collect();
-    if listeners.is_empty() {
+    let Some(Asked { chosen, ours }) = asked(intent, plan) else {
         return Ok(Arc::new(SystemResolver));
-    }
-    // A listener that passes all on to one resolver was planned with the one that is right.
-    let planned = listeners.iter().find_map(|listener| match &listener.to {
-        Some(Destination::Addr(to)) => Some(to.addr()),
-        _ => None,
-    });
-    let at_port = |listener: &&&Listener| listener.port == Some(53);
-    let ours = listeners.iter().filter(at_port);
-    let ours = ours.flat_map(|listener| listener.addresses.iter().copied());
-    let chosen = planned.or(intent.resolve.resolver);
-    let resolver = HostResolver::new(Arc::clone(sockets), chosen, ours.collect());
+    };
+    let resolver = HostResolver::new(Arc::clone(sockets), chosen, ours);
     let resolver = resolver.map_err(|error| {
         Failure::new(
             &error,
@@ -79,13 +69,39 @@ pub(crate) fn resolver(
     }))
 }
 
-fn dns_listeners(plan: &Plan) -> impl Iterator<Item = &Listener> {
-    plan.objects
+/// Whom the engine asks.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    /// The only one, where there is one.
+    chosen: Option<SocketAddr>,
+    /// Where the engine answers itself, which the host's settings may name.
+    ours: Vec<IpAddr>,
+}
+
+/// `None` where DNS does not come to the engine.
+fn asked(intent: &Intent, plan: &Plan) -> Option<Asked> {
+    let listeners: Vec<&Listener> = plan
+        .objects
         .iter()
         .filter_map(|planned| match &planned.object {
             Object::Listener(listener) if listener.app == Some(App::Dns) => Some(listener),
             _ => None,
         })
+        .collect();
+    // A listener that passes all on to one resolver was planned with the one that is right.
+    let planned = listeners.iter().find_map(|listener| match &listener.to {
+        Some(Destination::Addr(to)) => Some(to.addr()),
+        _ => None,
+    });
+    // The settings cannot name another port.
+    let ours = listeners
+        .iter()
+        .filter(|listener| listener.port == Some(53));
+    let ours = ours.flat_map(|listener| listener.addresses.iter().copied());
+    (!listeners.is_empty()).then(|| Asked {
+        chosen: planned.or(intent.resolve.resolver),
+        ours: ours.collect(),
+    })
 }
 
 /// Leaves out addresses at which a name has no business: the engine dials them in the place of
@@ -102,5 +118,44 @@ impl Resolver for Careful {
         let mut found = self.resolver.resolve(host, port).await?;
         found.retain(|to| !self.rebinding.leads_astray(host, to.ip()));
         Ok(found)
+    }
+}
+
+#[cfg(all(test, feature = "dns", feature = "redirect"))]
+mod tests {
+    use steer::core::host::Host;
+    use steer::core::instance::Instance;
+    use steer::core::intent::{Dns, Scope};
+    use steer::core::method::Method;
+    use steer::registry;
+
+    use super::*;
+
+    fn planned(method: Method, intent: &Intent, resolvers: &[&str]) -> Option<Asked> {
+        let resolvers = resolvers.iter().map(|ip| ip.parse().unwrap());
+        let host = Host {
+            resolvers: resolvers.collect(),
+            ..Host::example()
+        };
+        let plan = registry::find(method).unwrap().plan(intent, &host).unwrap();
+        asked(intent, &plan)
+    }
+
+    #[test]
+    fn the_engine_asks_whom_queries_are_passed_on_to_and_never_itself() {
+        let mut intent = Intent::new(Instance::new("main").unwrap(), Scope::command());
+        assert_eq!(planned(Method::Redirect, &intent, &["192.0.2.53"]), None);
+        intent.listen.dns = Some(53);
+        intent.traffic.include.domains = vec!["a.example".parse().unwrap()];
+        // As the plan says: the method's own address comes first.
+        let asked = planned(Method::Dns, &intent, &["127.83.0.1", "192.0.2.53"]).unwrap();
+        assert_eq!(asked.chosen, Some("192.0.2.53:53".parse().unwrap()));
+        intent.traffic.dns = Some(Dns::Capture);
+        let asked = planned(Method::Redirect, &intent, &["127.0.0.1"]).unwrap();
+        assert_eq!(asked.chosen, None);
+        assert!(asked.ours.contains(&"127.0.0.1".parse().unwrap()));
+        intent.resolve.resolver = Some("192.0.2.54:53".parse().unwrap());
+        let asked = planned(Method::Redirect, &intent, &["127.0.0.1"]).unwrap();
+        assert_eq!(asked.chosen, intent.resolve.resolver);
     }
 }

@@ -200,9 +200,10 @@ struct Zone(Mutex<HashMap<&'static str, VecDeque<Vec<SocketAddr>>>>);
 impl Resolver for Zone {
     async fn resolve(&self, host: &HostName, port: u16) -> io::Result<Vec<SocketAddr>> {
         assert_eq!(port, 0);
-        let found = match self.0.lock().unwrap().get_mut(host.as_str()) {
-            Some(results) => Some(results.pop_front().unwrap_or_default()),
-            None => None,
+        let found = {
+            let mut zone = self.0.lock().unwrap();
+            let results = zone.get_mut(host.as_str());
+            results.map(|results| results.pop_front().unwrap_or_default())
         };
         match found {
             Some(found) => Ok(found),

@@ -118,6 +118,15 @@ impl Lost {
     }
 }
 
+impl Drop for Flows {
+    fn drop(&mut self) {
+        let flows = self.lost.flows.load(Ordering::Relaxed);
+        if flows > 0 {
+            tracing::info!(flows, "flows of datagrams were dropped in all");
+        }
+    }
+}
+
 #[async_trait]
 impl Intake for Flows {
     async fn next(&mut self) -> Option<Steered> {
