@@ -23,6 +23,7 @@ mod notes;
 mod owner;
 mod place;
 mod probe;
+mod profile;
 pub mod redirect;
 mod requirements;
 mod rules;

@@ -15,6 +15,7 @@ use steer_core::host::{Neighbour, Presence};
 use steer_core::ruleset::Base;
 
 use crate::iptables::{compat, state::owner};
+use crate::nft::list::SeenMark;
 use crate::nft::socket::{Netlink, Refused};
 use crate::nft::{NFPROTO_INET, list, probe};
 
@@ -132,7 +133,13 @@ fn look() -> Result<BTreeSet<Neighbour>, Refused> {
                 });
             }
         }
-        for (_, table, chain, (usage, mark)) in list::marks(&mut socket, family)? {
+        for seen in list::marks(&mut socket, family)? {
+            let SeenMark {
+                table,
+                chain,
+                usage,
+                bits: mark,
+            } = seen;
             if !is_ours(&table, &chain) {
                 let by = place(family, &table, &chain);
                 found.insert(Neighbour::Mark { mark, usage, by });

@@ -99,12 +99,17 @@ pub(crate) fn chains(netlink: &mut Netlink, family: u8) -> Result<Vec<SeenChain>
     Ok(found)
 }
 
-/// The marks that rules of a family set or look at, each with the family, the table and the
-/// chain of the rule.
-pub(crate) fn marks(
-    netlink: &mut Netlink,
-    family: u8,
-) -> Result<Vec<(u8, String, String, (MarkUse, MarkBits))>, Refused> {
+/// A mark in a rule of any program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SeenMark {
+    pub(crate) table: String,
+    pub(crate) chain: String,
+    pub(crate) usage: MarkUse,
+    pub(crate) bits: MarkBits,
+}
+
+/// The marks that rules of a family set or look at.
+pub(crate) fn marks(netlink: &mut Netlink, family: u8) -> Result<Vec<SeenMark>, Refused> {
     let mut found = Vec::new();
     netlink.dump(GETRULE, family, Attrs::new(), "list the rules", |reply| {
         let (mut table, mut chain, mut marks) = (String::new(), String::new(), Vec::new());
@@ -116,9 +121,12 @@ pub(crate) fn marks(
                 _ => {}
             }
         }
-        for bits in marks {
-            found.push((reply.family(), table.clone(), chain.clone(), bits));
-        }
+        found.extend(marks.into_iter().map(|(usage, bits)| SeenMark {
+            table: table.clone(),
+            chain: chain.clone(),
+            usage,
+            bits,
+        }));
     })?;
     Ok(found)
 }

@@ -1,0 +1,68 @@
+//! What every netfilter method can honour, needs, and cannot do.
+
+use steer_core::key::Key;
+use steer_core::profile::Privilege;
+
+/// The keys that every method can honour.
+pub(crate) const KEYS: [Key; 29] = [
+    Key::Command,
+    Key::Host,
+    Key::Cgroup,
+    Key::Uid,
+    Key::Gid,
+    Key::Interface,
+    Key::Netns,
+    Key::Inbound,
+    Key::Tcp,
+    Key::ExcludeProtocols,
+    Key::Ports,
+    Key::Cidrs,
+    Key::IncludeDomains,
+    Key::ExcludeDomains,
+    Key::LoopbackSkip,
+    Key::LoopbackSteer,
+    Key::DnsLeave,
+    Key::DnsCapture,
+    Key::QuicReject,
+    Key::QuicLeave,
+    Key::Open,
+    Key::Closed,
+    Key::Backend,
+    Key::ListenOutbound,
+    Key::ListenInbound,
+    Key::ListenDns,
+    Key::Dial,
+    Key::Resolver,
+    Key::FakeIp,
+];
+
+/// These and more; `N` is the number of all.
+pub(crate) const fn keys_and<const N: usize>(more: &[Key]) -> [Key; N] {
+    assert!(KEYS.len() + more.len() == N, "every key has its place");
+    let mut all = [KEYS[0]; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = match at < KEYS.len() {
+            true => KEYS[at],
+            false => more[at - KEYS.len()],
+        };
+        at += 1;
+    }
+    all
+}
+
+/// What another namespace needs.
+pub(crate) const NAMESPACE: Privilege = Privilege {
+    what: "CAP_SYS_ADMIN",
+    why: "to enter the network namespace of `scope.netns`",
+};
+
+/// What a command needs.
+pub(crate) const CGROUPS: Privilege = Privilege {
+    what: "write access to the unified cgroup hierarchy",
+    why: "to put the command of `run` into a cgroup of its own",
+};
+
+/// A limit of rules that know a cgroup by its number.
+pub(crate) const CGROUP_AGAIN: &str = "a cgroup of the scope that is removed and made again is bound again at once or within \
+     250 ms; what connects before that is not steered";
