@@ -1,5 +1,6 @@
 //! A plan in force.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -10,8 +11,9 @@ use crate::intent::Intent;
 use crate::keeper::{EngageError, Job, Keeper, KeeperError, Released};
 use crate::listen;
 use crate::mark::Mark;
+use crate::netns::Held;
 use crate::object::{ChildSetting, Listener, Object};
-use crate::plan::Plan;
+use crate::plan::{Netns, Plan};
 use crate::symbol::{Bindings, Followed, Slot};
 
 /// A plan in force: losing it undoes it.
@@ -27,6 +29,8 @@ pub struct Engaged {
     bound: Vec<Bound>,
     child: Vec<ChildSetting>,
     released: bool,
+    /// What the plan's paths mean for as long as it is in force.
+    _namespaces: Vec<Held>,
 }
 
 impl Engaged {
@@ -53,6 +57,7 @@ impl Engaged {
                 }
             });
         }
+        let namespaces = hold(plan)?;
         keeper.await_predecessors()?;
         let mut taken = Vec::new();
         if plan.wants_slot() {
@@ -129,6 +134,7 @@ impl Engaged {
             bound,
             child,
             released: false,
+            _namespaces: namespaces,
         })
     }
 
@@ -214,6 +220,16 @@ impl Drop for Engaged {
             tracing::warn!(%error, help = error.help(), "the steering could not be undone");
         }
     }
+}
+
+/// Holds the namespaces of a plan before anything is opened in one of them.
+fn hold(plan: &Plan) -> Result<Vec<Held>, EngageError> {
+    let places: BTreeSet<&Netns> = plan.objects.iter().map(|planned| &planned.netns).collect();
+    let mut held = Vec::new();
+    for netns in places {
+        held.extend(Held::of(netns).map_err(|source| EngageError::of_netns(netns, source))?);
+    }
+    Ok(held)
 }
 
 /// A slot that no steering in force here uses: the lowest, so that numbers stay the same from one

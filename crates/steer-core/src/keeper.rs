@@ -339,6 +339,14 @@ pub enum EngageError {
 }
 
 impl EngageError {
+    pub(crate) fn of_netns(netns: &Netns, source: io::Error) -> Self {
+        let path = match netns {
+            Netns::Here => "/proc/self/ns/net".to_owned(),
+            Netns::Path(path) => path.clone(),
+        };
+        Self::Netns { path, source }
+    }
+
     /// What to do next.
     #[must_use]
     pub fn help(&self) -> String {

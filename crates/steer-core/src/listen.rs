@@ -17,13 +17,7 @@ use crate::plan::Netns;
 
 /// Opens one socket an address, all with the same port, in the namespace of the listener.
 pub(crate) fn open(listener: &Listener, place: &Netns) -> Result<(u16, Sockets), EngageError> {
-    let elsewhere = |source| EngageError::Netns {
-        path: match place {
-            Netns::Here => "/proc/self/ns/net".to_owned(),
-            Netns::Path(path) => path.clone(),
-        },
-        source,
-    };
+    let elsewhere = |source| EngageError::of_netns(place, source);
     let namespace: Option<File> = netns::open(place).map_err(elsewhere)?;
     netns::within(namespace, || listen(listener)).map_err(elsewhere)?
 }
@@ -201,10 +195,7 @@ mod tests {
     #[test]
     fn a_transparent_socket_is_one_in_both_families_and_for_both_protocols() {
         use nix::sys::socket::getsockopt;
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("skipped: setting IP_TRANSPARENT needs CAP_NET_ADMIN");
-            return;
-        }
+        lab::require!(Root);
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let (port, sockets) = listen(&listener(protocol, Binding::Transparent)).unwrap();
             assert_eq!(sockets.addresses().unwrap().len(), 2);

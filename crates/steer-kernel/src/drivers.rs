@@ -7,6 +7,7 @@ mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::OwnedFd;
 
 use steer_core::driver::{Change, Driver, DriverError, Found, Lifeline};
 use steer_core::instance::Instance;
@@ -85,6 +86,13 @@ impl Drivers {
             }
         }
         Ok(identities)
+    }
+
+    /// Holds a namespace that somebody has opened, as [`Drivers::hold`] does.
+    pub(crate) fn hold_opened(&mut self, path: &str, fd: OwnedFd) {
+        if let Some(kernel) = &mut self.kernel {
+            kernel.hold_opened(path, fd);
+        }
     }
 
     /// Claims what a job has for itself, in every network namespace that it has objects in, until

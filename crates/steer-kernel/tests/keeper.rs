@@ -70,6 +70,7 @@ fn main() -> ExitCode {
         cgroups::a_cgroup_that_is_made_again_is_steered_and_guarded_again,
         cgroups::a_job_is_undone_while_its_cgroup_does_not_exist,
         namespaces::a_release_works_after_the_last_process_of_the_namespace_has_ended,
+        namespaces::a_keeper_works_in_the_namespace_that_its_engine_has_opened,
         namespaces::a_successor_works_in_the_namespace_that_the_path_led_to_at_first,
         namespaces::what_both_killed_leave_in_a_namespace_does_nothing_and_clean_removes_it_there,
         namespaces::what_both_killed_left_is_taken_over_by_the_next_start,

@@ -5,7 +5,7 @@ use crate::intent::Scope;
 use crate::keeper::NoKeeper;
 use crate::method::Method;
 use crate::object::{Binding, PolicyRule};
-use crate::plan::{Life, Netns};
+use crate::plan::Life;
 use crate::symbol::{ListenerId, MarkRef, TableRef};
 
 #[test]

@@ -45,6 +45,11 @@ impl Kernel {
         })
     }
 
+    /// Holds a namespace that the engine has opened.
+    pub(super) fn hold_opened(&mut self, path: &str, fd: OwnedFd) {
+        self.pins.adopt(path, fd);
+    }
+
     pub(super) fn let_go(&mut self) {
         self.claims = Claims::default();
         self.pins = Pins::default();

@@ -47,7 +47,8 @@ impl Pins {
         if let Some(file) = self.0.get(path) {
             return identity_of(file);
         }
-        let file = File::open(path)?;
+        let netns = Netns::Path(path.to_owned());
+        let file = netns::open(&netns)?.expect("a path is opened");
         self.insert(path, file)
     }
 
@@ -94,11 +95,13 @@ pub(super) fn is_gone(netns: &Netns) -> bool {
 
 /// The identity of a namespace, as `dev:inode`: of the one that is held for its path, or else of
 /// the one that the path leads to.
-pub(super) fn identity(netns: &Netns) -> io::Result<String> {
+pub(crate) fn identity(netns: &Netns) -> io::Result<String> {
     match (held(netns), netns) {
         (Some(file), _) => identity_of(&file),
-        (None, Netns::Path(path)) => crate::journal::netns::of(path.as_ref()),
-        (None, _) => crate::netns::current(),
+        (None, _) => match netns::open(netns)? {
+            Some(file) => identity_of(&file),
+            None => crate::netns::current(),
+        },
     }
 }
 

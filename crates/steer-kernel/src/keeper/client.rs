@@ -1,5 +1,6 @@
 //! The engine's side of the keeper process.
 
+use std::collections::BTreeSet;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -18,8 +19,9 @@ use super::predecessor;
 use super::process::{START, again, is_misplaced};
 use super::slots;
 use super::wire::{Reply, Request, Wire, lifelines, tags};
-use crate::journal::{self, RunDir, process};
-use crate::{netns, sys};
+use crate::drivers::netns;
+use crate::journal::{RunDir, process};
+use crate::sys;
 
 /// A keeper process: this program again, which calls [`entry`](super::entry) first.
 ///
@@ -76,23 +78,23 @@ impl Client {
         })
     }
 
-    fn ask(&mut self, request: &Request, what: &str) -> Result<Option<Released>, KeeperError> {
+    fn ask(
+        &mut self,
+        request: &Request,
+        beside: &[RawFd],
+        what: &str,
+    ) -> Result<Option<Released>, KeeperError> {
         let Self {
             link,
             parked,
             engine,
-            listeners,
             ..
         } = self;
-        let beside = match request {
-            Request::Commit { .. } => numbers(listeners),
-            _ => Vec::new(),
-        };
         let link = match link {
             Some(link) => link,
             None => link.insert(Link::start(*engine)?),
         };
-        link.ask(request, &beside, what)
+        link.ask(request, beside, what)
             .and_then(|answer| match answer {
                 Answer::Done(lines) => {
                     parked
@@ -108,13 +110,14 @@ impl Client {
     fn ask_someone(
         &mut self,
         request: &Request,
+        beside: &[RawFd],
         what: &str,
     ) -> Result<Option<Released>, KeeperError> {
         if self.hangs_on()? {
             return Err(lost(what, Errno::EAGAIN.into()));
         }
         let had_one = self.link.is_some();
-        match self.ask(request, what) {
+        match self.ask(request, beside, what) {
             Err(KeeperError::Lost { what, source }) if hangs(&source) => {
                 // It has not let go of anything, so a successor would be in its way; and a late
                 // answer would be taken for that to another question. It undoes its work when it
@@ -126,7 +129,7 @@ impl Client {
                 // Whatever it did to the socket, it is of no use any more.
                 self.succeed()?;
                 tracing::warn!("the keeper was gone; another one has taken over");
-                self.ask(request, what)
+                self.ask(request, beside, what)
             }
             other => other,
         }
@@ -188,10 +191,9 @@ impl Keeper for Client {
         let Ok(dir) = RunDir::find() else {
             return Ok(Vec::new());
         };
-        let places = places.iter().filter_map(|netns| match netns {
-            Netns::Path(path) => journal::netns::of(path.as_ref()).ok(),
-            _ => netns::current().ok(),
-        });
+        let places = places
+            .iter()
+            .filter_map(|place| netns::identity(place).ok());
         let taken = slots::taken(&dir, &places.collect())?;
         Ok(taken.iter().map(|(_, slot)| slot.number).collect())
     }
@@ -200,10 +202,18 @@ impl Keeper for Client {
         if job.objects.is_empty() {
             return Ok(());
         }
+        let (namespaces, beside) = namespaces(job);
+        let open: Vec<RawFd> = beside
+            .iter()
+            .chain(&self.listeners)
+            .map(AsRawFd::as_raw_fd)
+            .collect();
         let request = Request::Commit {
             job: Box::new(job.clone()),
+            namespaces,
         };
-        self.ask_someone(&request, "put the job in force")?;
+        self.ask_someone(&request, &open, "put the job in force")?;
+        drop(beside);
         self.held = Some(Held {
             job: job.clone(),
             retired: false,
@@ -213,7 +223,7 @@ impl Keeper for Client {
 
     fn retire(&mut self) -> Result<(), KeeperError> {
         if self.held.is_some() {
-            self.ask_someone(&Request::Retire, "take no further flow")?;
+            self.ask_someone(&Request::Retire, &[], "take no further flow")?;
         }
         if let Some(held) = &mut self.held {
             held.retired = true;
@@ -227,7 +237,7 @@ impl Keeper for Client {
         if self.held.is_none() {
             return Ok(Released::Clean);
         }
-        let released = self.ask_someone(&Request::Release, "undo the job")?;
+        let released = self.ask_someone(&Request::Release, &[], "undo the job")?;
         self.held = None;
         self.listeners.clear();
         drop(self.parked.take());
@@ -313,6 +323,17 @@ impl Link {
             Err(source) => Err(lost(what, source)),
         }
     }
+}
+
+/// The namespaces of a job's paths, so that the keeper works in the ones that the engine has
+/// opened its listeners in; what cannot be opened the keeper tells of.
+fn namespaces(job: &Job) -> (Vec<String>, Vec<OwnedFd>) {
+    let places: BTreeSet<&Netns> = job.objects.iter().map(|planned| &planned.netns).collect();
+    let opened = places.into_iter().filter_map(|netns| match netns {
+        Netns::Path(path) => Some((path.clone(), steer_core::netns::open(netns).ok()??.into())),
+        _ => None,
+    });
+    opened.unzip()
 }
 
 fn numbers(fds: &[OwnedFd]) -> Vec<RawFd> {

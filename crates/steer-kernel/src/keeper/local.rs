@@ -2,6 +2,7 @@
 
 mod force;
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use steer_core::driver::{DriverError, Lifeline};
@@ -89,6 +90,11 @@ impl LocalKeeper {
     /// Holds the listeners that the next job steers to.
     pub(super) fn hold_ports(&mut self, ports: Ports) {
         self.ports = ports;
+    }
+
+    /// Holds a namespace of the next job that the engine has opened.
+    pub(super) fn hold_namespace(&mut self, path: &str, fd: OwnedFd) {
+        self.drivers.hold_opened(path, fd);
     }
 
     /// Refuses what is still steered to an engine that accepts no more.

@@ -121,7 +121,7 @@ fn serve(drivers: Drivers) -> io::Result<()> {
         let Ok(Some((request, fds))) = wire.receive() else {
             break;
         };
-        if let Request::Commit { job } | Request::Adopt { job, .. } = &request {
+        if let Request::Commit { job, .. } | Request::Adopt { job, .. } = &request {
             // Before the rules take the ids, so that no change in between is missed.
             watch = Watch::over(&job.objects);
         }
@@ -149,8 +149,11 @@ fn answer(
 ) -> io::Result<()> {
     let done = match request {
         Request::Hello { .. } => Ok(None),
-        Request::Commit { job } => {
-            keeper.hold_ports(Ports::new(fds));
+        Request::Commit { job, namespaces } => {
+            keeper.hold_ports(Ports::new(fds.split_off(namespaces.len().min(fds.len()))));
+            for (path, fd) in namespaces.iter().zip(fds) {
+                keeper.hold_namespace(path, fd);
+            }
             keeper.commit(&job).map(|()| None)
         }
         Request::Adopt {

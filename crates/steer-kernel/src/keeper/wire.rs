@@ -24,8 +24,12 @@ use crate::sys::process;
 pub(super) enum Request {
     /// Comes first: who asks.
     Hello { engine: ProcessId },
-    /// Put a job in force; the engine's listeners come beside.
-    Commit { job: Box<Job> },
+    /// Put a job in force; the namespaces of its paths come beside, as the engine has opened them,
+    /// and after them the engine's listeners.
+    Commit {
+        job: Box<Job>,
+        namespaces: Vec<String>,
+    },
     /// Take over a job of a keeper that is gone; its lifelines come beside, and after them the
     /// engine's listeners.
     Adopt {

@@ -146,6 +146,25 @@ pub(crate) fn a_release_works_after_the_last_process_of_the_namespace_has_ended(
     pod.wait_as_before();
 }
 
+pub(crate) fn a_keeper_works_in_the_namespace_that_its_engine_has_opened() {
+    let pod = Pod::new();
+    let other = Lab::new("pod").host("other");
+    let untouched = Snapshot::take(&other).of_host_only();
+    let job = inside(pod.path.to_str().unwrap(), OnFailure::Open);
+    let engine = pod.stage.start_slowly(&job);
+    engine.wait_line(|line| line == "started");
+    // As when the pod is started again between the opening of the listeners and the rules.
+    pod.point(&other);
+    engine.write(b"go\n");
+    engine.wait_line(|line| line == "engaged" || line.starts_with("error"));
+    assert!(pod.rules().contains("lookup 15001"), "{}", engine.stdout());
+    Snapshot::take(&other)
+        .of_host_only()
+        .assert_same_as(&untouched);
+    release(&engine);
+    pod.wait_as_before();
+}
+
 pub(crate) fn a_successor_works_in_the_namespace_that_the_path_led_to_at_first() {
     let pod = Pod::new();
     let engine = pod.engaged(OnFailure::Open);

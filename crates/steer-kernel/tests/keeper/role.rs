@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 
 use steer_core::keeper::Job;
+use steer_core::netns::Held;
 use steer_core::plan::Life;
 use steer_kernel::drivers::Drivers;
 use steer_kernel::journal::RunDir;
@@ -22,7 +23,12 @@ pub(crate) fn engine() -> ! {
         Ok(keeper) => keeper,
         Err(error) => fail(&error),
     };
+    let places = job.objects.iter().map(|planned| &planned.netns);
+    let _held: Vec<_> = places.map(|netns| Held::of(netns).unwrap()).collect();
     println!("started");
+    if std::env::args().nth(2).is_some() {
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+    }
     keeper.await_predecessors().unwrap();
     // Where another engine has the port, the keeper has something to say on that.
     if let Ok(listener) = TcpListener::bind(("0.0.0.0", PORT)) {

@@ -50,9 +50,18 @@ impl Stage {
 
     /// An engine that is told to put the job in force.
     pub(crate) fn start(&self, job: &Job) -> Proc {
+        self.engine(job).spawn()
+    }
+
+    /// As [`Stage::start`], once it is given a line after it has said that it is started.
+    pub(crate) fn start_slowly(&self, job: &Job) -> Proc {
+        self.engine(job).arg("slowly").spawn()
+    }
+
+    fn engine(&self, job: &Job) -> Program {
         let file = self.jobs.join(format!("{}.job", job.instance()));
         std::fs::write(&file, serde_json::to_vec(job).unwrap()).unwrap();
-        self.role("engine").arg(file).spawn()
+        self.role("engine").arg(file)
     }
 
     /// An engine with the job in force.
