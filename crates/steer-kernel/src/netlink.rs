@@ -77,8 +77,9 @@ impl Netlink {
         sys::netlink_option(fd.as_fd(), sys::NETLINK_CAP_ACK)?;
         // Lets a list be filtered by the kernel; one without the option lists everything.
         let _ = sys::netlink_option(fd.as_fd(), sys::NETLINK_GET_STRICT_CHK);
-        // The kernel answers within the send; the bound only keeps a surprise from hanging us.
-        setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(5, 0))?;
+        // The kernel answers within the send, or within the receive where a list goes on; the
+        // bound only keeps a surprise from hanging us, among them an engine's thread.
+        setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(0, PATIENCE_US))?;
         Ok(Self {
             fd,
             seq: 0,
@@ -183,5 +184,7 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_DUMP: u16 = 0x300;
 /// Larger than any datagram the kernel makes of a list (it fills pages, at most 32 KiB).
 const BUFFER: usize = 64 * 1024;
+/// Longer than any pause of a machine that works, in microseconds.
+const PATIENCE_US: i64 = 200_000;
 /// Each turn lost is a change by another program in between.
 const TURNS: u32 = 100;
