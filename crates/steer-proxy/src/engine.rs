@@ -11,6 +11,7 @@ mod connection;
 mod dns;
 mod entry;
 mod flood;
+mod lanes;
 mod limits;
 mod live;
 pub(crate) mod loops;
@@ -41,6 +42,7 @@ pub use limits::{Limits, UdpLimits};
 use build::Proxy;
 use entry::Entry;
 use flood::Flood;
+use lanes::Lanes;
 use live::Live;
 use rules::Rules;
 
@@ -79,6 +81,7 @@ struct Shared {
     live: Live,
     /// Flows of datagrams.
     flows: Live,
+    lanes: Lanes,
     flood: Flood,
     /// DNS conversations over UDP: they come and go quicker than flows, and may not take their
     /// places.
@@ -106,7 +109,8 @@ impl Shared {
     fn dns_resolver(&self, addressed: &Destination) -> Option<SocketAddr> {
         self.dns_resolver.or_else(|| match addressed {
             Destination::Addr(to) if self.dialler.leads_back(to.addr()) => {
-                crate::upstream::nameservers().into_iter().next()
+                let mut others = crate::upstream::nameservers().into_iter();
+                others.find(|server| !self.dialler.leads_back(*server))
             }
             _ => None,
         })
@@ -169,7 +173,10 @@ impl Engine {
             };
             match live.enter(most) {
                 Some(place) if is_dns => place.spawn(dns::run(Arc::clone(shared), steered)),
-                Some(place) => place.spawn(udp::run(Arc::clone(shared), steered)),
+                Some(place) => {
+                    let flow = udp::run(Arc::clone(shared), steered);
+                    place.spawn_on(&shared.lanes.pick(), flow);
+                }
                 None => shared.flood.refuse(steered, most),
             }
             return;

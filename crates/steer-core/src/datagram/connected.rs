@@ -2,6 +2,7 @@
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
@@ -18,7 +19,9 @@ use super::transfer::{self, joinable};
 /// watched: a socket whose writability is watched wakes its task for each datagram that has left.
 #[derive(Debug)]
 pub struct Connected {
-    socket: AsyncFd<UdpSocket>,
+    socket: Arc<UdpSocket>,
+    /// The socket in the reactor of whoever asked for datagrams first.
+    watched: Option<AsyncFd<Arc<UdpSocket>>>,
     /// How many datagrams the next receive asks for.
     expected: usize,
     /// How often in a row a receive was full.
@@ -56,13 +59,16 @@ pub struct Sent {
 }
 
 impl Connected {
-    /// Takes over a socket that is connected; call it within a runtime.
+    /// Takes over a socket that is connected. It is watched by the runtime in which datagrams are
+    /// asked for first, and has to stay there.
     ///
     /// # Errors
-    /// The runtime has no room for it.
+    /// What the kernel says.
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
         Ok(Self {
-            socket: transfer::watch(socket)?,
+            socket: Arc::new(socket),
+            watched: None,
             expected: FEW,
             full: 0,
             joins: Joins::NotYet,
@@ -78,7 +84,7 @@ impl Connected {
     /// # Errors
     /// What the kernel says.
     pub fn hear_passing_errors(&mut self) -> io::Result<()> {
-        let socket = self.socket.get_ref();
+        let socket = &*self.socket;
         if socket.local_addr()?.is_ipv4() {
             setsockopt(socket, sockopt::Ipv4RecvErr, &true)?;
         } else {
@@ -91,31 +97,39 @@ impl Connected {
     /// Drops the kernel's records of errors, which take the room of datagrams.
     fn forget_errors(&self) {
         if self.records_errors {
-            transfer::forget_errors(self.socket.get_ref().as_fd());
+            transfer::forget_errors(self.socket.as_fd());
         }
     }
 
     /// The socket.
     #[must_use]
     pub fn socket(&self) -> &UdpSocket {
-        self.socket.get_ref()
+        &self.socket
     }
 
     /// Appends what is there to `batch`, at least one datagram.
     ///
     /// # Errors
-    /// What ICMP or the kernel told of the peer; the socket can still be used.
+    /// What ICMP or the kernel told of the peer; the socket can still be used. Or the runtime has
+    /// no room for it.
     pub fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         batch: &mut Batch,
     ) -> Poll<io::Result<()>> {
+        let Self {
+            socket, watched, ..
+        } = self;
+        if watched.is_none() {
+            *watched = Some(transfer::watch(Arc::clone(socket))?);
+        }
         loop {
-            let Poll::Ready(guard) = self.socket.poll_read_ready(cx) else {
+            let watched = self.watched.as_ref().expect("it was made");
+            let Poll::Ready(guard) = watched.poll_read_ready(cx) else {
                 return self.poll_error(cx).map(Err);
             };
             let mut guard = guard?;
-            let socket = self.socket.get_ref().as_fd();
+            let socket = self.socket.as_fd();
             let received = match self.joins {
                 Joins::Yes => transfer::receive_joined(socket, batch, self.expected),
                 Joins::NotYet | Joins::No => transfer::receive(socket, batch, self.expected),
@@ -146,9 +160,11 @@ impl Connected {
             return Poll::Pending;
         }
         // Its result is no matter: the socket is asked itself.
-        let _ = ready!(self.socket.poll_write_ready(cx));
+        if let Some(watched) = &self.watched {
+            let _ = ready!(watched.poll_write_ready(cx));
+        }
         self.watches_errors = false;
-        let error = transfer::pending_error(self.socket.get_ref());
+        let error = transfer::pending_error(&*self.socket);
         // Behind it, as dropping the record of an error drops the error.
         self.forget_errors();
         match error {
@@ -169,7 +185,7 @@ impl Connected {
         self.expected = Batch::MOST;
         self.full = self.full.saturating_add(1);
         if self.full >= BULK && self.joins == Joins::NotYet {
-            self.joins = match setsockopt(self.socket.get_ref(), sockopt::UdpGroSegment, &true) {
+            self.joins = match setsockopt(&*self.socket, sockopt::UdpGroSegment, &true) {
                 Ok(()) => Joins::Yes,
                 Err(_) => Joins::No,
             };
@@ -180,7 +196,7 @@ impl Connected {
     /// Takes more room for datagrams that wait. Few flows are in bulk; were all to have that much,
     /// they could take the memory that the host has for UDP.
     fn widen(&self) {
-        let socket = self.socket.get_ref();
+        let socket = &*self.socket;
         // More than `net.core.rmem_max`, which is too little for a flow in bulk; where the privilege
         // for it is missing, what the host allows has to do.
         if setsockopt(socket, sockopt::RcvBufForce, &ROOM).is_err()
@@ -196,7 +212,7 @@ impl Connected {
         let mut at = 0;
         while at < batch.len() {
             let run = joinable(batch, at, self.joinable);
-            let socket = self.socket.get_ref().as_fd();
+            let socket = self.socket.as_fd();
             let left = if run > 1 {
                 match transfer::send_joined(socket, batch, at, at + run) {
                     Err(Errno::EINVAL | Errno::EIO | Errno::EMSGSIZE | Errno::ENOPROTOOPT) => {

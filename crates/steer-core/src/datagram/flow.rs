@@ -50,11 +50,11 @@ pub struct SocketDatagrams {
 pub struct Stragglers(pub(super) Arc<Queue>);
 
 impl SocketDatagrams {
-    /// A flow on a connected socket; call it within a runtime. The first datagrams are handed in as
-    /// stragglers, for which the budget has room.
+    /// A flow on a connected socket. The first datagrams are handed in as stragglers, for which the
+    /// budget has room. The runtime that asks for datagrams first watches the socket.
     ///
     /// # Errors
-    /// The runtime has no room for the socket.
+    /// What the kernel says.
     pub fn new(socket: UdpSocket, budget: &Budget) -> io::Result<(Self, Stragglers)> {
         let early = Arc::new(Queue::new(budget));
         let stragglers = Stragglers(Arc::clone(&early));

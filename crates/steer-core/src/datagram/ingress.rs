@@ -92,6 +92,7 @@ impl Ingress {
                 Family::V6 => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
             }
         }
+        socket.set_nonblocking(true)?;
         Ok(Self {
             socket: watch(socket)?,
             local,

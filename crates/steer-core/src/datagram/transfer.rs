@@ -2,7 +2,7 @@
 use std::array;
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::cmsg_space;
@@ -296,13 +296,12 @@ const SEGMENTS: usize = 64;
 /// The most bytes that it takes as one, safely below the length of an IP packet.
 const JOINED: usize = 65_000;
 
-/// Has the reactor watch a socket for datagrams, and for nothing else.
+/// Has the reactor watch a nonblocking socket for datagrams, and for nothing else.
 #[allow(
     deprecated,
     reason = "its caller must keep the descriptor open, which the socket that it owns does"
 )]
-pub(super) fn watch(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
-    socket.set_nonblocking(true)?;
+pub(super) fn watch<S: AsRawFd>(socket: S) -> io::Result<AsyncFd<S>> {
     AsyncFd::with_interest(socket, Interest::READABLE)
 }
 

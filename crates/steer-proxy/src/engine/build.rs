@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::dns;
 use super::flood::Flood;
+use super::lanes::Lanes;
 use super::live::Live;
 use super::loops::Loops;
 use super::rules::Rules;
@@ -232,6 +233,7 @@ impl EngineBuilder {
             follower,
             live: Live::default(),
             flows: Live::default(),
+            lanes: Lanes::default(),
             flood: Flood::default(),
             talks: Live::default(),
             held: Budget::new(HELD),

@@ -1,6 +1,7 @@
 //! The connections that live.
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -92,8 +93,17 @@ impl Live {
 impl Place {
     /// Runs a connection in this place.
     pub(super) fn spawn(self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_on(&Handle::current(), connection);
+    }
+
+    /// Runs a connection in this place, on a runtime.
+    pub(super) fn spawn_on(
+        self,
+        runtime: &Handle,
+        connection: impl Future<Output = ()> + Send + 'static,
+    ) {
         let (inner, index, number) = (Arc::clone(&self.inner), self.index, self.number);
-        let task = tokio::spawn(async move {
+        let task = runtime.spawn(async move {
             connection.await;
             drop(self);
         });
