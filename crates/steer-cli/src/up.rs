@@ -18,7 +18,7 @@ pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         // Before anything is in force, so that no signal ends us with the host changed.
         let listen = || signals().map_err(|error| Failure::new(&error, "start again"));
-        let (mut ended, again) = (listen()?, listen()?);
+        let (mut ended, mut again) = (listen()?, listen()?);
         let (decided, mut session) = steering::start(&args.steering, Purpose::Config).await?;
         let note = decided.announcement().unwrap_or_default();
         let plan = &decided.choice.plan;
@@ -36,12 +36,12 @@ pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
             () = ended.recv() => {}
             () = session.guard() => unreachable!("guarding never ends"),
         }
+        // The first signal is in `again` as well, and two that wait there are one: it is taken out
+        // before anybody hears that steer stops, and sends the next.
+        again.recv().await;
         notify("STOPPING=1");
         say(&format_args!("steer: {} stops", decided.intent.instance));
-        // The first signal is in `again` as well; the next one ends what takes too long.
         tokio::spawn(async move {
-            let mut again = again;
-            again.recv().await;
             again.recv().await;
             say(&"steer: ended at once; the keeper undoes the rest");
             std::process::exit(1);
