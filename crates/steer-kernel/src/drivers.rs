@@ -173,6 +173,13 @@ impl Drivers {
         Ok(())
     }
 
+    /// Makes conntrack forget flows that objects took which others have removed.
+    pub(crate) fn forget_flows(&self, gone: &[Planned]) {
+        if let Some(kernel) = &self.kernel {
+            kernel.forget_flows(gone, &[]);
+        }
+    }
+
     /// What of ours a namespace holds, and which drivers could not look.
     pub fn observe(&mut self, netns: &Netns) -> (Vec<Found>, Vec<DriverError>) {
         let (mut found, mut errors) = (Vec::new(), Vec::new());

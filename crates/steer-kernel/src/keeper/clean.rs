@@ -13,7 +13,7 @@ use steer_core::instance::Instance;
 use steer_core::journal::{Journal, ProcessId};
 use steer_core::keeper::KeeperError;
 use steer_core::object::Domain;
-use steer_core::plan::Netns;
+use steer_core::plan::{Netns, Planned};
 
 use super::elsewhere;
 use crate::drivers::claims::Claim;
@@ -149,9 +149,15 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
             }
         }
     }
-    for Entry { instance, .. } in entries {
+    for Entry {
+        instance, journal, ..
+    } in entries
+    {
         if spared.contains(&instance) || stuck.contains(&instance) {
             continue;
+        }
+        if let Ok(journal) = &journal {
+            drivers.forget_flows(&here_still(drivers, journal));
         }
         match forget(dir, &instance) {
             Ok(true) => done.journals.push(instance),
@@ -178,6 +184,15 @@ fn owners(found: &Found, place: &str, journals: &[Journal]) -> BTreeSet<Instance
     };
     let listing = journals.iter().filter(lists);
     listing.map(|j| j.job.instance().clone()).collect()
+}
+
+/// The objects of a journal whose namespace is still the one that they were made in.
+fn here_still(drivers: &Drivers, journal: &Journal) -> Vec<Planned> {
+    let same = |planned: &&Planned| {
+        let place = drivers.identity(&planned.netns);
+        place.is_ok_and(|place| journal.place(&planned.netns) == Some(place.as_str()))
+    };
+    journal.job.objects.iter().filter(same).cloned().collect()
 }
 
 /// Removes a journal unless a start has just replaced it, and tells whether there was one.
