@@ -183,6 +183,38 @@ fn a_flow_outlives_the_keeper() {
     scene.site.wait_untouched();
 }
 
+/// A server may speak when conntrack has forgotten the flow. Its answer is lost then, as behind any
+/// translation of addresses; if it came through, the flow would be the server's, and what the
+/// program says to it no longer in scope.
+#[test]
+fn what_conntrack_has_forgotten_is_steered_again_whoever_speaks_first() {
+    lab::require!(Root, Cgroup2, Program("iptables"), Program("conntrack"));
+    for means in [Means::TproxyNft, Means::TproxyIptables] {
+        for family in Family::BOTH {
+            let scene = Scene::new(Site::new("udpforgot"), means, OnFailure::Closed, family);
+            let server = scene.site.srv.udp_at(scene.site.srv.at(family, 9));
+            let to = server.local();
+            scene.flow.send_to(to, WORD).expect("it is steered");
+            let (_, engine) = server.receive().expect("the engine passes it on");
+            server.send_to(engine, WORD).expect("the engine listens");
+            assert_eq!(scene.flow.receive(), Ok((WORD.to_vec(), to)));
+
+            let flush = scene.site.app.program("conntrack").arg("-F");
+            flush.run().expect_success();
+            server.send_to(engine, WORD).expect("the engine listens");
+            scene.flow.patience(Duration::from_millis(500));
+            assert!(scene.flow.receive().is_err(), "it would begin a flow");
+
+            scene.flow.send_to(to, WORD).expect("it is steered");
+            let (_, peer) = server.receive().expect("the engine passes it on");
+            assert_ne!(peer.port(), scene.flow.local().port());
+            scene.assert_unseen();
+            assert_eq!(scene.agent.finish(), Status::Exited(0));
+            scene.site.wait_untouched();
+        }
+    }
+}
+
 /// A whole host stops being steered: an idle flow keeps nobody waiting, and the socket goes on.
 #[test]
 fn a_flow_goes_direct_when_steering_stops() {
