@@ -23,7 +23,7 @@ impl Records {
         Self { path: path.into() }
     }
 
-    /// The records that are written.
+    /// The records that are written, but for those of lookups in the [`zone`].
     pub fn all(&self) -> Vec<Record> {
         let text = fs::read_to_string(&self.path).unwrap_or_default();
         // The last line may be on its way.
@@ -32,6 +32,7 @@ impl Records {
             .filter(|line| line.ends_with('\n'));
         whole
             .map(|line| serde_json::from_str(line).expect("a record is an object"))
+            .filter(|record: &Record| !is_lookup(record))
             .map(by_address)
             .collect()
     }
@@ -63,6 +64,11 @@ impl Records {
         assert!(found.next().is_none(), "several records to {destination}");
         one
     }
+}
+
+fn is_lookup(record: &Record) -> bool {
+    let to = record.get("destination").and_then(Value::as_str);
+    to.is_some_and(zone::is_resolver)
 }
 
 /// The record with the address that a name of the [`zone`] stands for as its destination.

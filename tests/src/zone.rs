@@ -57,6 +57,12 @@ pub(crate) fn meant(host: &str, destination: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address_of(host)?, port.parse().ok()?))
 }
 
+/// Whether a destination is the resolver of the zone: what clients ask there is how they come to
+/// their destinations, and no traffic of the test's own.
+pub(crate) fn is_resolver(destination: &str) -> bool {
+    destination == "127.0.0.2:5300"
+}
+
 fn name_of(ip: IpAddr) -> String {
     let label = match ip {
         IpAddr::V4(ip) => ip.octets().map(|it| it.to_string()).join("-"),
