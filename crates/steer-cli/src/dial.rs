@@ -121,7 +121,8 @@ impl Resolver for Careful {
     }
 }
 
-#[cfg(all(test, feature = "dns", feature = "redirect"))]
+#[cfg(test)]
+#[cfg(all(feature = "dns", feature = "redirect"))]
 mod tests {
     use steer::core::host::Host;
     use steer::core::instance::Instance;
