@@ -29,10 +29,11 @@ impl Wire {
         match flow {
             Flow::Udp(flow) => {
                 poll_fn(|cx| {
-                    if datagrams.is_empty() {
+                    while datagrams.is_empty() {
                         ready!(room::with(|batch, _| {
                             ready!(flow.poll_receive(cx, batch))?;
-                            datagrams.extend(batch.iter().map(<[u8]>::to_vec));
+                            let queries = batch.iter().filter(|it| it.len() <= LONGEST_QUERY);
+                            datagrams.extend(queries.take(WAITING).map(<[u8]>::to_vec));
                             Poll::Ready(Ok::<_, io::Error>(()))
                         }))?;
                     }
@@ -63,6 +64,13 @@ impl Wire {
         }
     }
 }
+
+/// The longest datagram that can be a query: what goes beyond it in practice goes by TCP. With the
+/// next, it bounds what a conversation holds.
+const LONGEST_QUERY: usize = 4096;
+
+/// Datagrams that wait for their turn.
+const WAITING: usize = 16;
 
 /// Cuts a stream into messages.
 #[derive(Debug, Default)]

@@ -36,8 +36,8 @@ impl Held {
     }
 }
 
-/// Bytes that a flow may hold: a hello of QUIC and what may follow it at once are less.
-const MOST_BYTES: usize = 16 << 10;
+/// Bytes that a flow may hold: as much as the largest burst that one call can send.
+const MOST_BYTES: usize = 64 << 10;
 
 /// Datagrams that a flow may hold.
 const MOST_DATAGRAMS: usize = 64;
@@ -53,13 +53,13 @@ mod tests {
     fn a_flow_holds_its_beginning_and_drops_the_rest() {
         let budget = Budget::new(HELD);
         let mut held = Held::new(&budget);
-        for _ in 0..32 {
+        for _ in 0..60 {
             held.push(&[0; 1400]);
         }
-        assert_eq!((held.batch().len(), held.batch().bytes()), (11, 15_400));
+        assert_eq!((held.batch().len(), held.batch().bytes()), (46, 64_400));
         let mut large = Held::new(&budget);
         large.push(&[0; 65_507]);
-        large.push(&[0]);
+        large.push(&[0; 100]);
         assert_eq!(large.batch().len(), 1);
         let mut small = Held::new(&budget);
         for _ in 0..100_000 {
