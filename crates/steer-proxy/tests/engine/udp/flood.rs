@@ -42,7 +42,7 @@ async fn what_a_flow_sends_to_a_silent_proxy_is_taken_and_little_of_it_is_held()
         }
         numbers.push(room[length - 1]);
     }
-    let expected: Vec<u8> = (0..16).chain([255]).collect();
+    let expected: Vec<u8> = (0..64).chain([255]).collect();
     assert_eq!(numbers, expected);
     relay
         .send_to(b"\0\0\0\x01\0\0\0\0\0\x01answer", from.unwrap())
