@@ -23,7 +23,7 @@ impl Records {
         Self { path: path.into() }
     }
 
-    /// The records that are written, but for those of lookups in the [`zone`].
+    /// The records that are written, but for those of lookups in the module `zone`.
     pub fn all(&self) -> Vec<Record> {
         let text = fs::read_to_string(&self.path).unwrap_or_default();
         // The last line may be on its way.

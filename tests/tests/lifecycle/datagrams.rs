@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use lab::{Agent, Capture, Failure, Family, Signal, Status, UdpClient, UdpServer, eventually};
+use lab::{
+    Agent, Capture, End, Failure, Family, Service, Signal, Status, UdpClient, UdpServer, eventually,
+};
 
-use crate::site::{Means, OnFailure, Site, kill};
+use crate::site::{Means, OnFailure, Site, echoes, kill};
 
 /// A flow that is steered, a server that sees whom it comes from, and a witness that is known to
 /// see datagrams that are not.
@@ -243,5 +245,47 @@ fn a_flow_goes_direct_when_steering_stops() {
         site.assert_untouched();
         flow.ask(to, b"direct").expect("it is echoed");
         assert_eq!(server.seen().last().map(|it| it.peer.port()), Some(port));
+    }
+}
+
+/// While a connection holds up the end, a flow of datagrams takes no other way; then it is free.
+#[test]
+fn a_flow_takes_no_other_way_while_steering_stops() {
+    lab::require!(Root, Program("iptables"));
+    for means in [Means::TproxyNft, Means::TproxyIptables] {
+        let site = Site::new("udpstopping");
+        let _datagrams = site.srv.serve_udp(7);
+        let _connections = site.srv.serve(7, Service::Echo);
+        let to = site.srv.at(Family::V4, 7);
+        let up = site
+            .up(&format!("{means}scope: {{ host: true }}\n"))
+            .spawn();
+        up.wait_line(|line| line.contains("in force"));
+        let witness = site.witness();
+        let mut held = site.app.connect(to).expect("it is steered");
+        assert!(echoes(&mut held, b"before"));
+        let flow = site.app.udp(Family::V4);
+        let port = flow.local().port();
+        let by_itself = |packet: &lab::Packet| packet.is_udp() && packet.source.port() == port;
+        flow.ask(to, WORD).expect("it is steered");
+
+        up.signal(Signal::SIGTERM);
+        up.wait_line(|line| line.ends_with("stops"));
+        flow.patience(Duration::from_millis(50));
+        for _ in 0..20 {
+            // Whether it is still served is the engine's affair; whether it leaves is not.
+            let _ = flow.ask(to, WORD);
+            assert!(echoes(&mut held, b"meanwhile"), "it holds up the end");
+        }
+        witness.barrier();
+        assert_eq!(witness.packets(by_itself), []);
+        held.finish();
+        assert_eq!(held.receive_all(), (Vec::new(), End::Fin));
+        assert_eq!(up.wait(), Status::Exited(0), "{}", up.stderr());
+        site.assert_untouched();
+
+        flow.patience(lab::DEADLINE);
+        flow.ask(to, WORD).expect("it is echoed");
+        witness.wait_for(by_itself);
     }
 }
