@@ -1,4 +1,4 @@
-HOW="TPROXY; epoll, 2 threads, kernel splice both ways"
+HOW="TPROXY, splice, as haproxy-tproxy, with conntrack switched on by a rule"
 start() {
   cat >"$RUN/haproxy.cfg" <<C
 global
