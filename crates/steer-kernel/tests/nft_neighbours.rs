@@ -180,7 +180,13 @@ fn without_the_privilege_nothing_is_said_to_be_missing() {
     // Another user may not be able to reach the folder that this test was built in.
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("test");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    // By another process: a descriptor for writing, inherited by a fork of another test, would
+    // make it "text file busy".
+    let cp = std::process::Command::new("cp")
+        .arg(std::env::current_exe().unwrap())
+        .arg(&copy)
+        .status();
+    assert!(cp.unwrap().success());
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(folder.path(), open).unwrap();
     let name = "without_the_privilege_nothing_is_said_to_be_missing";

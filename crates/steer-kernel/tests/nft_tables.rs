@@ -138,7 +138,13 @@ fn without_the_privilege_the_error_names_it_and_nothing_changes() {
     let before = Snapshot::take(&app).of_host_only();
     // Another user may not be able to reach the folder that this test was built in.
     let copy = std::env::temp_dir().join(format!("steer-nobody-{}", std::process::id()));
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    // By another process: a descriptor for writing, inherited by a fork of another test, would
+    // make it "text file busy".
+    let cp = std::process::Command::new("cp")
+        .arg(std::env::current_exe().unwrap())
+        .arg(&copy)
+        .status();
+    assert!(cp.unwrap().success());
     let output = app
         .program(&copy)
         .args([
