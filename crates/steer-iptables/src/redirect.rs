@@ -1,4 +1,4 @@
-//! The method `redirect`: nat REDIRECT in the output hook, SO_ORIGINAL_DST at the listener.
+//! The method `redirect`: nat REDIRECT on the way out or in, SO_ORIGINAL_DST at the listener.
 
 use std::io;
 
