@@ -18,12 +18,11 @@ use steer::proxy::upstream::{
 };
 
 use crate::failure::Failure;
-use crate::session::has_host_objects;
 
 /// What makes the engine's sockets: marked where rules are in force, so that none of them steers
 /// the engine, and in the namespace of the programs where it dials from there.
 pub(crate) fn sockets(intent: &Intent, plan: &Plan) -> Result<Arc<dyn SocketFactory>, Failure> {
-    if !has_host_objects(plan) {
+    if !plan.changes_the_host() {
         return Ok(Arc::new(PlainSockets));
     }
     let marked = MarkedSockets::new(intent.bypass)

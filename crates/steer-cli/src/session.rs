@@ -7,7 +7,7 @@ use steer::core::config::LogTarget;
 use steer::core::engaged::Engaged;
 use steer::core::intent::{self, Intent, OnFailure, Source};
 use steer::core::keeper::{Keeper, NoKeeper, Released};
-use steer::core::object::{ChildSetting, Domain, Listener};
+use steer::core::object::{ChildSetting, Listener};
 use steer::core::plan::Plan;
 use steer::core::policy::Policy;
 use steer::dns;
@@ -228,17 +228,11 @@ fn recorder(target: &LogTarget) -> Result<Recorder, Failure> {
 
 /// A process of its own where something has to be undone, nobody otherwise.
 fn keeper_for(plan: &Plan) -> Result<Box<dyn Keeper>, Failure> {
-    if has_host_objects(plan) {
+    if plan.changes_the_host() {
         keeper::spawn().map_err(|error| Failure::new(&error, error.help()))
     } else {
         Ok(Box::new(NoKeeper))
     }
-}
-
-pub(crate) fn has_host_objects(plan: &Plan) -> bool {
-    plan.objects
-        .iter()
-        .any(|p| !matches!(p.object.domain(), Domain::Listener | Domain::Child))
 }
 
 /// How long after a failed attempt the keeper is replaced again.

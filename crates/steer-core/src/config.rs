@@ -77,7 +77,8 @@ use std::path::Path;
 use crate::host::Host;
 use crate::instance::Instance;
 use crate::intent::{
-    Backend, Dial, Forward, Intent, Listen, OnFailure, Resolve, Scope, Source, Traffic,
+    Backend, Confine, Dial, Forward, Intent, Listen, OnFailure, Relay, Resolve, Scope, Source,
+    Traffic,
 };
 use crate::mark::Mark;
 use crate::policy::{Action, Condition, Policy, Rule, Upstream};
@@ -143,6 +144,10 @@ pub struct Config {
     pub source: Option<Source>,
     /// Where the engine dials for another namespace; `None` was not written.
     pub dial: Option<Dial>,
+    /// What passes the walls of namespaces of the command's own.
+    pub confine: Confine,
+    /// Which connections pass the engine; `None` was not written.
+    pub relay: Option<Relay>,
     /// How DNS is answered where it comes to the engine.
     pub resolve: Resolve,
     /// What the engine does with a connection.
@@ -215,6 +220,8 @@ impl Config {
             steer: self.mark.steer,
             source: self.source,
             dial: self.dial,
+            confine: self.confine.clone(),
+            relay: self.relay,
             resolve: self.resolve.clone(),
             backend: self.backend,
             identify,

@@ -64,11 +64,26 @@ impl Engaged {
             taken = keeper.slots_taken(&plan.marked_in())?;
             bindings.slot = Some(free_slot(&taken, intent)?);
         }
+        if let Some(namespace) = plan.namespace() {
+            bindings.holder = Some(keeper.make(namespace)?);
+        }
         let mut bound: Vec<Bound> = Vec::new();
         for planned in &plan.objects {
             if let Object::Listener(listener) = &planned.object {
-                let (port, sockets) = listen::open(listener, &planned.netns)?;
-                bindings.ports.insert(listener.id.clone(), port);
+                let inside = planned.netns == Netns::New;
+                let (port, sockets) = match inside {
+                    true => keeper.listen(listener)?,
+                    false => listen::open(listener, &planned.netns)?,
+                };
+                match &sockets {
+                    Sockets::Control(socket) => {
+                        let name = listen::control_name(socket)?;
+                        bindings.controls.insert(listener.id.clone(), name);
+                    }
+                    Sockets::Tcp(_) | Sockets::Udp(_) => {
+                        bindings.ports.insert(listener.id.clone(), port);
+                    }
+                }
                 bound.push(Bound {
                     listener: Listener {
                         port: Some(port),
@@ -76,6 +91,7 @@ impl Engaged {
                     },
                     netns: planned.netns.clone(),
                     sockets,
+                    inside: inside.then(|| keeper.sockets()).flatten(),
                 });
             }
         }
@@ -104,7 +120,7 @@ impl Engaged {
             .iter()
             .filter_map(|b| match &b.sockets {
                 Sockets::Tcp(sockets) => Some(sockets),
-                Sockets::Udp(_) => None,
+                Sockets::Udp(_) | Sockets::Control(_) => None,
             })
             .flatten()
             .map(AsFd::as_fd)

@@ -34,6 +34,10 @@ pub struct Host {
     pub uid: u32,
     /// Capability to change the network (CAP_NET_ADMIN) in effect.
     pub net_admin: Presence,
+    /// Namespaces of users, for a process without privilege (user_namespaces(7)).
+    pub user_namespaces: Presence,
+    /// System calls that a supervisor answers (seccomp_unotify(2)).
+    pub supervision: Presence,
     /// User names with their ids, for scopes.
     pub users: BTreeMap<String, u32>,
     /// Group names with their ids, for scopes.
@@ -178,6 +182,8 @@ impl Host {
             socket_families: Family::ALL.to_vec(),
             uid: 0,
             net_admin: Presence::Present,
+            user_namespaces: Presence::Present,
+            supervision: Presence::Present,
             users: BTreeMap::from([("root".to_owned(), 0), ("nobody".to_owned(), 65534)]),
             groups: BTreeMap::from([("root".to_owned(), 0), ("nogroup".to_owned(), 65534)]),
             interfaces: ["lo", "eth0", "eth1"]

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::netns::MakeSockets;
 use crate::object::Listener;
 use crate::plan::Netns;
 use crate::steered::Steered;
@@ -29,6 +32,8 @@ pub struct Bound {
     pub netns: Netns,
     /// Nonblocking, close-on-exec sockets in the order of the addresses.
     pub sockets: Sockets,
+    /// What makes further sockets in the namespace, where it is one of the plan's own.
+    pub inside: Option<Arc<dyn MakeSockets>>,
 }
 
 /// The sockets of a listener.
@@ -39,6 +44,8 @@ pub enum Sockets {
     /// Bound; each datagram comes with the destination that its sender addressed
     /// (IP_RECVORIGDSTADDR).
     Udp(Vec<UdpSocket>),
+    /// Listening for code of ours in the program's processes.
+    Control(UnixListener),
 }
 
 impl Sockets {
@@ -50,6 +57,7 @@ impl Sockets {
         match self {
             Self::Tcp(sockets) => sockets.iter().map(TcpListener::local_addr).collect(),
             Self::Udp(sockets) => sockets.iter().map(UdpSocket::local_addr).collect(),
+            Self::Control(_) => Ok(Vec::new()),
         }
     }
 
@@ -60,9 +68,23 @@ impl Sockets {
     pub fn streams(self) -> io::Result<Vec<TcpListener>> {
         match self {
             Self::Tcp(sockets) => Ok(sockets),
-            Self::Udp(_) => Err(io::Error::new(
+            Self::Udp(_) | Self::Control(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                "the method takes connections, not datagrams",
+                "the method takes connections, and nothing else",
+            )),
+        }
+    }
+
+    /// The control listener, for a method that has nothing else.
+    ///
+    /// # Errors
+    /// They are of the network.
+    pub fn control(self) -> io::Result<UnixListener> {
+        match self {
+            Self::Control(socket) => Ok(socket),
+            Self::Tcp(_) | Self::Udp(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the method has no listener in the network",
             )),
         }
     }

@@ -38,8 +38,42 @@ pub struct Intent {
     pub resolve: Resolve,
     /// The packet filter to use, for methods that write rules; `None` was not written.
     pub backend: Option<Backend>,
+    /// What passes the walls of namespaces of the command's own, where a method makes such.
+    pub confine: Confine,
+    /// Which connections pass the engine, for methods that can leave it out; `None` was not
+    /// written.
+    pub relay: Option<Relay>,
     /// Whether intakes should find out who opened a connection, where that costs something.
     pub identify: bool,
+}
+
+/// What passes the walls of namespaces of the command's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confine {
+    /// Ports of this host's loopback addresses that the command reaches where nobody inside
+    /// listens; an empty list is none of them.
+    pub host_loopback: Vec<PortRange>,
+    /// Ports of the command that others reach.
+    pub publish: Vec<Publish>,
+}
+
+/// A port of the command that others reach at an address of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publish {
+    /// The address here.
+    pub listen: std::net::SocketAddr,
+    /// The port that the command listens on, on a loopback address or on all.
+    pub port: u16,
+}
+
+/// Which connections pass the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Relay {
+    /// Every one: records tell their bytes and names.
+    Always,
+    /// Those that have to be seen or changed, or to take another way; others are the program's own.
+    Needed,
 }
 
 /// A packet filter that rules are written for.
@@ -290,6 +324,8 @@ impl Intent {
             dial: None,
             resolve: Resolve::default(),
             backend: None,
+            confine: Confine::default(),
+            relay: None,
             identify: false,
         }
     }
@@ -301,6 +337,16 @@ impl Intent {
             OnFailure::Closed
         } else {
             OnFailure::Open
+        })
+    }
+
+    /// Which connections pass the engine: as written, else all of them where records or users are
+    /// asked for.
+    #[must_use]
+    pub fn relays(&self) -> Relay {
+        self.relay.unwrap_or(match self.identify {
+            true => Relay::Always,
+            false => Relay::Needed,
         })
     }
 
@@ -345,6 +391,11 @@ impl Intent {
                     rebind: _,
                 },
             backend,
+            confine: Confine {
+                host_loopback,
+                publish,
+            },
+            relay,
             identify: _,
         } = self;
         let mut keys = Vec::new();
@@ -412,6 +463,9 @@ impl Intent {
         keys.extend(dns_port.is_some().then_some(Key::ListenDns));
         keys.extend(steer.is_some().then_some(Key::Mark));
         keys.extend((*source == Some(Source::Client)).then_some(Key::SourceClient));
+        keys.extend((!host_loopback.is_empty()).then_some(Key::HostLoopback));
+        keys.extend((!publish.is_empty()).then_some(Key::Publish));
+        keys.extend((*relay == Some(Relay::Needed)).then_some(Key::RelayNeeded));
         keys.extend(dial.is_some().then_some(Key::Dial));
         keys.extend(resolver.is_some().then_some(Key::Resolver));
         keys.extend(fake.is_some().then_some(Key::FakeIp));

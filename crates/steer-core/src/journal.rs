@@ -52,6 +52,8 @@ impl Journal {
     pub fn place(&self, netns: &Netns) -> Option<&str> {
         match netns {
             Netns::Here => Some(&self.netns),
+            // Gone with the process that holds it: nothing there has to be found again.
+            Netns::New => None,
             Netns::Path(path) => self.namespaces.get(path).map(String::as_str),
         }
     }

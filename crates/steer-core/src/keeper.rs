@@ -3,15 +3,19 @@
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::driver::DriverError;
 use crate::instance::Instance;
+use crate::intake::Sockets;
 use crate::intent::{OnFailure, Scope};
 use crate::mark::Mark;
 use crate::method::Method;
+use crate::netns::MakeSockets;
+use crate::object::{Listener, Namespace};
 use crate::plan::{Life, Netns, Planned};
 use crate::policy::SecretError;
 use crate::symbol::{Bindings, Unbound};
@@ -25,6 +29,30 @@ pub trait Keeper: fmt::Debug + Send {
     /// ports that they hold are free then. Comes before the listeners are opened.
     fn await_predecessors(&mut self) -> Result<(), KeeperError> {
         Ok(())
+    }
+
+    /// Makes the namespaces of a plan and tells the process that holds them, whose directory in
+    /// `/proc` leads to them. Comes before the listeners are opened.
+    ///
+    /// # Errors
+    /// Nothing is left.
+    fn make(&mut self, namespace: &Namespace) -> Result<u32, KeeperError> {
+        let _ = namespace;
+        Err(KeeperError::NoNamespaces)
+    }
+
+    /// Opens the sockets of a listener in the namespaces that were made, and tells their port.
+    ///
+    /// # Errors
+    /// The port is taken, or there are no such namespaces.
+    fn listen(&mut self, listener: &Listener) -> Result<(u16, Sockets), EngageError> {
+        let _ = listener;
+        Err(KeeperError::NoNamespaces.into())
+    }
+
+    /// What makes sockets in the namespaces that were made.
+    fn sockets(&self) -> Option<Arc<dyn MakeSockets>> {
+        None
     }
 
     /// Holds duplicates of the listeners that the next job steers to, and never accepts.
@@ -216,6 +244,9 @@ pub enum KeeperError {
         /// The mark.
         mark: Mark,
     },
+    /// A plan with namespaces of its own came to a keeper that makes none.
+    #[error("the keeper of this plan makes no namespaces")]
+    NoNamespaces,
     /// The journal could not be written or read.
     #[error("the journal {path} could not be written")]
     Journal {
@@ -281,6 +312,9 @@ impl KeeperError {
             Self::MarkHeld { mark } => format!(
                 "choose another mark under `mark.steer`, or stop whoever holds the socket `@steer-mark-{mark}` (`ss -xlp` in its container)"
             ),
+            Self::NoNamespaces => {
+                "this is a mistake in the method; please report the plan".to_owned()
+            }
             Self::Journal { path, .. } => {
                 format!("make {path} writable, or set STEER_RUN_DIR to a directory that is")
             }
@@ -313,6 +347,14 @@ pub enum EngageError {
         /// Why.
         source: io::Error,
     },
+    /// A control listener could not be opened.
+    #[error("the control listener {id} could not be opened")]
+    Control {
+        /// Its name in the plan.
+        id: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The namespace of a listener could not be entered.
     #[error("the network namespace {path} could not be entered")]
     Netns {
@@ -342,6 +384,7 @@ impl EngageError {
     pub(crate) fn of_netns(netns: &Netns, source: io::Error) -> Self {
         let path = match netns {
             Netns::Here => "/proc/self/ns/net".to_owned(),
+            Netns::New => "of the command".to_owned(),
             Netns::Path(path) => path.clone(),
         };
         Self::Netns { path, source }
@@ -358,6 +401,7 @@ impl EngageError {
             Self::Netns { path, .. } => format!(
                 "see whether it is there with `ls -l {path}`; entering it needs CAP_SYS_ADMIN: run as root"
             ),
+            Self::Control { .. } => "check `ulimit -n` and that /dev/urandom can be read".to_owned(),
             Self::NoSlot => {
                 "see who holds the sockets `@steer-slot-0` and on (`ss -xlp`) and stop one of them, or use a method that marks nothing (redirect)".to_owned()
             }

@@ -76,6 +76,12 @@ pub enum Key {
     SourceClient,
     /// `dial`
     Dial,
+    /// `netns.host_loopback`
+    HostLoopback,
+    /// `netns.publish`
+    Publish,
+    /// `relay: needed`
+    RelayNeeded,
     /// `dns.resolver`
     Resolver,
     /// `dns.fake_ip`
@@ -84,7 +90,7 @@ pub enum Key {
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::Command,
         Self::Host,
         Self::Cgroup,
@@ -119,6 +125,9 @@ impl Key {
         Self::Mark,
         Self::SourceClient,
         Self::Dial,
+        Self::HostLoopback,
+        Self::Publish,
+        Self::RelayNeeded,
         Self::Resolver,
         Self::FakeIp,
     ];
@@ -161,6 +170,9 @@ impl fmt::Display for Key {
             Self::Mark => "mark.steer",
             Self::SourceClient => "source: client",
             Self::Dial => "dial",
+            Self::HostLoopback => "netns.host_loopback",
+            Self::Publish => "netns.publish",
+            Self::RelayNeeded => "relay: needed",
             Self::Resolver => "dns.resolver",
             Self::FakeIp => "dns.fake_ip",
         })

@@ -28,7 +28,7 @@ pub mod intent;
 pub mod journal;
 pub mod keeper;
 pub mod key;
-mod listen;
+pub mod listen;
 pub mod mark;
 pub mod method;
 pub mod names;

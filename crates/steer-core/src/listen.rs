@@ -1,8 +1,10 @@
 //! Opening the sockets of a listener.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -22,7 +24,18 @@ pub(crate) fn open(listener: &Listener, place: &Netns) -> Result<(u16, Sockets),
     netns::within(namespace, || listen(listener)).map_err(elsewhere)?
 }
 
-fn listen(listener: &Listener) -> Result<(u16, Sockets), EngageError> {
+/// Opens one socket an address, all with the same port, in the namespace of the calling thread.
+///
+/// # Errors
+/// A port is taken, or the kernel has no such sockets.
+pub fn listen(listener: &Listener) -> Result<(u16, Sockets), EngageError> {
+    if listener.binding == Binding::Control {
+        let socket = control().map_err(|source| EngageError::Control {
+            id: listener.id.to_string(),
+            source,
+        })?;
+        return Ok((0, Sockets::Control(socket)));
+    }
     let mut last = None;
     for _ in 0..PORT_TRIES {
         match listen_once(listener) {
@@ -42,6 +55,30 @@ fn listen(listener: &Listener) -> Result<(u16, Sockets), EngageError> {
         }
     }
     Err(last.expect("a listener is tried at least once"))
+}
+
+/// A control listener under a name that nobody can guess.
+fn control() -> io::Result<UnixListener> {
+    let mut random = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let mut name = String::from("steer-control-");
+    for byte in random {
+        name.push_str(&format!("{byte:02x}"));
+    }
+    let listener = UnixListener::bind_addr(&UnixAddr::from_abstract_name(name)?)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// The name of a control listener in the abstract namespace.
+pub(crate) fn control_name(listener: &UnixListener) -> Result<String, EngageError> {
+    let unnamed = |source| EngageError::Control {
+        id: "control".to_owned(),
+        source,
+    };
+    let address = listener.local_addr().map_err(unnamed)?;
+    let name = address.as_abstract_name().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
 }
 
 fn listen_once(listener: &Listener) -> Result<(u16, Sockets), (SocketAddr, io::Error)> {
@@ -116,7 +153,7 @@ fn socket(address: SocketAddr, kind: Type, binding: Binding) -> io::Result<Socke
         socket.set_only_v6(true)?;
     }
     match binding {
-        Binding::Own => {}
+        Binding::Own | Binding::Control => {}
         // One flag of the socket, whose option has a name in both families; an IPv6 socket takes
         // the one of IPv4 (`ipv6_setsockopt` of net/ipv6/ipv6_sockglue.c).
         Binding::Transparent => setsockopt(&socket, sockopt::IpTransparent, &true)?,
@@ -208,6 +245,7 @@ mod tests {
             match sockets {
                 Sockets::Tcp(all) => assert!(all.iter().all(|s| transparent(s))),
                 Sockets::Udp(all) => assert!(all.iter().all(|s| transparent(s))),
+                Sockets::Control(_) => panic!("not of the network"),
             }
         }
     }

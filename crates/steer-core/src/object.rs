@@ -9,7 +9,9 @@ use crate::address::{Destination, Family, Protocol};
 use crate::method::Method;
 use crate::policy::{App, Credentials, SecretError};
 use crate::ruleset::Ruleset;
-use crate::symbol::{Bindings, CgroupRef, ListenerId, MarkRef, PortRef, TableRef, Unbound};
+use crate::symbol::{
+    Bindings, CgroupRef, ControlRef, ListenerId, MarkRef, PortRef, ProcessRef, TableRef, Unbound,
+};
 
 /// A thing that has to exist for traffic to be steered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +30,25 @@ pub enum Object {
     Route(LocalRoute),
     /// A rule that sends marked packets to a routing table.
     Rule(PolicyRule),
+    /// Namespaces of the command's own.
+    Namespace(Namespace),
     /// A setting of the command that is started.
     Child(ChildSetting),
+}
+
+/// Namespaces of the command's own: users, network and mounts (namespaces(7)).
+///
+/// The network has the interface `lo` and nothing else, so that no packet can leave it. Users and
+/// groups keep their numbers: a process without privilege maps its own alone, and root all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Addresses of `lo` beside the loopback ones, one a family at most. Every address of such a
+    /// family is local there (`local default dev lo src ADDRESS`), so that whatever programs
+    /// connect to comes to this host itself, and their source differs from it.
+    pub addresses: Vec<IpAddr>,
+    /// Sockets of others by which a program would get out without a packet; where they exist they
+    /// are covered in the mount namespace.
+    pub masked: Vec<String>,
 }
 
 /// A routing table in which every address of a family is this host's (`local default dev lo`).
@@ -96,6 +115,8 @@ pub enum Domain {
     Iptables,
     /// The driver of routes and policy rules.
     Route,
+    /// Whoever makes namespaces.
+    Namespace,
     /// Whoever starts the command.
     Child,
 }
@@ -140,6 +161,10 @@ pub enum Binding {
     Own,
     /// Any: packets come with the destination that the program asked for (IP_TRANSPARENT).
     Transparent,
+    /// None of the network: a unix socket (SOCK_STREAM) in the abstract namespace of its network
+    /// namespace, by which code of ours in the program's processes speaks to the engine. Its name
+    /// cannot be guessed; whoever accepts asks for the peer's user (SO_PEERCRED).
+    Control,
 }
 
 impl Listener {
@@ -179,6 +204,20 @@ pub enum ChildSetting {
     },
     /// The cgroup that the command starts in.
     Cgroup(CgroupRef),
+    /// The namespaces that the command starts in: those of the plan's [`Namespace`].
+    Enter(ProcessRef),
+    /// Socket families that the command may use; others are refused with EAFNOSUPPORT, and
+    /// io_uring, by which they could be opened unseen, with EPERM.
+    Families {
+        /// AF_* numbers.
+        allowed: Vec<u16>,
+    },
+    /// The command's socket calls come to a supervisor (seccomp_unotify(2)), which gets the
+    /// notification descriptor by this control listener.
+    Supervised {
+        /// The listener.
+        control: ControlRef,
+    },
 }
 
 impl ChildSetting {
@@ -197,7 +236,11 @@ impl ChildSetting {
                 let value = format!("http://{username}:{password}@{address}:{port}");
                 Self::Env { name, value }
             }
-            Self::Env { .. } | Self::Cgroup(_) => self,
+            Self::Env { .. }
+            | Self::Cgroup(_)
+            | Self::Enter(_)
+            | Self::Families { .. }
+            | Self::Supervised { .. } => self,
         })
     }
 }
@@ -212,6 +255,7 @@ impl Object {
             Self::Nft(_) => Domain::Nft,
             Self::Iptables(..) => Domain::Iptables,
             Self::Route(_) | Self::Rule(_) => Domain::Route,
+            Self::Namespace(_) => Domain::Namespace,
             Self::Child(_) => Domain::Child,
         }
     }
@@ -219,6 +263,7 @@ impl Object {
     /// The object with every symbol replaced by its value.
     pub fn resolve(&self, bindings: &Bindings) -> Result<Self, Unbound> {
         Ok(match self {
+            Self::Listener(listener) if listener.binding == Binding::Control => self.clone(),
             Self::Listener(listener) => {
                 let port = bindings.port(&PortRef::Listener(listener.id.clone()))?;
                 Self::Listener(Listener {
@@ -256,6 +301,15 @@ impl Object {
             Self::Child(ChildSetting::Cgroup(cgroup)) => {
                 Self::Child(ChildSetting::Cgroup(bindings.cgroup(cgroup)?))
             }
+            Self::Child(ChildSetting::Enter(process)) => {
+                Self::Child(ChildSetting::Enter(bindings.process(*process)?))
+            }
+            Self::Child(ChildSetting::Supervised { control }) => {
+                Self::Child(ChildSetting::Supervised {
+                    control: bindings.control(control)?,
+                })
+            }
+            Self::Namespace(_) | Self::Child(ChildSetting::Families { .. }) => self.clone(),
         })
     }
 
@@ -269,6 +323,7 @@ impl Object {
             | Self::Cgroup(_)
             | Self::Route(_)
             | Self::Rule(_)
+            | Self::Namespace(_)
             | Self::Child(_) => self.clone(),
         }
     }
@@ -282,6 +337,7 @@ impl fmt::Display for Domain {
             Self::Nft => "nft",
             Self::Iptables => "iptables",
             Self::Route => "route",
+            Self::Namespace => "namespace",
             Self::Child => "child",
         })
     }
@@ -328,12 +384,46 @@ impl fmt::Display for Object {
             Self::Child(ChildSetting::Cgroup(cgroup)) => {
                 write!(f, "the command starts in cgroup {cgroup}")
             }
+            Self::Namespace(namespace) => namespace.fmt(f),
+            Self::Child(ChildSetting::Enter(_)) => {
+                f.write_str("the command starts in these namespaces")
+            }
+            Self::Child(ChildSetting::Families { allowed }) => {
+                f.write_str("the command may use the socket families")?;
+                for family in allowed {
+                    write!(f, " {family}")?;
+                }
+                f.write_str(" and no others, and no io_uring")
+            }
+            Self::Child(ChildSetting::Supervised { control }) => {
+                write!(
+                    f,
+                    "the command's socket calls come to the supervisor at {control}"
+                )
+            }
         }
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { addresses, masked } = self;
+        f.write_str("namespaces of users, network and mounts; lo")?;
+        for address in addresses {
+            write!(f, " {address}")?;
+        }
+        for path in masked {
+            write!(f, "\n  covers {path}")?;
+        }
+        Ok(())
     }
 }
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.binding == Binding::Control {
+            return write!(f, "control listener {} for {}", self.id, self.method);
+        }
         write!(f, "listener {} {}", self.id, self.protocol)?;
         for ip in &self.addresses {
             match (self.port, ip) {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::method::Method;
-use crate::object::{Domain, Object};
+use crate::object::{Domain, Namespace, Object};
 use crate::ruleset::Test;
 use crate::symbol::{Bindings, CgroupRef, MarkRef, NameSet, Unbound};
 
@@ -45,6 +45,8 @@ pub enum Netns {
     Here,
     /// One that has a path, `/run/netns/name` or `/proc/PID/ns/net`.
     Path(String),
+    /// The one that is made for the command ([`Object::Namespace`]).
+    New,
 }
 
 /// What becomes of an object when steering ends.
@@ -95,6 +97,37 @@ impl Plan {
         self.objects.extend(objects);
         self.notes.extend(notes);
         self
+    }
+
+    /// The namespace that is made for the command, where the plan has one.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&Namespace> {
+        self.objects.iter().find_map(|p| match &p.object {
+            Object::Namespace(namespace) => Some(namespace),
+            _ => None,
+        })
+    }
+
+    /// Adds an object in the namespace that is made for the command.
+    pub fn push_inside(&mut self, life: Life, object: Object) {
+        self.objects.push(Planned {
+            netns: Netns::New,
+            life,
+            object,
+        });
+    }
+
+    /// Whether something of this host itself is changed: rules, routes, cgroups. What is in a
+    /// namespace of the command's own is not.
+    #[must_use]
+    pub fn changes_the_host(&self) -> bool {
+        self.objects.iter().any(|p| {
+            p.netns != Netns::New
+                && !matches!(
+                    p.object.domain(),
+                    Domain::Listener | Domain::Child | Domain::Namespace
+                )
+        })
     }
 
     /// Whether the plan needs a cgroup for the command.
@@ -148,7 +181,12 @@ impl Plan {
         let mut objects = self
             .objects
             .iter()
-            .filter(|p| !matches!(p.object.domain(), Domain::Listener | Domain::Child))
+            .filter(|p| {
+                !matches!(
+                    p.object.domain(),
+                    Domain::Listener | Domain::Child | Domain::Namespace
+                )
+            })
             .map(|p| {
                 Ok(Planned {
                     object: p.object.resolve(bindings)?,
@@ -176,8 +214,10 @@ impl fmt::Display for Plan {
 
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Netns::Path(path) = &self.netns {
-            write!(f, "[{path}] ")?;
+        match &self.netns {
+            Netns::Here => {}
+            Netns::Path(path) => write!(f, "[{path}] ")?,
+            Netns::New => write!(f, "[inside] ")?,
         }
         self.object.fmt(f)
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -47,6 +48,8 @@ pub enum Flow {
     Stream(Box<dyn Stream>),
     /// Datagrams.
     Udp(Box<dyn Datagrams>),
+    /// A TCP connection that is not there yet: [`Answer::connected`] puts it in the place of this.
+    Unmade,
 }
 
 impl Flow {
@@ -54,7 +57,7 @@ impl Flow {
     #[must_use]
     pub const fn protocol(&self) -> Protocol {
         match self {
-            Self::Tcp(_) | Self::Stream(_) => Protocol::Tcp,
+            Self::Tcp(_) | Self::Stream(_) | Self::Unmade => Protocol::Tcp,
             Self::Udp(_) => Protocol::Udp,
         }
     }
@@ -71,6 +74,7 @@ impl fmt::Debug for Flow {
             Self::Tcp(stream) => f.debug_tuple("Tcp").field(stream).finish(),
             Self::Stream(_) => f.write_str("Stream(…)"),
             Self::Udp(datagrams) => f.debug_tuple("Udp").field(datagrams).finish(),
+            Self::Unmade => f.write_str("Unmade"),
         }
     }
 }
@@ -98,6 +102,25 @@ pub trait Answer: fmt::Debug + Send {
 
     /// The upstream is connected: whatever the client waits for is sent, and bytes may follow.
     async fn connected(&mut self, flow: &mut Flow) -> io::Result<()>;
+
+    /// Whether the program can be given a connection of its own, past the engine: where nothing
+    /// has to be seen or changed, no byte has to be relayed.
+    fn can_hand_over(&self) -> bool {
+        false
+    }
+
+    /// Gives the program a connection of its own to the first of these addresses that takes it,
+    /// and tells it how that ended, in the place of [`Answer::connected`] and [`Answer::failed`].
+    /// The result is for the record.
+    ///
+    /// Called where [`Answer::can_hand_over`], with at least one address.
+    ///
+    /// # Errors
+    /// How the program's connect failed.
+    async fn hand_over(self: Box<Self>, to: &[SocketAddr]) -> io::Result<()> {
+        let _ = to;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// There is no upstream: the client is told, never with a clean end of stream.
     async fn failed(self: Box<Self>, flow: Flow, why: Refusal);
@@ -170,6 +193,7 @@ impl Answer for ResetAnswer {
             Flow::Tcp(stream) => abort(stream),
             Flow::Stream(stream) => drop(stream),
             Flow::Udp(mut datagrams) => datagrams.refuse(why),
+            Flow::Unmade => {}
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The seam that every method implements.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -39,8 +41,33 @@ pub trait Steerer: fmt::Debug + Send + Sync {
     /// Connections of a listener of its plan.
     fn intake(&self, intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>>;
 
+    /// Whether a program would be steered, as far as that shows before it starts.
+    ///
+    /// `program` is the file that would be executed.
+    ///
+    /// # Errors
+    /// It would slip through.
+    fn examine(&self, program: &Path, args: &[OsString]) -> Result<(), Slips> {
+        let _ = (program, args);
+        Ok(())
+    }
+
     /// Really tries the method for this intent, where that is harmless.
     async fn probe(&self, intent: &Intent) -> Evidence;
+}
+
+/// A program that a method would not steer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{program} would not be steered by the method {method}: {why}")]
+pub struct Slips {
+    /// The program file.
+    pub program: String,
+    /// The method.
+    pub method: Method,
+    /// Why not.
+    pub why: String,
+    /// What to do about it.
+    pub remedy: String,
 }
 
 /// What a try of a method showed.

@@ -133,6 +133,35 @@ impl fmt::Display for CgroupRef {
     }
 }
 
+/// A process whose namespaces are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessRef {
+    /// Its id.
+    Pid(u32),
+    /// The one that holds the namespaces of the plan.
+    Holder,
+}
+
+/// The name of a control listener's socket in the abstract namespace, without the leading zero.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlRef {
+    /// This name.
+    Name(String),
+    /// That of a listener of the same plan; shown as `{listener}`.
+    Listener(ListenerId),
+}
+
+impl fmt::Display for ControlRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "@{name}"),
+            Self::Listener(id) => write!(f, "{{{id}}}"),
+        }
+    }
+}
+
 /// A list of names in the intent whose addresses are followed while a plan is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -159,6 +188,12 @@ pub struct Bindings {
     pub instance: Instance,
     /// The port that each listener got.
     pub ports: BTreeMap<ListenerId, u16>,
+    /// The name of each control listener's socket.
+    #[serde(default)]
+    pub controls: BTreeMap<ListenerId, String>,
+    /// The process that holds the namespaces of the plan.
+    #[serde(default)]
+    pub holder: Option<u32>,
     /// The path of the command's cgroup below the root of the hierarchy.
     pub command_cgroup: Option<String>,
     /// What tells this instance's marked packets from those of others in the namespace.
@@ -215,6 +250,8 @@ impl Bindings {
         Self {
             instance,
             ports: BTreeMap::new(),
+            controls: BTreeMap::new(),
+            holder: None,
             command_cgroup: None,
             slot: None,
             names: BTreeMap::new(),
@@ -279,7 +316,33 @@ impl Bindings {
         }
     }
 
-    /// A text in which each `{listener}` is replaced by its port.
+    /// A process with its id.
+    pub fn process(&self, process: ProcessRef) -> Result<ProcessRef, Unbound> {
+        match (process, self.holder) {
+            (ProcessRef::Pid(_), _) => Ok(process),
+            (ProcessRef::Holder, Some(pid)) => Ok(ProcessRef::Pid(pid)),
+            (ProcessRef::Holder, None) => Err(Unbound {
+                symbol: "the holder of the namespaces".to_owned(),
+            }),
+        }
+    }
+
+    /// A control listener with the name of its socket.
+    pub fn control(&self, control: &ControlRef) -> Result<ControlRef, Unbound> {
+        match control {
+            ControlRef::Name(_) => Ok(control.clone()),
+            ControlRef::Listener(id) => self
+                .controls
+                .get(id)
+                .map(|name| ControlRef::Name(name.clone()))
+                .ok_or_else(|| Unbound {
+                    symbol: control.to_string(),
+                }),
+        }
+    }
+
+    /// A text in which each `{listener}` is replaced by its port, or by its socket's name where it
+    /// is a control listener.
     pub fn text(&self, template: &str) -> Result<String, Unbound> {
         let mut out = String::with_capacity(template.len());
         let mut rest = template;
@@ -287,9 +350,12 @@ impl Bindings {
             let (id, after) = tail.split_once('}').ok_or_else(|| Unbound {
                 symbol: format!("{{{tail}"),
             })?;
-            let port = self.port(&PortRef::Listener(ListenerId(id.to_owned())))?;
+            let id = ListenerId(id.to_owned());
             out.push_str(head);
-            out.push_str(&port.to_string());
+            match self.controls.get(&id) {
+                Some(name) => out.push_str(name),
+                None => out.push_str(&self.port(&PortRef::Listener(id))?.to_string()),
+            }
             rest = after;
         }
         out.push_str(rest);

@@ -9,8 +9,8 @@ use steer_core::config::{Config, ConfigError, Log, LogTarget, Marks, MethodChoic
 use steer_core::host::Host;
 use steer_core::instance::Instance;
 use steer_core::intent::{
-    Backend, Dial, Dns, FakeIp, Filter, Forward, Listen, Loopback, OnFailure, Quic, Resolve, Scope,
-    Selector, Source, Traffic,
+    Backend, Confine, Dial, Dns, FakeIp, Filter, Forward, Listen, Loopback, OnFailure, Quic,
+    Resolve, Scope, Selector, Source, Traffic,
 };
 use steer_core::mark::Mark;
 use steer_core::method::Method;
@@ -75,6 +75,8 @@ fn the_example_means_what_it_says() {
         mark: Marks::default(),
         source: None,
         dial: None,
+        confine: Confine::default(),
+        relay: None,
         resolve: Resolve::default(),
         policy: Policy {
             upstreams: vec![Upstream {

@@ -48,6 +48,7 @@ async fn attempt(intent: &Intent, method: Method) -> io::Result<()> {
         listener: proxy_listener(method, address),
         netns: Netns::Here,
         sockets: Sockets::Tcp(vec![socket]),
+        inside: None,
     };
     let open = Intent {
         listen: steer_core::intent::Listen::default(),

@@ -28,5 +28,6 @@ pub(crate) fn mark_all(sockets: &Sockets, bypass: Mark) -> io::Result<()> {
     match sockets {
         Sockets::Tcp(all) => all.iter().try_for_each(|socket| mark(socket, bypass)),
         Sockets::Udp(all) => all.iter().try_for_each(|socket| mark(socket, bypass)),
+        Sockets::Control(_) => Ok(()),
     }
 }

@@ -100,6 +100,8 @@ fn asked(resolv_conf: &Path) -> Host {
         families: families::usable(),
         socket_families: families::known(),
         uid: nix::unistd::geteuid().as_raw(),
+        user_namespaces: Presence::Unknown("it has not been asked".to_owned()),
+        supervision: Presence::Unknown("it has not been asked".to_owned()),
         users: users::names("/etc/passwd"),
         groups: users::names("/etc/group"),
         interfaces: interfaces::all(),

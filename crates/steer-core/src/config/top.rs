@@ -11,7 +11,7 @@ use super::rule::Rules;
 use super::section::{Keys, Section};
 use super::upstream::Upstreams;
 use super::{Config, MethodChoice, choice, dns, log, mark, rule, scope, traffic, upstream, value};
-use crate::intent::{Backend, Dial, Dns, Source, Traffic};
+use crate::intent::{Backend, Confine, Dial, Dns, Relay, Source, Traffic};
 use crate::method::Method;
 use crate::policy::Policy;
 
@@ -46,6 +46,10 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
     let dial = top.at("dial").and_then(|node| {
         let words = [("inside", Dial::Inside), ("outside", Dial::Outside)];
         value::word(node, "dial", &words, &["inside", "outside"], report)
+    });
+    let relay = top.at("relay").and_then(|node| {
+        let words = [("always", Relay::Always), ("needed", Relay::Needed)];
+        value::word(node, "relay", &words, &["always", "needed"], report)
     });
     let dns = top.at("dns").and_then(|node| dns::read(node, report));
     let log = top.at("log").and_then(|node| log::read(node, report));
@@ -83,6 +87,8 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
         mark: mark.unwrap_or_default(),
         source,
         dial,
+        confine: Confine::default(),
+        relay,
         resolve: dns.resolve,
         policy: Policy {
             upstreams: upstreams
@@ -160,6 +166,7 @@ const KEYS: Keys = Keys {
         "mark",
         "source",
         "dial",
+        "relay",
         "dns",
         "log",
     ],

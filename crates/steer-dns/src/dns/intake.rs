@@ -17,6 +17,7 @@ pub(super) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
     Ok(match bound.sockets {
         Sockets::Tcp(sockets) => Box::new(Connections::new(intent, kind, sockets)?),
         Sockets::Udp(sockets) => Box::new(Flows::new(kind, sockets)?),
+        Sockets::Control(_) => return Err(io::ErrorKind::Unsupported.into()),
     })
 }
 

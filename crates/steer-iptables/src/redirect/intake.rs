@@ -35,5 +35,6 @@ pub(super) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
             let ends = Redirected::new(&sockets, &inside, intent.bypass)?;
             Box::new(DatagramIntake::new(sockets, ends, Method::Redirect, app)?)
         }
+        Sockets::Control(_) => return Err(io::ErrorKind::Unsupported.into()),
     })
 }

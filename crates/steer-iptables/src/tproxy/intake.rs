@@ -35,5 +35,6 @@ pub(super) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
             let ends = Transparent::new(addresses, inside, sockets::answer_mark(intent), own)?;
             Box::new(DatagramIntake::new(sockets, ends, Method::Tproxy, app)?)
         }
+        Sockets::Control(_) => return Err(io::ErrorKind::Unsupported.into()),
     })
 }

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::Shared;
 use super::dns;
 use super::entry::Entry;
-use super::opening::{ANSWER, Failure, Opened, Opening};
+use super::opening::{ANSWER, Failure, Onward, Opened, Opening};
 use crate::record::Outcome;
 use crate::relay::Relay;
 use crate::upstream::direct::Dialled;
@@ -36,7 +36,11 @@ async fn open(shared: Arc<Shared>, steered: Steered) -> Option<Box<Line>> {
     } = steered;
     let mut opening = Opening::new(flow, answer);
     match opening.open(&mut entry, client, upstream.as_deref()).await {
-        Ok(Opened { dialled, prefix }) => {
+        Ok(Onward::Own(ended)) => {
+            entry.handed_over(ended);
+            None
+        }
+        Ok(Onward::Relayed(Opened { dialled, prefix })) => {
             let Opening {
                 flow, prefix: said, ..
             } = opening;

@@ -1,4 +1,5 @@
 //! One connection's line in the records.
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use steer_core::address::{ClientAddr, Destination, HostName, Protocol};
 use steer_core::method::Method;
 use steer_core::names::Meaning;
 use steer_core::policy::App;
-use steer_core::steered::{Identity, Steered};
+use steer_core::steered::{Identity, Refusal, Steered};
 use time::OffsetDateTime;
 
 use super::Shared;
@@ -39,6 +40,8 @@ pub(super) struct Entry {
     rule: Option<String>,
     /// Whether the rule is the one that the first bytes tell, when they have passed.
     late: bool,
+    /// Whether its bytes do not pass the engine.
+    unseen: bool,
     upstream: Route,
     outcome: Outcome,
     error: Option<String>,
@@ -74,6 +77,7 @@ impl Entry {
             via: steered.via,
             rule: None,
             late: false,
+            unseen: false,
             upstream: Route::None,
             // Stands if nobody comes to say otherwise: the task was aborted.
             outcome: Outcome::Reset,
@@ -163,6 +167,15 @@ impl Entry {
         self.error = error;
     }
 
+    /// The program has a connection of its own, of which no byte is seen, or knows why not.
+    pub(super) fn handed_over(&mut self, ended: io::Result<()>) {
+        self.unseen = true;
+        match ended {
+            Ok(()) => self.ended(Outcome::Ok, None),
+            Err(error) => self.ended(Refusal::of(&error).into(), Some(error.to_string())),
+        }
+    }
+
     pub(super) fn relayed(&mut self, end: &End) {
         let (outcome, error) = match end {
             End::Closed => (Outcome::Ok, None),
@@ -176,7 +189,7 @@ impl Entry {
                 Some("half-closed, and nothing more moved".to_owned()),
             ),
             End::Failed { side, error } => {
-                let late = error.kind() == std::io::ErrorKind::TimedOut;
+                let late = error.kind() == io::ErrorKind::TimedOut;
                 let outcome = if late {
                     Outcome::Timeout
                 } else {
@@ -240,8 +253,8 @@ impl Drop for Entry {
             Route::Direct => DIRECT.to_owned(),
             Route::Proxy(index) => self.shared.proxies[index].name.clone(),
         };
-        record.sent = Some(self.traffic.sent());
-        record.received = Some(self.traffic.received());
+        record.sent = (!self.unseen).then(|| self.traffic.sent());
+        record.received = (!self.unseen).then(|| self.traffic.received());
         record.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         record.outcome = self.outcome;
         record.error = self.error.take();

@@ -28,6 +28,14 @@ pub(super) struct Opened {
     pub(super) prefix: Vec<u8>,
 }
 
+/// How a connection goes on.
+pub(super) enum Onward {
+    /// Its bytes pass the engine.
+    Relayed(Opened),
+    /// The program has one of its own, or was told why it has none.
+    Own(io::Result<()>),
+}
+
 /// Why there is no upstream.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -88,17 +96,60 @@ impl Opening {
         entry: &mut Entry,
         client: ClientAddr,
         prescribed: Option<&str>,
-    ) -> Result<Opened, Failure> {
+    ) -> Result<Onward, Failure> {
+        let retune = entry.shared.dialler.retune;
         if let Flow::Tcp(stream) = &self.flow {
-            prepare(stream, client.0.ip(), entry.shared.dialler.retune);
+            prepare(stream, client.0.ip(), retune);
         }
         let (route, only) = self.choose(entry, client, prescribed).await?;
-        let shared = &entry.shared;
-        let deadline = Instant::now() + shared.limits.connect;
-        let terms = shared.dialler.terms(client.0.ip(), deadline);
+        let deadline = Instant::now() + entry.shared.limits.connect;
+        if route == Route::Direct
+            && self.answer.as_ref().is_some_and(|a| a.can_hand_over())
+            && let Some(answer) = self.answer.take()
+        {
+            return self.hand_over(entry, only, deadline, answer).await;
+        }
+        let terms = entry.shared.dialler.terms(client.0.ip(), deadline);
         let opened = self.dial(entry, route, only, terms).await?;
+        let unmade = matches!(self.flow, Flow::Unmade);
         self.connected().await?;
-        Ok(opened)
+        if let (true, Flow::Tcp(stream)) = (unmade, &self.flow) {
+            prepare(stream, client.0.ip(), retune);
+        }
+        Ok(Onward::Relayed(opened))
+    }
+
+    /// Gives the program a connection of its own.
+    async fn hand_over(
+        &mut self,
+        entry: &Entry,
+        only: Option<Vec<SocketAddr>>,
+        deadline: Instant,
+        answer: Box<dyn Answer>,
+    ) -> Result<Onward, Failure> {
+        let dialler = &entry.shared.dialler;
+        let addresses = match (only, &entry.destination) {
+            (Some(only), _) => Ok(only),
+            (None, Destination::Addr(to)) => Ok(vec![to.addr()]),
+            (None, Destination::Name { host, port }) => {
+                Box::pin(dialler.resolve(host, *port, deadline)).await
+            }
+        };
+        let checked = addresses.map_err(Failure::Upstream).and_then(|addresses| {
+            match addresses.iter().find(|to| dialler.leads_back(**to)) {
+                Some(to) => Err(UpstreamError::Loop(*to).into()),
+                // A rule that lets it pass may permit none of the name's addresses.
+                None if addresses.is_empty() => Err(Failure::Denied),
+                None => Ok(addresses),
+            }
+        });
+        match checked {
+            Err(failure) => {
+                self.answer = Some(answer);
+                Err(failure)
+            }
+            Ok(to) => Ok(Onward::Own(answer.hand_over(&to).await)),
+        }
     }
 
     /// Connects by the way that was chosen.

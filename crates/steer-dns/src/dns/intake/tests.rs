@@ -38,6 +38,7 @@ fn intake(protocol: Protocol, to: Option<&str>, sockets: Sockets) -> Box<dyn Int
     let bound = Bound {
         listener,
         netns: Netns::Here,
+        inside: None,
         sockets,
     };
     of(&intent(), bound).unwrap()
