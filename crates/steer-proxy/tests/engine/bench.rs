@@ -155,6 +155,12 @@ impl Bench {
 
 pub(crate) struct Target(Destination);
 
+impl Target {
+    pub(crate) fn destination(self) -> Destination {
+        self.0
+    }
+}
+
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
         Self(Destination::addr(address))

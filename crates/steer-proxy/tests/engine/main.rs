@@ -9,6 +9,7 @@ mod limits;
 mod loops;
 mod sniffing;
 mod udp;
+mod unmade;
 
 use std::io::ErrorKind;
 
