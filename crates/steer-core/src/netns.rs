@@ -1,23 +1,20 @@
 //! Work inside another network namespace, without leaving our own.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 
-use serde::{Deserialize, Serialize};
-
-use crate::address::{Family, Protocol};
-use crate::mark::Mark;
-use crate::object::Binding;
 use crate::plan::Netns;
+
+mod socket;
+
+pub use socket::{MakeSockets, SocketKind, SocketWish};
 
 /// A namespace that is held for its path.
 ///
@@ -112,33 +109,6 @@ pub fn within<T: Send>(
             .join()
     });
     entered.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// Makes sockets in a namespace that this process cannot enter.
-///
-/// A socket stays in the namespace in which it was made: whoever gets one may connect it from
-/// anywhere.
-pub trait MakeSockets: fmt::Debug + Send + Sync {
-    /// A socket as asked for, nonblocking and close-on-exec.
-    ///
-    /// # Errors
-    /// What the kernel says, or that the other side is gone.
-    fn make(&self, wanted: &SocketWish) -> io::Result<OwnedFd>;
-}
-
-/// What a socket shall be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SocketWish {
-    /// The family.
-    pub family: Family,
-    /// The transport.
-    pub protocol: Protocol,
-    /// Whose address it may have ([`Binding::Control`] is none of these).
-    pub binding: Binding,
-    /// What its packets carry.
-    pub mark: Option<Mark>,
-    /// The address that it is bound to, which others may have as well (SO_REUSEADDR).
-    pub bind: Option<SocketAddr>,
 }
 
 /// A place to open sockets in: our own namespace, or another one in which a thread waits for work.
