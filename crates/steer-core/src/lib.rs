@@ -37,6 +37,7 @@ pub mod object;
 pub mod plan;
 pub mod policy;
 pub mod profile;
+pub mod program;
 pub mod requirement;
 pub mod ruleset;
 pub mod steered;
