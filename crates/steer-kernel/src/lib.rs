@@ -29,5 +29,6 @@ mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod route;
+pub mod seccomp;
 pub mod sock_diag;
 mod sys;

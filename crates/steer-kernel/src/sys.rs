@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod process;
+pub(crate) mod seccomp;
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
