@@ -11,11 +11,14 @@
 //! connected to the client) takes the first datagram from an [`Ingress`] and makes a
 //! [`SocketDatagrams`], or a [`QueuedDatagrams`] where no socket can have the destination's
 //! address. A method whose flows share a port takes them from a [`Shared`]. Beneath them all, [`Connected`] moves batches with as few system calls as the kernel allows.
+mod answer;
 mod batch;
 mod budget;
 mod connected;
 mod flow;
 mod ingress;
+mod intake;
+mod packet;
 mod queue;
 mod queued;
 mod shared;
@@ -27,11 +30,13 @@ use std::task::{Context, Poll};
 
 use crate::steered::Refusal;
 
+pub use answer::{Answers, lossy, send_from};
 pub use batch::Batch;
 pub use budget::{Budget, Reservation};
 pub use connected::{Connected, Sent};
 pub use flow::{OnRefusal, SocketDatagrams, Stragglers};
 pub use ingress::{Arrival, Arrivals, Ingress};
+pub use intake::{DatagramIntake, Ends, Pair};
 pub use queue::Unqueued;
 pub use queued::{OnSend, QueuedDatagrams};
 pub use shared::{Framing, Shared, SharedFlow, SharedLimits, Whole};

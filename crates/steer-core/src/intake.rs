@@ -3,11 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use nix::sys::socket::{setsockopt, sockopt};
 
+use crate::mark::Mark;
 use crate::netns::MakeSockets;
 use crate::object::Listener;
 use crate::plan::Netns;
@@ -58,6 +61,22 @@ impl Sockets {
             Self::Tcp(sockets) => sockets.iter().map(TcpListener::local_addr).collect(),
             Self::Udp(sockets) => sockets.iter().map(UdpSocket::local_addr).collect(),
             Self::Control(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Sets the mark that no rule of ours steers. What a listening one accepts inherits it; without
+    /// one the kernel may give it that of the packet (`net.ipv4.tcp_fwmark_accept`).
+    ///
+    /// # Errors
+    /// It needs CAP_NET_ADMIN over the namespace of the sockets.
+    pub fn mark(&self, mark: Mark) -> io::Result<()> {
+        let set = |socket: BorrowedFd<'_>| {
+            setsockopt(&socket, sockopt::Mark, &mark.value).map_err(io::Error::from)
+        };
+        match self {
+            Self::Tcp(all) => all.iter().try_for_each(|socket| set(socket.as_fd())),
+            Self::Udp(all) => all.iter().try_for_each(|socket| set(socket.as_fd())),
+            Self::Control(_) => Ok(()),
         }
     }
 

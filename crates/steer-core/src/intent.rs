@@ -340,6 +340,16 @@ impl Intent {
         })
     }
 
+    /// What the sockets carry that answer datagrams in a destination's name: the usual mark for it,
+    /// or the bypass mark where marks are written, of whose other bits nothing is known.
+    #[must_use]
+    pub fn answer_mark(&self) -> Mark {
+        match (self.bypass, self.steer) {
+            (Mark::BYPASS, None) => Mark::ANSWER,
+            (bypass, _) => bypass,
+        }
+    }
+
     /// Which connections pass the engine: as written, else all of them where records or users are
     /// asked for.
     #[must_use]

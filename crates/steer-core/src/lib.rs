@@ -18,6 +18,7 @@
 pub mod accept;
 pub mod address;
 pub mod config;
+pub mod connections;
 pub mod datagram;
 pub mod driver;
 pub mod engaged;
@@ -43,3 +44,4 @@ pub mod ruleset;
 pub mod steered;
 pub mod steerer;
 pub mod symbol;
+pub mod transparent;

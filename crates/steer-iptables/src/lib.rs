@@ -9,13 +9,12 @@
 //! ```
 //!
 //! The rules are data of `steer_core::ruleset`; nf_tables and iptables get the same ones. The two
-//! methods have the same files: what differs between them is what differs between the methods.
+//! methods have the same files: what differs between them is what differs between the methods. The
+//! intake of `tproxy` is that of every transparent listener (`steer_core::transparent`).
 #![forbid(unsafe_code)]
 
 mod assembly;
 mod backend;
-mod connections;
-mod datagrams;
 pub mod embed;
 mod listeners;
 mod neighbours;
@@ -27,7 +26,6 @@ mod profile;
 pub mod redirect;
 mod requirements;
 mod rules;
-mod sockets;
 pub mod tproxy;
 
 pub use embed::{host, keeper};

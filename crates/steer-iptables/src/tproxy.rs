@@ -1,20 +1,22 @@
 //! The method `tproxy`: mangle TPROXY, whose sockets have the destination's own address.
 
 use std::io;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use steer_core::driver::Driver;
 use steer_core::host::Host;
 use steer_core::intake::{Bound, Intake};
 use steer_core::intent::Intent;
+use steer_core::netns::Inside;
 use steer_core::plan::Plan;
 use steer_core::profile::Profile;
 use steer_core::requirement::Requirement;
 use steer_core::steerer::{Evidence, PlanError, Steerer, admit};
+use steer_core::transparent;
 
-mod datagrams;
-mod intake;
-mod origin;
+use crate::owner;
+
 mod plan;
 mod profile;
 mod rules;
@@ -53,7 +55,9 @@ impl Steerer for Tproxy {
     }
 
     fn intake(&self, intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
-        intake::of(intent, bound)
+        let inside = Arc::new(Inside::of(&bound.netns)?);
+        let owner = owner::of(intent, &bound.netns)?;
+        transparent::intake(intent, bound, inside, owner)
     }
 
     async fn probe(&self, intent: &Intent) -> Evidence {

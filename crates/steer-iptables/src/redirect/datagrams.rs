@@ -6,13 +6,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use steer_core::address::{Family, OrigDst, Protocol};
-use steer_core::datagram::{Batch, Budget, Datagrams, QueuedDatagrams, Stragglers};
+use steer_core::datagram::{
+    Answers, Batch, Budget, Datagrams, Ends, Pair, QueuedDatagrams, Stragglers, lossy, send_from,
+};
 use steer_core::mark::Mark;
 use steer_core::netns::Inside;
 use steer_kernel::conntrack::Conntrack;
-
-use crate::datagrams::answer::{Answers, lossy, send_from};
-use crate::datagrams::{Ends, Pair};
 
 /// Makes the flows of a listener that datagrams are redirected to.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ impl Redirected {
         Ok(Self {
             sockets,
             conntrack: inside.run(Conntrack::open)??,
-            answers: inside.run(move || Answers::open(&families, bypass))??,
+            answers: Answers::open(&families, bypass, inside)?,
             budget: Budget::new(WAITING_MOST),
         })
     }

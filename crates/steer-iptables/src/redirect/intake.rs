@@ -1,6 +1,8 @@
 use std::io;
 
 use steer_core::accept::Acceptor;
+use steer_core::connections::Connections;
+use steer_core::datagram::DatagramIntake;
 use steer_core::intake::{Bound, Intake, Sockets};
 use steer_core::intent::Intent;
 use steer_core::method::Method;
@@ -8,24 +10,21 @@ use steer_core::netns::Inside;
 
 use super::datagrams::Redirected;
 use super::origin;
-use crate::connections::Connections;
-use crate::datagrams::DatagramIntake;
-use crate::owner::Owners;
-use crate::sockets;
+use crate::owner;
 
 /// What a listener of a plan brings.
 pub(super) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
-    sockets::mark_all(&bound.sockets, intent.bypass)?;
+    bound.sockets.mark(intent.bypass)?;
     let app = bound.listener.app;
     Ok(match bound.sockets {
         Sockets::Tcp(listeners) => {
-            let owners = Owners::of(intent, &bound.netns)?;
+            let owner = owner::of(intent, &bound.netns)?;
             let ask = Box::new(|stream: &_, local| origin::of(stream, local));
             let acceptor = Acceptor::new(listeners)?;
             Box::new(Connections::new(
                 acceptor,
                 ask,
-                owners,
+                owner,
                 Method::Redirect,
                 app,
             ))

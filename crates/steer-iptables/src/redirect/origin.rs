@@ -6,8 +6,7 @@ use std::os::fd::AsFd;
 
 use nix::sys::socket::{getsockopt, sockopt};
 use steer_core::address::{OrigDst, canonical};
-
-use crate::connections::Origin;
+use steer_core::connections::Origin;
 
 /// Asks SO_ORIGINAL_DST (IP6T_SO_ORIGINAL_DST for IPv6) of an accepted socket.
 ///

@@ -12,7 +12,6 @@ use crate::rules::guard::Known;
 use crate::rules::traffic::{self, Decision};
 use crate::rules::way::Way;
 use crate::rules::{REFUSE_AT, bypass, chain, hooked, scope};
-use crate::sockets;
 
 /// What all rules of a plan are made from.
 pub(super) struct Rules<'a> {
@@ -185,7 +184,7 @@ impl Rules<'_> {
     /// would begin a flow of the server's, and what the client then sends would be its answer and
     /// no longer in scope.
     fn stale(&self) -> Vec<Rule> {
-        let mark = sockets::answer_mark(self.intent);
+        let mark = self.intent.answer_mark();
         if mark == self.intent.bypass || !self.takes(Protocol::Udp) {
             return Vec::new();
         }

@@ -12,37 +12,41 @@ use std::net::{SocketAddr, UdpSocket};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::{Arrivals, Datagrams, Ingress, Stragglers, Unqueued};
+use crate::address::{ClientAddr, Destination, OrigDst};
+use crate::intake::Intake;
+use crate::method::Method;
+use crate::policy::App;
+use crate::steered::{Flow, Identity, ResetAnswer, Steered};
 use async_trait::async_trait;
-use steer_core::address::{ClientAddr, Destination, OrigDst};
-use steer_core::datagram::{Arrivals, Datagrams, Ingress, Stragglers, Unqueued};
-use steer_core::intake::Intake;
-use steer_core::method::Method;
-use steer_core::policy::App;
-use steer_core::steered::{Flow, Identity, ResetAnswer, Steered};
-
-pub(crate) mod answer;
-pub(crate) mod packet;
 
 /// The two ends of a flow as its listener sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Pair {
-    pub(crate) client: SocketAddr,
+pub struct Pair {
+    /// Who sent it.
+    pub client: SocketAddr,
     /// Where the datagram came to: the original destination, where nothing rewrote it.
-    pub(crate) arrived: SocketAddr,
+    pub arrived: SocketAddr,
 }
 
 /// What a method knows of flows.
-pub(crate) trait Ends: std::fmt::Debug + Send {
+pub trait Ends: std::fmt::Debug + Send {
     /// Where a flow was going; none where it was addressed to the listener itself.
+    ///
+    /// # Errors
+    /// It cannot be told.
     fn origin(&self, pair: Pair) -> io::Result<Option<OrigDst>>;
 
     /// A flow and the way in for what the listener gets of it.
+    ///
+    /// # Errors
+    /// What it needs cannot be made.
     fn open(&mut self, pair: Pair) -> io::Result<(Box<dyn Datagrams>, Stragglers)>;
 }
 
 /// The intake of a listener for datagrams.
 #[derive(Debug)]
-pub(crate) struct DatagramIntake<E> {
+pub struct DatagramIntake<E> {
     ingresses: Vec<Ingress>,
     /// The ingress to look at first.
     turn: usize,
@@ -67,7 +71,10 @@ struct Complaints {
 
 impl<E: Ends> DatagramIntake<E> {
     /// Takes over the sockets of a listener; call it within a runtime.
-    pub(crate) fn new(
+    ///
+    /// # Errors
+    /// A socket cannot be watched.
+    pub fn new(
         sockets: Vec<UdpSocket>,
         ends: E,
         via: Method,

@@ -5,28 +5,24 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Socket, Type};
-use steer_core::address::{Family, OrigDst};
-use steer_core::datagram::{
-    Batch, Budget, Datagrams, QueuedDatagrams, SocketDatagrams, Stragglers,
-};
-use steer_core::mark::Mark;
-use steer_core::netns::Inside;
 
 use super::origin;
+use crate::address::{Family, OrigDst};
 use crate::connections::Origin;
-use crate::datagrams::answer::Answers;
-use crate::datagrams::{Ends, Pair};
-use crate::sockets;
+use crate::datagram::{
+    Answers, Batch, Budget, Datagrams, Ends, Pair, QueuedDatagrams, SocketDatagrams, Stragglers,
+};
+use crate::mark::Mark;
+use crate::netns::{MakeSockets, SocketKind, SocketWish};
+use crate::object::Binding;
 
 /// Makes the flows of a transparent listener.
 #[derive(Debug)]
 pub(super) struct Transparent {
     listeners: Vec<SocketAddr>,
-    inside: Inside,
+    inside: Arc<dyn MakeSockets>,
     answers: Answers,
-    bypass: Mark,
+    mark: Mark,
     sockets: Own,
     /// Flows that have a socket, one count each and one of our own.
     with_socket: Arc<()>,
@@ -47,17 +43,17 @@ pub(super) enum Own {
 impl Transparent {
     pub(super) fn new(
         listeners: Vec<SocketAddr>,
-        inside: Inside,
-        bypass: Mark,
+        inside: Arc<dyn MakeSockets>,
+        mark: Mark,
         sockets: Own,
     ) -> io::Result<Self> {
         let families: Vec<Family> = listeners.iter().map(|at| Family::of(at.ip())).collect();
-        let answers = inside.run(move || Answers::open(&families, bypass))??;
+        let answers = Answers::open(&families, mark, &*inside)?;
         Ok(Self {
             listeners,
             inside,
             answers,
-            bypass,
+            mark,
             sockets,
             with_socket: Arc::new(()),
             sockets_most: share_of_descriptors(),
@@ -81,8 +77,7 @@ impl Ends for Transparent {
         // A flood of flows must not take the descriptors that connections need.
         let room = Arc::strong_count(&self.with_socket) <= self.sockets_most;
         if self.sockets == Own::Sockets && room {
-            let bypass = self.bypass;
-            match self.inside.run(move || connected(pair, bypass))? {
+            match self.connected(pair) {
                 Ok(socket) => {
                     let (flow, way_in) = SocketDatagrams::new(socket, &self.budget)?;
                     let counted = Arc::clone(&self.with_socket);
@@ -104,22 +99,23 @@ impl Ends for Transparent {
     }
 }
 
-/// A socket with the destination's address that gets what this client sends there: the kernel looks
-/// for connected sockets before it looks for the listener.
-fn connected(pair: Pair, bypass: Mark) -> io::Result<UdpSocket> {
-    let Pair { client, arrived } = pair;
-    let domain = Domain::for_address(arrived);
-    let socket = Socket::new(domain, Type::DGRAM.nonblocking(), None)?;
-    if arrived.is_ipv6() {
-        socket.set_only_v6(true)?;
+impl Transparent {
+    /// A socket with the destination's address that gets what this client sends there: the kernel
+    /// looks for connected sockets before it looks for the listener.
+    fn connected(&self, pair: Pair) -> io::Result<UdpSocket> {
+        let Pair { client, arrived } = pair;
+        // Every client of one destination has a socket with its address.
+        let socket = self.inside.make(&SocketWish {
+            family: Family::of(arrived.ip()),
+            kind: SocketKind::Datagram,
+            binding: Binding::Transparent,
+            mark: Some(self.mark),
+            bind: Some(arrived),
+        })?;
+        let socket = UdpSocket::from(socket);
+        socket.connect(client)?;
+        Ok(socket)
     }
-    // Every client of one destination has a socket with its address.
-    socket.set_reuse_address(true)?;
-    setsockopt(&socket, sockopt::IpTransparent, &true)?;
-    sockets::mark(&socket, bypass)?;
-    socket.bind(&arrived.into())?;
-    socket.connect(&client.into())?;
-    Ok(socket.into())
 }
 
 /// How many sockets a quarter of the descriptors that the process may have is enough for: each flow
@@ -143,6 +139,7 @@ mod tests {
     use lab::Lab;
 
     use super::*;
+    use crate::netns::Inside;
 
     #[test]
     fn flows_beyond_their_share_of_descriptors_do_without_a_socket() {
@@ -155,9 +152,9 @@ mod tests {
                 .unwrap();
             let _within = runtime.enter();
             let listener = "127.0.0.1:15001".parse().unwrap();
+            let here = Arc::new(Inside::here());
             let mut flows =
-                Transparent::new(vec![listener], Inside::here(), Mark::BYPASS, Own::Sockets)
-                    .unwrap();
+                Transparent::new(vec![listener], here, Mark::BYPASS, Own::Sockets).unwrap();
             flows.sockets_most = 1;
             let mut open = |client: u16| {
                 let pair = Pair {

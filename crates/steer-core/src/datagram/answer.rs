@@ -2,24 +2,23 @@
 //! address whose port another socket of this host has.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::libc;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, SockaddrIn6, sendmsg};
-use socket2::{Domain, Protocol, Socket, Type};
-use steer_core::address::Family;
-use steer_core::datagram::Batch;
-use steer_core::mark::Mark;
-use steer_core::steered::Refusal;
 
-use super::packet;
-use crate::sockets;
+use super::{Batch, packet};
+use crate::address::Family;
+use crate::mark::Mark;
+use crate::netns::{MakeSockets, SocketKind, SocketWish};
+use crate::object::Binding;
+use crate::steered::Refusal;
 
 /// Sends to clients from addresses of others, in one network namespace.
 #[derive(Clone, Debug)]
-pub(crate) struct Answers(Arc<Vec<Raw>>);
+pub struct Answers(Arc<Vec<Raw>>);
 
 /// The raw sockets of a family.
 #[derive(Debug)]
@@ -30,17 +29,25 @@ struct Raw {
 }
 
 impl Answers {
-    /// Opens the sockets in the namespace of the calling thread. Needs CAP_NET_RAW.
-    pub(crate) fn open(families: &[Family], bypass: Mark) -> io::Result<Self> {
+    /// Has the raw sockets made that packets with this mark are sent by.
+    ///
+    /// # Errors
+    /// They cannot be made: they need CAP_NET_RAW over their namespace.
+    pub fn open(families: &[Family], mark: Mark, sockets: &dyn MakeSockets) -> io::Result<Self> {
+        let raw = |family: Family, kind| {
+            sockets.make(&SocketWish {
+                family,
+                kind,
+                binding: Binding::Transparent,
+                mark: Some(mark),
+                bind: None,
+            })
+        };
         let open = |family: &Family| {
-            let (domain, icmp) = match family {
-                Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
-                Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
-            };
             Ok(Raw {
                 family: *family,
-                udp: raw(domain, Protocol::UDP, bypass)?,
-                icmp: raw(domain, icmp, bypass)?,
+                udp: raw(*family, SocketKind::RawUdp)?,
+                icmp: raw(*family, SocketKind::RawIcmp)?,
             })
         };
         let all = families.iter().map(open).collect::<io::Result<_>>()?;
@@ -50,7 +57,10 @@ impl Answers {
     /// Sends a batch from `from`, whoever else has that address and port.
     ///
     /// What there is no room for is lost.
-    pub(crate) fn send(&self, from: SocketAddr, to: SocketAddr, batch: &Batch) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn send(&self, from: SocketAddr, to: SocketAddr, batch: &Batch) -> io::Result<()> {
         let raw = self.of(to)?;
         for datagram in batch.iter() {
             if let Some(packet) = packet::udp(from, to, datagram) {
@@ -62,13 +72,7 @@ impl Answers {
 
     /// Tells the client by ICMP that a datagram of its to `destination`, which begins with `quote`,
     /// went nowhere.
-    pub(crate) fn refuse(
-        &self,
-        client: SocketAddr,
-        destination: SocketAddr,
-        why: Refusal,
-        quote: &[u8],
-    ) {
+    pub fn refuse(&self, client: SocketAddr, destination: SocketAddr, why: Refusal, quote: &[u8]) {
         let sent = self.of(client).and_then(|raw| {
             match packet::unreachable(client, destination, why, quote) {
                 Some(packet) => send(raw.icmp.as_fd(), destination, client, &packet),
@@ -87,25 +91,6 @@ impl Answers {
     }
 }
 
-/// A raw socket that may send from any address and gets nothing: it is bound to an address that no
-/// packet has, or each packet of the host would be copied to it.
-fn raw(domain: Domain, protocol: Protocol, bypass: Mark) -> io::Result<OwnedFd> {
-    let socket = Socket::new(domain, Type::RAW.nonblocking(), Some(protocol))?;
-    let nowhere = match domain {
-        Domain::IPV4 => {
-            socket.set_ip_transparent_v4(true)?;
-            IpAddr::V4(DUMMY_V4)
-        }
-        _ => {
-            socket.set_ip_transparent_v6(true)?;
-            IpAddr::V6(DISCARD_V6)
-        }
-    };
-    sockets::mark(&socket, bypass)?;
-    socket.bind(&SocketAddr::new(nowhere, 0).into())?;
-    Ok(socket.into())
-}
-
 /// Sends one packet from an address, which need not be this host's where the socket is transparent.
 fn send(socket: BorrowedFd<'_>, from: SocketAddr, to: SocketAddr, packet: &[u8]) -> io::Result<()> {
     // The port of a raw socket's peer would be taken for a protocol.
@@ -114,7 +99,10 @@ fn send(socket: BorrowedFd<'_>, from: SocketAddr, to: SocketAddr, packet: &[u8])
 }
 
 /// Sends one packet from an address that the socket need not be bound to.
-pub(crate) fn send_from(
+///
+/// # Errors
+/// What the kernel says, or that the two addresses are of different families.
+pub fn send_from(
     socket: BorrowedFd<'_>,
     from: IpAddr,
     to: SocketAddr,
@@ -152,7 +140,10 @@ pub(crate) fn send_from(
 }
 
 /// A result with what concerns one datagram alone left out: no room, or too long for the way.
-pub(crate) fn lossy(sent: io::Result<()>) -> io::Result<()> {
+///
+/// # Errors
+/// All others.
+pub fn lossy(sent: io::Result<()>) -> io::Result<()> {
     match sent {
         Err(error)
             if matches!(
@@ -165,9 +156,3 @@ pub(crate) fn lossy(sent: io::Result<()>) -> io::Result<()> {
         sent => sent,
     }
 }
-
-/// The dummy address of RFC 7600, which is nobody's.
-const DUMMY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
-
-/// An address of the discard prefix of RFC 6666.
-const DISCARD_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use steer_core::steered::Refusal;
+use crate::steered::Refusal;
 
 /// A UDP header with a datagram behind it (RFC 768), or none where it is too long for one.
-pub(crate) fn udp(from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn udp(from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
     let length = u16::try_from(datagram.len() + UDP_HEADER).ok()?;
     let mut packet = Vec::with_capacity(usize::from(length));
     packet.extend(from.port().to_be_bytes());
@@ -27,7 +27,7 @@ pub(crate) fn udp(from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> Option<V
 
 /// An ICMP or ICMPv6 error for the sender of a datagram, which begins with `quote`: "destination
 /// unreachable" (RFC 792, RFC 4443). The kernel fills in the sum of ICMPv6.
-pub(crate) fn unreachable(
+pub(super) fn unreachable(
     client: SocketAddr,
     destination: SocketAddr,
     why: Refusal,

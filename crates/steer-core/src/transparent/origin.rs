@@ -2,8 +2,7 @@
 
 use std::net::SocketAddr;
 
-use steer_core::address::{OrigDst, canonical};
-
+use crate::address::{OrigDst, canonical};
 use crate::connections::Origin;
 
 /// As [`of`], for the addresses of a listener.

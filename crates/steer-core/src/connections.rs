@@ -4,20 +4,18 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use crate::accept::{Accepted, Acceptor};
+use crate::address::{ClientAddr, Destination, OrigDst};
+use crate::intake::Intake;
+use crate::method::Method;
+use crate::policy::App;
+use crate::steered::{Flow, Identity, ResetAnswer, Steered, abort};
 use async_trait::async_trait;
-use steer_core::accept::{Accepted, Acceptor};
-use steer_core::address::{Destination, OrigDst};
-use steer_core::intake::Intake;
-use steer_core::method::Method;
-use steer_core::policy::App;
-use steer_core::steered::{Flow, ResetAnswer, Steered, abort};
 use tokio::net::TcpStream;
-
-use crate::owner::Owners;
 
 /// Where a connection wanted to go.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// It was steered, and this is where it was going.
     Steered(OrigDst),
     /// It was addressed to the listener itself.
@@ -25,30 +23,36 @@ pub(crate) enum Origin {
 }
 
 /// Asks where an accepted connection wanted to go, given its local address.
-pub(crate) type Ask = Box<dyn Fn(&TcpStream, SocketAddr) -> io::Result<Origin> + Send + Sync>;
+pub type Ask = Box<dyn Fn(&TcpStream, SocketAddr) -> io::Result<Origin> + Send + Sync>;
+
+/// Tells who opened a connection, given its client and its original destination.
+pub type Owner = Box<dyn Fn(ClientAddr, OrigDst) -> Identity + Send + Sync>;
 
 /// Connections with the destination that each one asked for.
-pub(crate) struct Connections {
+pub struct Connections {
     acceptor: Acceptor,
     origin: Ask,
-    owners: Owners,
+    owner: Owner,
     method: Method,
     app: Option<App>,
     refused: u64,
 }
 
 impl Connections {
-    pub(crate) fn new(
+    /// Takes connections from listeners and asks where each wanted to go; `app` is what is spoken
+    /// on them, where it is prescribed.
+    #[must_use]
+    pub fn new(
         acceptor: Acceptor,
         origin: Ask,
-        owners: Owners,
+        owner: Owner,
         method: Method,
         app: Option<App>,
     ) -> Self {
         Self {
             acceptor,
             origin,
-            owners,
+            owner,
             method,
             app,
             refused: 0,
@@ -61,14 +65,13 @@ impl fmt::Debug for Connections {
         let Self {
             acceptor,
             origin: _,
-            owners,
+            owner: _,
             method,
             app,
             refused,
         } = self;
         f.debug_struct("Connections")
             .field("acceptor", acceptor)
-            .field("owners", owners)
             .field("method", method)
             .field("app", app)
             .field("refused", refused)
@@ -88,7 +91,7 @@ impl Intake for Connections {
             match (self.origin)(&stream, local) {
                 Ok(Origin::Steered(to)) => {
                     return Some(Steered {
-                        identity: self.owners.of_connection(client, to),
+                        identity: (self.owner)(client, to),
                         flow: Flow::Tcp(stream),
                         client,
                         destination: Destination::Addr(to),
