@@ -148,6 +148,9 @@ pub enum Test {
     /// The packet belongs to a connected or listening socket that may have foreign addresses
     /// (IP_TRANSPARENT); in the hooks prerouting and input.
     Transparent,
+    /// The packet is for a connected or listening socket that has addresses of its own alone; in the
+    /// hooks prerouting and input, for nf_tables. Where nobody has its port, it does not hold.
+    Ordinary,
     /// The packet comes from the side that opened the connection (conntrack direction original).
     FromOpener,
     /// The connection's destination was rewritten (conntrack status DNAT).
@@ -266,6 +269,7 @@ impl Ruleset {
                     | Test::ToThisHost
                     | Test::ToBroadcast
                     | Test::Transparent
+                    | Test::Ordinary
                     | Test::FromOpener
                     | Test::Rewritten => {}
                 }

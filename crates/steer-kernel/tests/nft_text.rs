@@ -167,6 +167,7 @@ fn what_steers_without_rewriting_reads_back() {
     assert_eq!(arriving(from(&[])), "");
     assert_eq!(arriving(Test::ToThisHost), "fib daddr type local return");
     assert_eq!(arriving(Test::Transparent), "socket transparent 1 return");
+    assert_eq!(arriving(Test::Ordinary), "socket transparent 0 return");
     assert_eq!(
         print_arriving(vec![], Verdict::Track(steer)),
         ["ct mark set ct mark & 0x8fffffff | 0x80000000"]

@@ -98,6 +98,7 @@ impl fmt::Display for Test {
             Self::ToThisHost => f.write_str("to this host"),
             Self::ToBroadcast => f.write_str("to a broadcast address"),
             Self::Transparent => f.write_str("of a transparent socket"),
+            Self::Ordinary => f.write_str("for an ordinary socket"),
             Self::FromOpener => f.write_str("from the opener"),
             Self::Rewritten => f.write_str("rewritten"),
             Self::RewrittenTo(port) => write!(f, "rewritten to :{port}"),

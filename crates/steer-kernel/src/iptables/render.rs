@@ -14,6 +14,8 @@ pub(crate) enum Unrenderable {
     NoProtocol { what: &'static str, rule: String },
     #[error("{symbol} has no value: {rule}")]
     Unbound { symbol: String, rule: String },
+    #[error("iptables cannot ask whether a packet is {what}: {rule}")]
+    Unasked { what: &'static str, rule: String },
     #[error("no interface can be called {name:?} in iptables: {rule}")]
     Interface { name: String, rule: String },
     #[error("{what} has no place in the chain {hook} of the table {table}: {rule}")]
@@ -96,6 +98,12 @@ pub(crate) fn lines(
             Test::ToBroadcast if family == Family::V6 => return Ok(Vec::new()),
             Test::ToBroadcast => vec!["-m addrtype --dst-type BROADCAST".to_owned()],
             Test::Transparent => vec!["-m socket --transparent".to_owned()],
+            Test::Ordinary => {
+                return Err(Unrenderable::Unasked {
+                    what: "for an ordinary socket",
+                    rule: rule.to_string(),
+                });
+            }
             Test::FromOpener => vec!["-m conntrack --ctdir ORIGINAL".to_owned()],
             Test::RewrittenTo(port) => {
                 needs(protocol.is_some(), "a port", rule)?;

@@ -156,6 +156,7 @@ impl<'a> Compiler<'a> {
                 self.program.destined_to_everyone();
             }
             Test::Transparent => self.program.of_transparent_socket(),
+            Test::Ordinary => self.program.of_ordinary_socket(),
             Test::FromOpener => self.program.sent_by_opener(),
             Test::Rewritten => self.program.rewritten(),
             Test::RewrittenTo(port) => {
@@ -366,6 +367,7 @@ pub(crate) fn can_hold(rule: &Rule) -> bool {
         | Test::ToThisHost
         | Test::ToBroadcast
         | Test::Transparent
+        | Test::Ordinary
         | Test::FromOpener
         | Test::Rewritten
         | Test::RewrittenTo(_) => true,

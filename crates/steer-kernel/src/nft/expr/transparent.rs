@@ -76,11 +76,21 @@ impl Program {
 
     /// The packet's socket may have foreign addresses.
     pub(crate) fn of_transparent_socket(&mut self) {
+        self.socket_is_transparent(1);
+    }
+
+    /// The packet has a socket, and one that may not.
+    pub(crate) fn of_ordinary_socket(&mut self) {
+        self.socket_is_transparent(0);
+    }
+
+    /// Ends the rule where the packet has no socket.
+    fn socket_is_transparent(&mut self, flag: u8) {
         self.push("socket", |data| {
             data.u32(SOCKET_KEY, SOCKET_TRANSPARENT)
                 .u32(SOCKET_DREG, REGISTER);
         });
-        self.equals(&[1]);
+        self.equals(&[flag]);
     }
 
     /// Hands the packet to the transparent socket at a port of the family's loopback address, and
