@@ -32,3 +32,4 @@ pub mod route;
 pub mod seccomp;
 pub mod sock_diag;
 mod sys;
+pub mod witness;

@@ -10,12 +10,12 @@
 //! change it, a foreign `nft flush ruleset` leaves it, and it vanishes when the last descriptor
 //! of the socket closes. See [`NftDriver::lifeline`].
 
-mod expr;
+pub(crate) mod expr;
 pub(crate) mod list;
 mod marks;
 pub(crate) mod probe;
-mod rule;
-mod set;
+pub(crate) mod rule;
+pub(crate) mod set;
 pub(crate) mod socket;
 pub(crate) mod table;
 mod wire;

@@ -8,6 +8,7 @@ use steer_core::address::{Family, Protocol};
 use super::set::SET_TEMPLATE;
 use super::wire::Attrs;
 
+mod counting;
 mod transparent;
 
 pub(crate) use self::transparent::{IFNAMSIZ, Marked};

@@ -87,17 +87,12 @@ impl<'a> Compiler<'a> {
             self.test(test, cgroups)?;
         }
         self.verdict(&rule.verdict)?;
-        let mut attrs = Attrs::new();
-        attrs
-            .text(RULE_TABLE, self.table)
-            .text(RULE_CHAIN, self.chain)
-            .nest(RULE_EXPRESSIONS, |nest| {
-                nest.append(&self.program.into_attrs())
-            })
-            .bytes(RULE_USERDATA, &udata_text(UDATA_RULE_COMMENT, &rule.why));
-        self.batch.push(
-            Request::nft(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, NFPROTO_INET, attrs),
-            format!("add to chain {} {}: {rule}", self.table, self.chain),
+        push_rule(
+            self.batch,
+            (self.table, self.chain),
+            self.program,
+            &rule.why,
+            &rule.to_string(),
         );
         Ok(())
     }
@@ -347,6 +342,36 @@ impl<'a> Compiler<'a> {
             symbol: symbol.to_string(),
         }
     }
+}
+
+/// Adds a rule that is already compiled, with its reason.
+pub(crate) fn push_program(
+    batch: &mut Batch,
+    table: &str,
+    chain: &str,
+    program: Program,
+    why: &str,
+) {
+    push_rule(batch, (table, chain), program, why, why);
+}
+
+fn push_rule(
+    batch: &mut Batch,
+    (table, chain): (&str, &str),
+    program: Program,
+    why: &str,
+    name: &str,
+) {
+    let mut attrs = Attrs::new();
+    attrs
+        .text(RULE_TABLE, table)
+        .text(RULE_CHAIN, chain)
+        .nest(RULE_EXPRESSIONS, |nest| nest.append(&program.into_attrs()))
+        .bytes(RULE_USERDATA, &udata_text(UDATA_RULE_COMMENT, why));
+    batch.push(
+        Request::nft(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, NFPROTO_INET, attrs),
+        format!("add to chain {table} {chain}: {name}"),
+    );
 }
 
 /// Whether any packet can pass: a list without entries never holds.

@@ -8,6 +8,10 @@ use super::expr::IFNAMSIZ;
 use super::wire::{Attrs, NLM_F_CREATE, Request};
 use super::{NFPROTO_INET, socket::Batch};
 
+mod counts;
+
+pub(crate) use self::counts::{Count, Counts};
+
 /// What a set holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {

@@ -69,6 +69,12 @@ impl Netlink {
         Self::adopt(fd)
     }
 
+    /// Works through a socket that another process opened and gave no address.
+    pub(crate) fn adopt_unbound(fd: OwnedFd) -> Result<Self, Errno> {
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        Self::adopt(fd)
+    }
+
     /// Works through a socket that another process opened.
     pub(crate) fn adopt(fd: OwnedFd) -> Result<Self, Errno> {
         let port = getsockname::<NetlinkAddr>(fd.as_raw_fd())?.pid();

@@ -149,7 +149,7 @@ impl Table<'_> {
     }
 }
 
-pub(super) fn push_chain(batch: &mut Batch, table: &str, chain: &Chain) {
+pub(crate) fn push_chain(batch: &mut Batch, table: &str, chain: &Chain) {
     let mut attrs = Attrs::new();
     attrs.text(CHAIN_TABLE, table).text(CHAIN_NAME, &chain.name);
     if let Some(base) = chain.base {
