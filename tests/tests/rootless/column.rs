@@ -1,0 +1,27 @@
+//! The methods that need no privilege.
+
+/// A column of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    Netns,
+    Seccomp,
+    Preload,
+    Env,
+}
+
+impl Column {
+    /// The name that `-m` takes.
+    pub(crate) fn method(self) -> &'static str {
+        match self {
+            Self::Netns => "netns",
+            Self::Seccomp => "seccomp",
+            Self::Preload => "preload",
+            Self::Env => "env",
+        }
+    }
+
+    /// Whether a connection can be the program's own, without a relay, where nothing needs one.
+    pub(crate) fn hands_over(self) -> bool {
+        matches!(self, Self::Seccomp | Self::Preload)
+    }
+}
