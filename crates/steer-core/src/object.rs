@@ -188,6 +188,14 @@ pub enum ChildSetting {
         /// Its value.
         value: String,
     },
+    /// Words for an environment variable that holds a list of options: they follow what the caller
+    /// of `run` has there, after a blank. Each `{listener}` stands for that listener's port.
+    Append {
+        /// The variable's name.
+        name: String,
+        /// The words.
+        value: String,
+    },
     /// An environment variable with the `http://` URL of a listener that asks for a login.
     ///
     /// A plan shows no secret: the login is read when the plan is put in force, and only then
@@ -237,6 +245,7 @@ impl ChildSetting {
                 Self::Env { name, value }
             }
             Self::Env { .. }
+            | Self::Append { .. }
             | Self::Cgroup(_)
             | Self::Enter(_)
             | Self::Families { .. }
@@ -287,6 +296,12 @@ impl Object {
                 name: name.clone(),
                 value: bindings.text(value)?,
             }),
+            Self::Child(ChildSetting::Append { name, value }) => {
+                Self::Child(ChildSetting::Append {
+                    name: name.clone(),
+                    value: bindings.text(value)?,
+                })
+            }
             Self::Child(ChildSetting::ProxyEnv {
                 name,
                 address,
@@ -370,6 +385,9 @@ impl fmt::Display for Object {
             }
             Self::Rule(rule) => rule.fmt(f),
             Self::Child(ChildSetting::Env { name, value }) => write!(f, "variable {name}={value}"),
+            Self::Child(ChildSetting::Append { name, value }) => {
+                write!(f, "variable {name} with, at its end, {value}")
+            }
             Self::Child(ChildSetting::ProxyEnv {
                 name,
                 address,

@@ -7,10 +7,13 @@ use std::process::Command;
 
 use nix::errno::Errno;
 use steer_core::object::{ChildSetting, Object};
-use steer_core::symbol::CgroupRef;
+use steer_core::symbol::{CgroupRef, ProcessRef};
 
+use super::steps::{Entering, Step, Steps};
 use super::{Inherited, Running};
 use crate::cgroup::{CgroupError, CgroupTree};
+use crate::confine::Entrance;
+use crate::seccomp::Program;
 use crate::sys;
 
 /// Starts commands: streams, terminal, signals and working directory are the caller's.
@@ -61,6 +64,26 @@ pub enum SpawnError {
         /// Why.
         source: io::Error,
     },
+    /// The command could not enter its namespaces.
+    #[error("the command could not enter its namespace of {kind}")]
+    Enter {
+        /// Which of them.
+        kind: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The command could not go back to the working directory in its namespaces.
+    #[error("the command could not start in the working directory, as it is in its namespaces")]
+    Directory {
+        /// Why.
+        source: io::Error,
+    },
+    /// The command's system calls could not be filtered.
+    #[error("the command could not install the filter of its system calls")]
+    Filter {
+        /// Why.
+        source: io::Error,
+    },
     /// A setting that cannot be made, or a symbol without a value in one.
     #[error("the command cannot be started with this setting: {setting}")]
     Setting {
@@ -88,6 +111,15 @@ impl SpawnError {
             Self::Join { .. } => {
                 "check that cgroup.type of the cgroup is `domain`, and pids.max of those above it"
             }
+            Self::Enter { .. } => {
+                "the process that holds the namespaces may be gone: try again; entering them takes the user who started steer"
+            }
+            Self::Directory { .. } => {
+                "start from a directory that exists and that this user may enter by its path: cd /"
+            }
+            Self::Filter { .. } => {
+                "the kernel needs CONFIG_SECCOMP_FILTER; a sandbox around steer may forbid seccomp(2)"
+            }
             Self::Setting { .. } => "this is a mistake in the method; please report the plan",
             Self::Process { .. } => "check `ulimit -u`, `ulimit -n` and the free memory",
         }
@@ -101,6 +133,9 @@ impl SpawnError {
             Self::NotExecutable { .. } => 126,
             Self::Cgroup { .. }
             | Self::Join { .. }
+            | Self::Enter { .. }
+            | Self::Directory { .. }
+            | Self::Filter { .. }
             | Self::Setting { .. }
             | Self::Process { .. } => 125,
         }
@@ -130,14 +165,25 @@ impl Spawner {
         };
         let mut command = Command::new(program);
         command.args(args);
+        let mut steps = Steps::default();
         let mut cgroup = None;
         for setting in settings {
             match setting {
                 ChildSetting::Env { name, value } => {
                     command.env(name, value);
                 }
+                ChildSetting::Append { name, value } => {
+                    command.env(name, appended(std::env::var_os(name), value));
+                }
                 ChildSetting::Cgroup(CgroupRef::Path(path)) => {
-                    cgroup = Some((path.clone(), procs(path)?));
+                    steps.cgroup = Some(procs(path)?);
+                    cgroup = Some(path);
+                }
+                ChildSetting::Enter(ProcessRef::Pid(holder)) => {
+                    steps.enter = Some(entering(*holder)?);
+                }
+                ChildSetting::Families { allowed } => {
+                    steps.filter = Some(Program::families(allowed));
                 }
                 other => {
                     let setting = Object::Child(other.clone()).to_string();
@@ -145,9 +191,8 @@ impl Spawner {
                 }
             }
         }
-        let (path, procs) = cgroup.unzip();
         let (mut refusals, refused) = io::pipe().map_err(process)?;
-        sys::process::prepare(&mut command, procs, refused.into(), self.inherited.clone());
+        sys::process::prepare(&mut command, steps, refused.into(), self.inherited.clone());
         // Set before the command exists, so that no signal finds us deaf or takes us alone.
         let running = Running::listen(&self.inherited).map_err(process)?;
         let started = command.spawn();
@@ -158,14 +203,25 @@ impl Spawner {
             Err(source) => {
                 running.give_up();
                 let mut byte = [0];
-                let joined = !matches!(refusals.read(&mut byte), Ok(1));
-                Err(match (joined, path) {
-                    (false, Some(path)) => SpawnError::Join { path, source },
-                    _ => explain(name(), source),
+                let told = matches!(refusals.read(&mut byte), Ok(1));
+                let step = told.then(|| Step::told(byte[0])).flatten();
+                Err(match step {
+                    Some(step) => refusal(step, cgroup, source),
+                    None => explain(name(), source),
                 })
             }
         }
     }
+}
+
+/// The options of the caller, if any, and ours behind them, where they win.
+fn appended(own: Option<OsString>, words: &str) -> OsString {
+    let mut value = own.filter(|own| !own.is_empty()).unwrap_or_default();
+    if !value.is_empty() {
+        value.push(" ");
+    }
+    value.push(words);
+    value
 }
 
 fn procs(path: &str) -> Result<OwnedFd, SpawnError> {
@@ -175,6 +231,37 @@ fn procs(path: &str) -> Result<OwnedFd, SpawnError> {
         .map_err(|source| SpawnError::Cgroup { source })
 }
 
+fn entering(holder: u32) -> Result<Entering, SpawnError> {
+    let entrance = Entrance::of(holder).map_err(|source| SpawnError::Enter {
+        kind: USERS,
+        source,
+    })?;
+    Entering::into(entrance).map_err(|source| SpawnError::Directory { source })
+}
+
+fn refusal(step: Step, cgroup: Option<&String>, source: io::Error) -> SpawnError {
+    match step {
+        Step::Cgroup => SpawnError::Join {
+            path: cgroup.cloned().unwrap_or_default(),
+            source,
+        },
+        Step::User => SpawnError::Enter {
+            kind: USERS,
+            source,
+        },
+        Step::Network => SpawnError::Enter {
+            kind: "the network",
+            source,
+        },
+        Step::Mounts => SpawnError::Enter {
+            kind: "mounts",
+            source,
+        },
+        Step::Directory => SpawnError::Directory { source },
+        Step::Filter => SpawnError::Filter { source },
+    }
+}
+
 fn explain(program: String, source: io::Error) -> SpawnError {
     match source.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT | Errno::ENOTDIR) => SpawnError::NotFound { program, source },
@@ -182,5 +269,20 @@ fn explain(program: String, source: io::Error) -> SpawnError {
             SpawnError::Process { program, source }
         }
         _ => SpawnError::NotExecutable { program, source },
+    }
+}
+
+const USERS: &str = "users";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_follow_those_of_the_caller() {
+        let with = |own: Option<&str>| appended(own.map(OsString::from), "-Da=b");
+        assert_eq!(with(Some("-Xmx1g")), "-Xmx1g -Da=b");
+        assert_eq!(with(Some("")), "-Da=b");
+        assert_eq!(with(None), "-Da=b");
     }
 }
