@@ -73,6 +73,11 @@ impl Netlink {
             SockFlag::SOCK_CLOEXEC,
             subsystem,
         )?;
+        Self::over(fd)
+    }
+
+    /// Works through a socket that somebody else opened.
+    pub(crate) fn over(fd: OwnedFd) -> Result<Self, Errno> {
         sys::netlink_option(fd.as_fd(), sys::NETLINK_EXT_ACK)?;
         sys::netlink_option(fd.as_fd(), sys::NETLINK_CAP_ACK)?;
         // Lets a list be filtered by the kernel; one without the option lists everything.

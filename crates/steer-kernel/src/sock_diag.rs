@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -26,6 +27,13 @@ impl SockDiag {
     pub fn open() -> io::Result<Self> {
         Ok(Self {
             socket: Mutex::new(Netlink::open(SockProtocol::NetlinkSockDiag)?),
+        })
+    }
+
+    /// Asks through a socket of another namespace (`SocketKind::Diag` of `steer_core::netns`).
+    pub fn over(socket: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            socket: Mutex::new(Netlink::over(socket)?),
         })
     }
 

@@ -5,7 +5,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt,
+};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -54,6 +56,8 @@ pub enum SocketKind {
     RawUdp,
     /// ICMP, or ICMPv6 (raw(7)).
     RawIcmp,
+    /// Questions about sockets (sock_diag(7)), whatever the family; blocking, unbound and unmarked.
+    Diag,
 }
 
 impl SocketWish {
@@ -87,13 +91,22 @@ impl SocketWish {
             mark,
             bind,
         } = self;
+        if *kind == SocketKind::Diag {
+            let (of, how) = (AddressFamily::Netlink, SockFlag::SOCK_CLOEXEC);
+            return Ok(socket(
+                of,
+                SockType::Raw,
+                how,
+                SockProtocol::NetlinkSockDiag,
+            )?);
+        }
         let domain = match family {
             Family::V4 => Domain::IPV4,
             Family::V6 => Domain::IPV6,
         };
         let (kind, protocol) = match (kind, family) {
             (SocketKind::Stream, _) => (Type::STREAM, None),
-            (SocketKind::Datagram, _) => (Type::DGRAM, None),
+            (SocketKind::Datagram | SocketKind::Diag, _) => (Type::DGRAM, None),
             (SocketKind::RawUdp, _) => (Type::RAW, Some(Protocol::UDP)),
             (SocketKind::RawIcmp, Family::V4) => (Type::RAW, Some(Protocol::ICMPV4)),
             (SocketKind::RawIcmp, Family::V6) => (Type::RAW, Some(Protocol::ICMPV6)),
