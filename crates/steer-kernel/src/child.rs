@@ -9,9 +9,11 @@ mod exit;
 mod inherited;
 mod running;
 mod spawner;
+mod steps;
 
 pub use exit::Exit;
 pub(crate) use inherited::Files;
 pub use inherited::Inherited;
 pub use running::Running;
 pub use spawner::{SpawnError, Spawner};
+pub(crate) use steps::{Step, Steps};

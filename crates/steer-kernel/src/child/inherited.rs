@@ -70,6 +70,7 @@ fn ignored(status: &str) -> Vec<Signal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::child::Steps;
 
     #[test]
     fn ignored_signals_are_the_bits_of_the_status_line() {
@@ -88,7 +89,7 @@ mod tests {
         let mut shell = std::process::Command::new("sh");
         shell.args(args).stdout(std::process::Stdio::piped());
         let (_reader, refused) = io::pipe().unwrap();
-        crate::sys::process::prepare(&mut shell, None, refused.into(), inherited);
+        crate::sys::process::prepare(&mut shell, Steps::default(), refused.into(), inherited);
         let said = shell.output().unwrap();
         let said = String::from_utf8(said.stdout).unwrap();
         assert_eq!(said.trim(), soft.to_string());

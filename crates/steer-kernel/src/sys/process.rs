@@ -11,7 +11,7 @@ use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
 
-use crate::child::{Files, Inherited};
+use crate::child::{Files, Inherited, Step, Steps};
 
 /// A descriptor of a process that cannot come to mean another one.
 pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
@@ -101,29 +101,25 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, _: *mut
 /// Where [`on_signal`] writes.
 static REPORTS: AtomicI32 = AtomicI32::new(-1);
 
-/// What a child does between fork and exec: join a cgroup, then put the signals back.
+/// What a child does between fork and exec: the plan's steps, and in between the signals are put
+/// back.
 ///
-/// When the cgroup cannot be joined, a byte goes into `refused`, so that the caller can tell this
-/// from a failing exec.
-pub(crate) fn prepare(
-    command: &mut Command,
-    cgroup: Option<OwnedFd>,
-    refused: OwnedFd,
-    inherited: Inherited,
-) {
+/// When a step is refused, its byte goes into `refused`, so that the caller can tell this from a
+/// failing exec.
+pub(crate) fn prepare(command: &mut Command, steps: Steps, refused: OwnedFd, inherited: Inherited) {
     let Inherited {
         mask,
         ignored,
         files: Files { soft, hard },
     } = inherited;
+    let tell = move |done: Result<(), (Step, Errno)>| {
+        done.map_err(|(step, errno)| {
+            let _ = nix::unistd::write(&refused, &[step.byte()]);
+            io::Error::from(errno)
+        })
+    };
     let step = move || {
-        if let Some(procs) = &cgroup {
-            // "0" is whoever writes.
-            if let Err(errno) = nix::unistd::write(procs, b"0") {
-                let _ = nix::unistd::write(&refused, b"!");
-                return Err(errno.into());
-            }
-        }
+        tell(steps.enter())?;
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
         for signal in Signal::iterator() {
             let handler = match ignored.contains(&signal) {
@@ -135,9 +131,10 @@ pub(crate) fn prepare(
             let _ = unsafe { sigaction(signal, &action) };
         }
         nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
-        Ok(())
+        tell(steps.confine())
     };
     // SAFETY: the step makes system calls and allocates nothing: `Signal::iterator` walks a
-    // static table and the lists were made before the fork.
+    // static table, an error that is a number is no more than that, and all else was made before
+    // the fork.
     unsafe { command.pre_exec(step) };
 }

@@ -1,0 +1,128 @@
+//! What a command does of its own between fork and exec.
+
+use std::env;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::{chdir, write};
+
+use crate::confine::Entrance;
+use crate::seccomp::{self, Program};
+
+/// The steps of a plan's settings, prepared so that taking them makes system calls alone.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    /// The cgroup's list of processes.
+    pub(super) cgroup: Option<OwnedFd>,
+    /// The namespaces.
+    pub(super) enter: Option<Entering>,
+    /// What is left of the system calls; it comes last, since it holds for the other steps too.
+    pub(super) filter: Option<Program>,
+}
+
+/// Namespaces, and the working directory, which is found again by its path: a descriptor would
+/// lead to the mounts outside.
+#[derive(Debug)]
+pub(crate) struct Entering {
+    entrance: Arc<Entrance>,
+    directory: CString,
+}
+
+/// A step that can be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Join the cgroup.
+    Cgroup,
+    /// Enter the namespace of users.
+    User,
+    /// Enter the namespace of the network.
+    Network,
+    /// Enter the namespace of mounts.
+    Mounts,
+    /// Go back to the working directory.
+    Directory,
+    /// Install the filter.
+    Filter,
+}
+
+impl Entering {
+    /// Reads where the caller is.
+    pub(super) fn into(entrance: Arc<Entrance>) -> io::Result<Self> {
+        let directory = env::current_dir()?.into_os_string().into_vec();
+        Ok(Self {
+            entrance,
+            directory: CString::new(directory)?,
+        })
+    }
+
+    fn take(&self) -> Result<(), (Step, Errno)> {
+        let Self {
+            entrance,
+            directory,
+        } = self;
+        // The right to enter the others comes with the first.
+        let all = [
+            (Step::User, entrance.user(), CloneFlags::CLONE_NEWUSER),
+            (Step::Network, entrance.network(), CloneFlags::CLONE_NEWNET),
+            (Step::Mounts, entrance.mounts(), CloneFlags::CLONE_NEWNS),
+        ];
+        for (step, namespace, kind) in all {
+            setns(namespace, kind).map_err(|errno| (step, errno))?;
+        }
+        chdir(directory.as_c_str()).map_err(|errno| (Step::Directory, errno))
+    }
+}
+
+impl Steps {
+    /// Takes the steps that need what the caller has: they come first.
+    pub(crate) fn enter(&self) -> Result<(), (Step, Errno)> {
+        if let Some(procs) = &self.cgroup {
+            // "0" is whoever writes.
+            write(procs, b"0").map_err(|errno| (Step::Cgroup, errno))?;
+        }
+        match &self.enter {
+            Some(entering) => entering.take(),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives up what the command shall not have: nothing but exec comes after it.
+    ///
+    /// In namespaces of its own the command still has every capability over them here, so it needs
+    /// no `no_new_privs`, and root's set-user-id programs work inside.
+    pub(crate) fn confine(&self) -> Result<(), (Step, Errno)> {
+        let Some(program) = &self.filter else {
+            return Ok(());
+        };
+        seccomp::install(program).map_err(|error| {
+            let errno = error.raw_os_error().unwrap_or(Errno::EINVAL as i32);
+            (Step::Filter, Errno::from_raw(errno))
+        })
+    }
+}
+
+impl Step {
+    const ALL: [Self; 6] = [
+        Self::Cgroup,
+        Self::User,
+        Self::Network,
+        Self::Mounts,
+        Self::Directory,
+        Self::Filter,
+    ];
+
+    /// The byte by which a child tells that it was refused.
+    pub(crate) const fn byte(self) -> u8 {
+        self as u8
+    }
+
+    /// The step that a child has told.
+    pub(super) fn told(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.byte() == byte)
+    }
+}

@@ -1,0 +1,228 @@
+//! The process that holds the namespaces.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::chdir;
+use steer_core::driver::{Change, Driver, Lifeline};
+use steer_core::intake::Sockets;
+use steer_core::keeper::{EngageError, KeeperError};
+use steer_core::listen;
+use steer_core::object::{Listener, Namespace, Object};
+use steer_core::plan::Netns;
+
+use super::obstacle::{Obstacle, Stage};
+use super::wire::{Reply, Request};
+use super::{mask, network, sockets};
+use crate::keeper::fault::Fault;
+use crate::keeper::process::{HOLDER, settle};
+use crate::keeper::wire::{Tag, Wire, lifelines, tags};
+use crate::nft::NftDriver;
+
+/// The holder's life: it answers the engine until that is gone. Nothing has to be cleared up.
+pub(crate) fn hold() -> io::Result<()> {
+    let (wire, _life) = settle(HOLDER)?;
+    let mut holder = Holder {
+        nft: NftDriver::new(),
+        wishes: None,
+    };
+    holder.serve(wire)
+}
+
+#[derive(Debug)]
+struct Holder {
+    nft: NftDriver,
+    /// By which sockets are asked for.
+    wishes: Option<Wire>,
+}
+
+/// What goes back, with descriptors beside it.
+type Answer = (Reply, Vec<OwnedFd>);
+
+impl Holder {
+    fn serve(&mut self, mut wire: Wire) -> io::Result<()> {
+        loop {
+            match self.next(&wire)? {
+                Next::Request => {
+                    let Some((request, fds)) = wire.receive::<Request>()? else {
+                        return Ok(());
+                    };
+                    let (reply, beside) = self.answer(request, fds)?;
+                    let numbers: Vec<RawFd> = beside.iter().map(AsRawFd::as_raw_fd).collect();
+                    wire.send(&reply, &numbers)?;
+                }
+                Next::Wish => {
+                    let open = self.wishes.as_mut().map(sockets::answer);
+                    // The engine may go on without; one that is gone closes the other socket too.
+                    if !matches!(open, Some(Ok(true))) {
+                        self.wishes = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn next(&self, wire: &Wire) -> io::Result<Next> {
+        let mut fds = vec![PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
+        let wishes = self.wishes.as_ref();
+        fds.extend(wishes.map(|wire| PollFd::new(wire.as_fd(), PollFlags::POLLIN)));
+        loop {
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                other => {
+                    other?;
+                    break;
+                }
+            }
+        }
+        match fds[0].any() {
+            Some(true) | None => Ok(Next::Request),
+            Some(false) => Ok(Next::Wish),
+        }
+    }
+
+    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> io::Result<Answer> {
+        let done = match request {
+            Request::Unshare => leave(),
+            Request::Furnish(namespace) => furnish(&namespace).and_then(|()| self.open_up()),
+            Request::Join { lifelines } => self.join(lifelines, fds),
+            Request::Listen(listener) => return listen(&listener),
+            Request::Commit { instance, objects } => {
+                let change = Change {
+                    instance: &instance,
+                    netns: &Netns::New,
+                    from: &[],
+                    to: &objects,
+                };
+                match self.commit(&change) {
+                    Ok(lines) => {
+                        let (lifelines, _) = tags(&lines);
+                        let fds = lines.into_iter().map(|line| line.fd).collect();
+                        return Ok((Reply::Done { lifelines }, fds));
+                    }
+                    Err(error) => Err(Fault::of(&error)),
+                }
+            }
+        };
+        Ok(done.unwrap_or_else(|fault| (Reply::Failed(fault), Vec::new())))
+    }
+
+    fn commit(&mut self, change: &Change<'_>) -> Result<Vec<Lifeline>, KeeperError> {
+        let nft = change.to.iter().all(|o| matches!(o, Object::Nft(_)));
+        assert!(nft, "the engine's side lets nothing else through");
+        self.nft.set(change)?;
+        self.nft.lifelines().map_err(|source| KeeperError::Lost {
+            what: "hand over its lifelines".to_owned(),
+            source,
+        })
+    }
+
+    /// Hands out the namespaces and the socket for wishes, and closes itself to looks.
+    fn open_up(&mut self) -> Result<Answer, Fault> {
+        let open = || -> io::Result<(Vec<OwnedFd>, Wire)> {
+            let mut fds = Vec::new();
+            for name in ["user", "net", "mnt"] {
+                fds.push(File::open(format!("/proc/self/ns/{name}"))?.into());
+            }
+            let (ours, theirs) = UnixStream::pair()?;
+            fds.push(theirs.into());
+            // A process of the same user could trace it otherwise, and have its capabilities.
+            nix::sys::prctl::set_dumpable(false)?;
+            Ok((fds, Wire::new(ours)))
+        };
+        let (fds, wishes) = open().map_err(|error| used(&error))?;
+        self.wishes = Some(wishes);
+        let pid = std::process::id();
+        Ok((Reply::Furnished { pid }, fds))
+    }
+
+    fn join(&mut self, tags: Vec<Tag>, fds: Vec<OwnedFd>) -> Result<Answer, Fault> {
+        let kinds = [
+            CloneFlags::CLONE_NEWUSER,
+            CloneFlags::CLONE_NEWNET,
+            CloneFlags::CLONE_NEWNS,
+        ];
+        let mut fds = fds.into_iter();
+        for (kind, fd) in kinds.into_iter().zip(fds.by_ref()) {
+            setns(fd, kind).map_err(|errno| used(&errno.into()))?;
+        }
+        chdir("/").map_err(|errno| used(&errno.into()))?;
+        for line in lifelines(tags, fds.collect()) {
+            self.nft.adopt(line);
+        }
+        self.open_up()
+    }
+}
+
+enum Next {
+    Request,
+    Wish,
+}
+
+fn leave() -> Result<Answer, Fault> {
+    let all = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
+    unshare(all).map_err(|errno| forbidden(Stage::Unshare, errno))?;
+    let pid = std::process::id();
+    Ok((Reply::Unshared { pid }, Vec::new()))
+}
+
+fn furnish(namespace: &Namespace) -> Result<(), Fault> {
+    let Namespace { addresses, masked } = namespace;
+    mask::detach().map_err(|error| refused(&error, &error.source))?;
+    network::furnish(addresses).map_err(|error| refused(&error, &error.source))?;
+    mask::cover(masked).map_err(|error| refused(&error, &error.source))
+}
+
+fn listen(listener: &Listener) -> io::Result<Answer> {
+    Ok(match listen::listen(listener) {
+        Ok((port, sockets)) => (Reply::Listening { port }, descriptors(sockets)),
+        Err(EngageError::Listen {
+            address, source, ..
+        }) => {
+            let errno = source.raw_os_error().unwrap_or(nix::libc::EINVAL);
+            (Reply::NotListening { address, errno }, Vec::new())
+        }
+        Err(error) => {
+            let fault = Fault::because(&error, error.help());
+            (Reply::Failed(fault), Vec::new())
+        }
+    })
+}
+
+fn descriptors(sockets: Sockets) -> Vec<OwnedFd> {
+    match sockets {
+        Sockets::Tcp(sockets) => sockets.into_iter().map(OwnedFd::from).collect(),
+        Sockets::Udp(sockets) => sockets.into_iter().map(OwnedFd::from).collect(),
+        Sockets::Control(socket) => vec![socket.into()],
+    }
+}
+
+/// As [`Obstacle`] tells it, also for what the engine does.
+pub(super) fn forbidden(stage: Stage, errno: Errno) -> Fault {
+    let obstacle = Obstacle::behind(stage, errno);
+    Fault::new(
+        format!("the command cannot have namespaces of its own: {obstacle}"),
+        obstacle.help(),
+    )
+}
+
+fn used(error: &io::Error) -> Fault {
+    forbidden(Stage::Use, errno(error))
+}
+
+/// Something in the namespaces that the kernel refused: a sandbox, where it has no right to it.
+fn refused(error: &dyn std::error::Error, source: &io::Error) -> Fault {
+    let obstacle = Obstacle::behind(Stage::Use, errno(source));
+    Fault::because(error, obstacle.help())
+}
+
+fn errno(error: &io::Error) -> Errno {
+    error
+        .raw_os_error()
+        .map_or(Errno::UnknownErrno, Errno::from_raw)
+}
