@@ -32,4 +32,5 @@ pub mod route;
 pub mod seccomp;
 pub mod sock_diag;
 mod sys;
+pub mod takeover;
 pub mod witness;

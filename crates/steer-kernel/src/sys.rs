@@ -3,6 +3,7 @@
 
 pub(crate) mod process;
 pub(crate) mod seccomp;
+pub(crate) mod socket;
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
