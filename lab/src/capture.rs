@@ -206,11 +206,17 @@ fn open(interface: &str) -> io::Result<(OwnedFd, Sender)> {
         SockFlag::SOCK_CLOEXEC,
         None,
     )?;
-    setsockopt(&socket, sockopt::RcvBufForce, &(256 << 20))?;
+    if setsockopt(&socket, sockopt::RcvBufForce, &ROOM).is_err() {
+        // Root of the machine alone may have more than others: what is lost is counted.
+        setsockopt(&socket, sockopt::RcvBuf, &ROOM)?;
+    }
     let any_protocol = libc::ETH_P_ALL as u16;
     bind_packet(socket.as_fd(), index, any_protocol)?;
     Ok((socket, Sender::open(index, Direction::Outgoing)?))
 }
+
+/// How many bytes of packets may wait to be recorded.
+const ROOM: usize = 256 << 20;
 
 /// The processors that this process may run on.
 fn processors() -> Vec<usize> {

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! A host is a network namespace of its own, a link is a veth pair, and both vanish with the
-//! last handle, also when a test panics. Everything waits on events with a [`DEADLINE`].
+//! last handle, also when a test panics. Without root, a test that needs namespaces runs again
+//! in a user namespace, where it is root over its own ([`Need::Namespaces`]). Everything waits on events with a [`DEADLINE`].
 //!
 //! ```no_run
 //! use lab::{Family, Lab, Service};
@@ -30,6 +31,7 @@
 //! ```
 
 mod need;
+mod rootless;
 
 mod namespace;
 mod sys;

@@ -7,12 +7,16 @@ use std::path::PathBuf;
 use nix::unistd::{AccessFlags, access};
 
 use crate::cgroup::cgroup2_mount;
+use crate::rootless;
 use crate::web::quic_python;
 
 /// Something without which a test proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
-    /// Effective uid 0 with the capabilities to make namespaces.
+    /// Network namespaces that can be made and changed: root, or user namespaces, in which the
+    /// test runs again as root over its own.
+    Namespaces,
+    /// Root of the machine: other users, its cgroups, its container engines.
     Root,
     /// A program of this name in `PATH`.
     Program(&'static str),
@@ -27,7 +31,8 @@ pub enum Need {
 impl Need {
     fn is_met(&self) -> bool {
         match self {
-            Self::Root => nix::unistd::geteuid().is_root(),
+            Self::Namespaces => rootless::forbidden().is_none(),
+            Self::Root => rootless::has_users(),
             Self::Program(name) => find_program(name).is_some(),
             Self::Cgroup2 => {
                 cgroup2_mount().is_some_and(|path| access(&path, AccessFlags::W_OK).is_ok())
@@ -40,6 +45,7 @@ impl Need {
     /// The word that names this need in `STEER_REQUIRE`.
     fn word(&self) -> &str {
         match self {
+            Self::Namespaces => "namespaces",
             Self::Root => "root",
             Self::Program(name) => name,
             Self::Cgroup2 => "cgroup2",
@@ -52,7 +58,11 @@ impl Need {
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Root => f.write_str("root"),
+            Self::Namespaces => {
+                let why = rootless::forbidden().unwrap_or("there are");
+                write!(f, "root or user namespaces ({why})")
+            }
+            Self::Root => f.write_str("root of the machine"),
             Self::Program(name) => write!(f, "the program `{name}`"),
             Self::Cgroup2 => f.write_str("a writable cgroup2 hierarchy"),
             Self::Path(path) => write!(f, "the path {path}"),
@@ -61,15 +71,25 @@ impl fmt::Display for Need {
     }
 }
 
-/// Says whether all needs are met, and reports loudly on standard error when not.
+/// Says whether the calling test is to go on, and reports loudly on standard error when a need
+/// is not met.
+///
+/// Where namespaces are needed and this process is not root, the test runs again in a process
+/// that is root over namespaces of its own, and has nothing left to do here when it has passed;
+/// when it has not, this panics.
 ///
 /// With `STEER_REQUIRE=all`, or a comma-separated list that contains the missing need (`root`,
-/// `cgroup2`, `quic`, a program's name or a path), a missing need is a panic, so that CI cannot skip by accident.
+/// `namespaces`, `cgroup2`, `quic`, a program's name or a path), a missing need is a panic, so
+/// that CI cannot skip by accident.
 /// Tests call it through [`require!`](crate::require!), which also leaves the test.
 pub fn require(needs: &[Need]) -> bool {
     let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_met()).collect();
     if missing.is_empty() {
-        return true;
+        let again = needs.contains(&Need::Namespaces) && !rootless::is_root();
+        if again {
+            rootless::run_again(std::thread::current().name().unwrap_or_default());
+        }
+        return !again;
     }
     let list = missing
         .iter()
@@ -87,19 +107,22 @@ pub fn require(needs: &[Need]) -> bool {
     if missing.iter().any(|need| is_forced(need)) {
         panic!("{test} needs {list}, and STEER_REQUIRE={forced} forbids to skip it");
     }
-    // Written past the test harness's capture, which would hide it from a passing run.
-    let line = format!("SKIPPED {test}: needs {list}\n");
-    std::io::stderr()
-        .write_all(line.as_bytes())
-        .expect("standard error can be written");
+    say(&format!("SKIPPED {test}: needs {list}"));
     false
+}
+
+/// Writes a line past the test harness's capture, which would hide it from a passing run.
+pub(crate) fn say(line: &str) {
+    std::io::stderr()
+        .write_all(format!("{line}\n").as_bytes())
+        .expect("standard error can be written");
 }
 
 /// Leaves the test, loudly, unless every need given is met.
 ///
 /// ```no_run
 /// # fn a_test() {
-/// lab::require!(Root, Program("nft"));
+/// lab::require!(Namespaces, Program("nft"));
 /// # }
 /// ```
 #[macro_export]

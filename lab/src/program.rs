@@ -8,12 +8,13 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use nix::unistd::{Gid, Uid};
+use nix::unistd::{Gid, Uid, getegid, geteuid};
 
 use crate::cgroup::Cgroup;
 use crate::namespace::Namespace;
 use crate::proc::{Proc, Status};
 use crate::pty::Pty;
+use crate::rootless;
 use crate::sys::{Step, before_exec};
 use crate::watched::DEADLINE;
 
@@ -29,6 +30,7 @@ pub struct Program {
     cgroup: Option<Arc<OwnedFd>>,
     user: Option<u32>,
     group: Option<u32>,
+    apart: Option<Step>,
     input: Vec<u8>,
     deadline: Duration,
 }
@@ -54,6 +56,7 @@ impl Program {
             cgroup: None,
             user: None,
             group: None,
+            apart: None,
             input: Vec::new(),
             deadline: DEADLINE,
         }
@@ -115,6 +118,24 @@ impl Program {
         self
     }
 
+    /// Runs it as a user without privileges: nobody, where there are several users, or else the
+    /// user of this process outside, who shows as nobody and has no power over any namespace.
+    pub fn without_privileges(mut self) -> Self {
+        if rootless::has_users() {
+            return self.user(NOBODY);
+        }
+        self.apart = Some(Step::OwnUser(format!("{NOBODY} 0 1")));
+        self
+    }
+
+    /// Makes it root over a user, a network and a mount namespace of its own.
+    pub(crate) fn in_own_namespaces(mut self) -> Self {
+        let (uid, gid) = (geteuid(), getegid());
+        let (users, groups) = (format!("0 {uid} 1"), format!("0 {gid} 1"));
+        self.apart = Some(Step::OwnNamespaces(users, groups));
+        self
+    }
+
     /// Gives it these bytes as standard input, which is empty otherwise.
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();
@@ -172,6 +193,7 @@ impl Program {
             cgroup,
             user,
             group,
+            apart,
             input: _,
             deadline: _,
         } = self;
@@ -180,6 +202,7 @@ impl Program {
         steps.extend(cgroup.map(Step::JoinCgroup));
         let (soft, hard) = *FILE_LIMIT;
         steps.push(Step::FileLimit(soft, hard));
+        steps.extend(apart);
         if user.is_some() || group.is_some() {
             let (uid, gid) = (user.unwrap_or(0), group.or(user).unwrap_or(0));
             steps.push(Step::Become(Uid::from_raw(uid), Gid::from_raw(gid)));
@@ -212,3 +235,6 @@ impl Output {
 
 /// The limit of open files that the test process was started with.
 pub(crate) static FILE_LIMIT: LazyLock<(u64, u64)> = LazyLock::new(crate::network::file_limit);
+
+/// The user without privileges.
+const NOBODY: u32 = 65_534;

@@ -1,5 +1,6 @@
 //! The system calls that have no safe wrapper, one operation a block.
 
+use std::fs;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -7,15 +8,23 @@ use std::process::Command;
 use std::sync::Arc;
 
 use nix::libc;
-use nix::sched::{CloneFlags, setns};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socket,
+};
 use nix::unistd::{Gid, Uid};
 
 /// What a child does between fork and exec; the order of a list is the order of doing.
 #[derive(Debug)]
 pub(crate) enum Step {
+    /// Becomes root over a user, a network and a mount namespace of its own, by these maps of
+    /// users and groups, with loopback up and an empty `/run`.
+    OwnNamespaces(String, String),
+    /// Enters a user namespace with one user and group, by this map, and power over no other.
+    OwnUser(String),
     /// Enters the network namespace; no mount is touched, so `/sys/fs/cgroup` stays visible.
     JoinNetwork(Arc<OwnedFd>),
     /// Moves itself into the cgroup whose `cgroup.procs` this is.
@@ -36,6 +45,20 @@ pub(crate) enum Step {
 impl Step {
     fn take(&self) -> io::Result<()> {
         match self {
+            Self::OwnNamespaces(users, groups) => {
+                unshare(
+                    CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS,
+                )?;
+                map_ids(users, groups)?;
+                let none = None::<&str>;
+                mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+                mount(Some("run"), "/run", Some("tmpfs"), MsFlags::empty(), none)?;
+                loopback_up()?;
+            }
+            Self::OwnUser(map) => {
+                unshare(CloneFlags::CLONE_NEWUSER)?;
+                map_ids(map, map)?;
+            }
             Self::JoinNetwork(fd) => setns(fd.as_ref(), CloneFlags::CLONE_NEWNET)?,
             Self::JoinCgroup(fd) => {
                 nix::unistd::write(fd.as_ref(), b"0")?;
@@ -63,6 +86,35 @@ impl Step {
         }
         Ok(())
     }
+}
+
+/// Says who the users and groups of the calling process's new user namespace are outside.
+fn map_ids(users: &str, groups: &str) -> io::Result<()> {
+    // Without this the kernel takes no map of groups from an ordinary user.
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", users)?;
+    fs::write("/proc/self/gid_map", groups)
+}
+
+/// Brings up `lo` in the network namespace of the calling thread.
+fn loopback_up() -> io::Result<()> {
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let mut name = [0; libc::IFNAMSIZ];
+    name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
+    let flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    let request = libc::ifreq {
+        ifr_name: name,
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags },
+    };
+    // SAFETY: `request` is what SIOCSIFFLAGS reads, and outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
 }
 
 /// Lets the child take these steps before it executes the program.

@@ -7,7 +7,7 @@ use lab::{Capture, Failure, Family, Lab, Pattern, Section, Snapshot};
 
 #[test]
 fn a_connected_socket_and_an_unconnected_one_are_told_of_a_refusal() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let lab = Lab::new("udp");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -34,7 +34,7 @@ fn a_connected_socket_and_an_unconnected_one_are_told_of_a_refusal() {
 
 #[test]
 fn empty_and_the_largest_datagrams_arrive() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let lab = Lab::new("size");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -53,7 +53,7 @@ fn empty_and_the_largest_datagrams_arrive() {
 
 #[test]
 fn a_buffer_is_cut_into_datagrams_by_the_kernel() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let lab = Lab::new("segments");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -70,7 +70,7 @@ fn a_buffer_is_cut_into_datagrams_by_the_kernel() {
 
 #[test]
 fn a_router_forwards_datagrams_and_a_witness_sees_them_on_both_sides() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let lab = Lab::new("gate");
     let (app, gate, srv) = (lab.host("app"), lab.router("gate"), lab.host("srv"));
     let (_, inner) = lab.link(&app, &gate);
@@ -105,7 +105,12 @@ fn a_router_forwards_datagrams_and_a_witness_sees_them_on_both_sides() {
 
 #[test]
 fn flows_that_rules_act_on_are_seen_until_they_end() {
-    lab::require!(Root, Program("ip"), Program("nft"), Program("conntrack"));
+    lab::require!(
+        Namespaces,
+        Program("ip"),
+        Program("nft"),
+        Program("conntrack")
+    );
     let lab = Lab::new("flows");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -146,7 +151,7 @@ fn flows_that_rules_act_on_are_seen_until_they_end() {
 
 #[test]
 fn iperf_counts_on_both_sides() {
-    lab::require!(Root, Program("ip"), Program("iperf3"));
+    lab::require!(Namespaces, Program("ip"), Program("iperf3"));
     let lab = Lab::new("iperf");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);

@@ -15,7 +15,7 @@ fn pair(name: &str) -> (Lab, lab::Host, lab::Host) {
 
 #[test]
 fn a_server_sees_who_came_to_which_address_and_how_it_ended() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let (_lab, app, srv) = pair("see");
     for family in Family::BOTH {
         let foreign = family.foreign(7);
@@ -41,7 +41,7 @@ fn a_server_sees_who_came_to_which_address_and_how_it_ended() {
 
 #[test]
 fn a_client_tells_refused_unreachable_timeout_and_reset_apart() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let (_lab, app, srv) = pair("fail");
     for (family, unreachable, hole) in [
         (Family::V4, "203.0.113.9", "203.0.113.8"),
@@ -79,7 +79,7 @@ fn a_client_tells_refused_unreachable_timeout_and_reset_apart() {
 
 #[test]
 fn each_direction_ends_by_itself_and_every_byte_is_proved() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let (_lab, app, srv) = pair("half");
     let length = 3_000_001;
     let digest = srv.serve(0, Service::Digest);
@@ -117,7 +117,7 @@ fn each_direction_ends_by_itself_and_every_byte_is_proved() {
 
 #[test]
 fn banner_silent_and_stalled_servers_do_what_they_are_called() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let (_lab, app, srv) = pair("kinds");
     let server = srv.serve(0, Service::Banner(b"220 hi\r\n".to_vec()));
     let mut client = app
@@ -150,7 +150,7 @@ fn banner_silent_and_stalled_servers_do_what_they_are_called() {
 
 #[test]
 fn a_thousand_connections_at_once_are_served() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let (_lab, app, srv) = pair("many");
     let server = srv.serve(7, Service::Echo);
     let destination = srv.at(Family::V4, 7);
@@ -168,7 +168,7 @@ fn a_thousand_connections_at_once_are_served() {
 
 #[test]
 fn live_connections_say_what_each_saw() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let (_lab, app, srv) = pair("live");
     let server = srv.serve(7, Service::Echo);
     let live = Live::start(&app, srv.at(Family::V6, 7), 50);
@@ -190,7 +190,7 @@ fn live_connections_say_what_each_saw() {
 
 #[test]
 fn udp_is_answered_from_the_address_dialled_and_refusal_is_told() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let (_lab, app, srv) = pair("udp");
     let server = srv.serve_udp(0);
     for family in Family::BOTH {
@@ -208,7 +208,7 @@ fn udp_is_answered_from_the_address_dialled_and_refusal_is_told() {
 
 #[test]
 fn curl_gets_what_the_http_server_promises() {
-    lab::require!(Root, Program("ip"), Program("curl"));
+    lab::require!(Namespaces, Program("ip"), Program("curl"));
     let (_lab, app, srv) = pair("http");
     let server = srv.serve(80, Service::Http);
     let url = format!("http://[{}]", srv.address(Family::V6));
@@ -241,7 +241,7 @@ fn curl_gets_what_the_http_server_promises() {
 
 #[test]
 fn a_router_forwards_between_its_links() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let lab = Lab::new("route");
     let (app, gate, srv) = (lab.host("app"), lab.router("gate"), lab.host("srv"));
     lab.link(&app, &gate);
@@ -256,7 +256,7 @@ fn a_router_forwards_between_its_links() {
 
 #[test]
 fn a_dropped_lab_removes_its_namespaces_and_kills_what_runs_inside() {
-    lab::require!(Root, Program("ip"), Program("setsid"));
+    lab::require!(Namespaces, Program("ip"), Program("setsid"));
     let (lab, app, srv) = pair("drop");
     let path = app.namespace_path();
     // In a session of its own and without a guard, as a daemon would be.
@@ -286,7 +286,7 @@ fn a_dropped_lab_removes_its_namespaces_and_kills_what_runs_inside() {
 
 #[test]
 fn namespaces_of_dead_labs_are_swept() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     // A process id beyond the kernel's largest: certainly dead.
     let name = &format!("lab-orphan-of-{}-4999999-0", std::process::id());
     let made = lab::Program::new("ip").args(["netns", "add", name]).run();
@@ -302,7 +302,7 @@ fn namespaces_of_dead_labs_are_swept() {
 
 #[test]
 fn a_host_alone_has_loopback() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let host = Lab::new("alone").host("app");
     let server = host.serve(7, Service::Echo);
     for family in Family::BOTH {
@@ -319,7 +319,7 @@ fn agent() {
 
 #[test]
 fn an_agent_connects_as_the_child_that_it_is() {
-    lab::require!(Root, Cgroup2, Program("ip"), Program("nft"));
+    lab::require!(Namespaces, Cgroup2, Program("ip"), Program("nft"));
     let (_lab, app, srv) = pair("agent");
     let server = srv.serve(7, Service::Echo);
     // The uid of a socket is that of the process that made it; only a child's packets may pass.

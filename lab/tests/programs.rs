@@ -88,7 +88,7 @@ fn a_program_started_from_a_short_thread_outlives_it() {
 
 #[test]
 fn programs_inside_a_host_see_its_network_and_the_cgroups() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let host = Lab::new("inside").host("app");
     let devices = host
         .program("cat")
@@ -143,7 +143,7 @@ fn user_and_cgroup_are_taken_after_the_namespace() {
 
 #[test]
 fn programs_get_the_file_limit_that_the_test_was_started_with() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let ask = || {
         Program::new("sh")
             .args(["-c", "ulimit -n"])

@@ -8,7 +8,12 @@ use lab::{
 
 #[test]
 fn a_resolver_answers_over_both_transports_and_knows_no_other_names() {
-    lab::require!(Root, Program("ip"), Program("dnsmasq"), Program("dig"));
+    lab::require!(
+        Namespaces,
+        Program("ip"),
+        Program("dnsmasq"),
+        Program("dig")
+    );
     let lab = Lab::new("dns");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -46,7 +51,7 @@ fn a_resolver_answers_over_both_transports_and_knows_no_other_names() {
 
 #[test]
 fn a_server_of_the_test_answers_what_the_test_says() {
-    lab::require!(Root, Program("ip"), Program("dig"));
+    lab::require!(Namespaces, Program("ip"), Program("dig"));
     let lab = Lab::new("dnsmade");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -91,7 +96,7 @@ fn a_server_of_the_test_answers_what_the_test_says() {
 
 #[test]
 fn a_web_client_speaks_quic_and_falls_back_when_it_is_refused() {
-    lab::require!(Root, Quic, Program("ip"), Program("nft"));
+    lab::require!(Namespaces, Quic, Program("ip"), Program("nft"));
     let lab = Lab::new("quic");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -130,7 +135,7 @@ fn a_web_client_speaks_quic_and_falls_back_when_it_is_refused() {
 #[test]
 fn a_container_has_the_network_of_its_host_and_ends_with_its_guard() {
     lab::require!(
-        Root,
+        Namespaces,
         Program("ip"),
         Program("podman"),
         Program("runc"),

@@ -6,7 +6,7 @@ use lab::{Capture, Cgroup, Direction, Family, Lab, Section, Service, Snapshot};
 
 #[test]
 fn a_direct_connection_is_seen_with_its_payload_on_both_ends() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let lab = Lab::new("seen");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -46,7 +46,7 @@ fn a_direct_connection_is_seen_with_its_payload_on_both_ends() {
 
 #[test]
 fn udp_and_loopback_are_seen_too() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let host = Lab::new("lo").host("app");
     let capture = Capture::start(&host, "lo");
     let server = host.serve_udp(0);
@@ -62,7 +62,7 @@ fn udp_and_loopback_are_seen_too() {
 
 #[test]
 fn every_packet_sent_before_the_barrier_is_recorded() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let lab = Lab::new("barrier");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -92,7 +92,7 @@ fn every_packet_sent_before_the_barrier_is_recorded() {
 #[test]
 fn a_snapshot_changes_nothing_and_equals_the_next() {
     lab::require!(
-        Root,
+        Namespaces,
         Program("ip"),
         Program("nft"),
         Program("iptables-nft-save")
@@ -128,7 +128,7 @@ fn a_snapshot_changes_nothing_and_equals_the_next() {
 #[test]
 fn every_change_inside_a_host_is_named() {
     lab::require!(
-        Root,
+        Namespaces,
         Program("ip"),
         Program("nft"),
         Program("iptables-nft"),
@@ -192,7 +192,12 @@ fn every_change_inside_a_host_is_named() {
 
 #[test]
 fn counters_and_handles_are_no_change() {
-    lab::require!(Root, Program("ip"), Program("nft"), Program("iptables-nft"));
+    lab::require!(
+        Namespaces,
+        Program("ip"),
+        Program("nft"),
+        Program("iptables-nft")
+    );
     let host = Lab::new("count").host("app");
     let rules = "add table inet t; add chain inet t c { type filter hook output priority 0; }; add rule inet t c counter accept";
     host.program("nft").arg(rules).run().expect_success();
@@ -211,7 +216,7 @@ fn counters_and_handles_are_no_change() {
 #[test]
 fn legacy_tables_are_seen_and_empty_ones_can_be_allowed() {
     lab::require!(
-        Root,
+        Namespaces,
         Program("ip"),
         Program("iptables-legacy"),
         Program("iptables-legacy-save")
@@ -302,7 +307,7 @@ sys.stdin.read()
 
 #[test]
 fn a_bpf_program_and_its_link_are_seen_and_their_end_too() {
-    lab::require!(Root, Cgroup2, Program("ip"), Program("python3"));
+    lab::require!(Namespaces, Cgroup2, Program("ip"), Program("python3"));
     let host = Lab::new("bpf").host("app");
     let cgroup = Cgroup::new("bpf");
     let name = format!("lab_{}", std::process::id());

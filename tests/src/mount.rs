@@ -117,10 +117,12 @@ impl Mount {
     /// What its tests need.
     pub fn needs(self) -> &'static [Need] {
         match self.backend() {
-            Some("iptables") => &[Need::Root, Need::Program("iptables-restore")],
-            Some("iptables-legacy") => &[Need::Root, Need::Program("iptables-legacy-restore")],
+            Some("iptables") => &[Need::Namespaces, Need::Program("iptables-restore")],
+            Some("iptables-legacy") => {
+                &[Need::Namespaces, Need::Program("iptables-legacy-restore")]
+            }
             // Root makes the namespaces; the methods without rules need none themselves.
-            _ => &[Need::Root],
+            _ => &[Need::Namespaces],
         }
     }
 }

@@ -37,7 +37,8 @@ impl Host {
             "--conf-file=/dev/null",
             "--pid-file=",
             "--user=root",
-            "--group=root",
+            // None: where there is one user, groups cannot be set either.
+            "--group=",
             "--no-resolv",
             "--no-hosts",
             "--local=/#/",

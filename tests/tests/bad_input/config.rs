@@ -62,7 +62,7 @@ const WRONG: [(&str, &[&str]); 16] = [
 
 #[test]
 fn a_wrong_config_is_refused_by_every_command_that_reads_it() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("wrong");
     for (text, words) in WRONG {
         let path = site.write("wrong.yaml", text);
@@ -78,7 +78,7 @@ fn a_wrong_config_is_refused_by_every_command_that_reads_it() {
 
 #[test]
 fn a_missing_config_is_named() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("missing");
     let path = site.path("nowhere.yaml");
     for command in ["check", "plan", "up"] {
@@ -90,7 +90,7 @@ fn a_missing_config_is_named() {
 
 #[test]
 fn a_config_without_a_scope_steers_nobody() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("noscope");
     let output = site.up("method: redirect\n").run();
     assert_refuses(&output, &["scope", "host: true", "steer run"]);
@@ -133,7 +133,7 @@ const FLAGS: [(&[&str], &[&str]); 9] = [
 
 #[test]
 fn a_wrong_flag_is_refused_before_anything_starts() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("flags");
     for (args, words) in FLAGS {
         assert_refuses(&site.steer().args(args).run(), words);
@@ -143,7 +143,7 @@ fn a_wrong_flag_is_refused_before_anything_starts() {
 
 #[test]
 fn an_upstream_that_is_our_own_port_is_refused() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("ourselves");
     let run = ["run", "-m", "env", "--listen", "127.0.0.1:15080"];
     let upstream = ["--upstream", "http://127.0.0.1:15080", "--", "true"];
@@ -211,7 +211,7 @@ const TOGETHER: [(&str, &[&str]); 4] = [
 
 #[test]
 fn keys_that_exclude_each_other_are_both_named() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("together");
     for method in ["redirect", "tproxy"] {
         for (text, words) in TOGETHER {
@@ -227,7 +227,7 @@ fn keys_that_exclude_each_other_are_both_named() {
 
 #[test]
 fn a_namespace_that_is_not_there_is_named() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("nonetns");
     for name in ["/run/netns/nowhere", "4999999", "no-such-container"] {
         for method in ["redirect", "tproxy"] {
@@ -244,7 +244,7 @@ fn a_namespace_that_is_not_there_is_named() {
 
 #[test]
 fn a_key_that_the_method_cannot_honour_is_an_error_that_names_it() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("unable");
     for (method, text, word) in UNABLE {
         let path = site.write("unable.yaml", &format!("method: {method}\n{text}\n"));
@@ -269,7 +269,7 @@ fn a_key_that_the_method_cannot_honour_is_an_error_that_names_it() {
 
 #[test]
 fn when_no_method_can_each_one_says_why() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("nomethod");
     let text = "method: [redirect, explicit]\nscope: { uid: [1000] }\ntraffic: { quic: steer }\n";
     let path = site.write("none.yaml", text);
@@ -289,7 +289,7 @@ fn when_no_method_can_each_one_says_why() {
 
 #[test]
 fn a_scope_beside_the_command_of_run_is_refused() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("beside");
     let config = site.write("c.yaml", "scope: { uid: [1000] }\n");
     let run = site.steer().args(["run", "-c"]).arg(config);

@@ -36,7 +36,7 @@ const HOST: &str = "scope: { host: true }\n";
 /// Our marks, used by a rule of routing, by nft and by iptables: an error, with other bits to take.
 #[test]
 fn a_foreign_use_of_our_marks_is_refused_and_named() {
-    lab::require!(Root, Program("nft"), Program("iptables"));
+    lab::require!(Namespaces, Program("nft"), Program("iptables"));
     let by_rule = |site: &Site| {
         let rule = [
             "rule",
@@ -100,7 +100,7 @@ fn a_foreign_use_of_our_marks_is_refused_and_named() {
 /// The mark of the engine's own sockets is everybody's business.
 #[test]
 fn a_foreign_use_of_the_bypass_mark_is_refused_and_named() {
-    lab::require!(Root, Program("nft"));
+    lab::require!(Namespaces, Program("nft"));
     let site = Site::new("bypass");
     nft(
         &site,
@@ -118,7 +118,7 @@ fn a_foreign_use_of_the_bypass_mark_is_refused_and_named() {
 
 #[test]
 fn a_foreign_chain_at_our_priority_is_named() {
-    lab::require!(Root, Program("nft"));
+    lab::require!(Namespaces, Program("nft"));
     let site = Site::new("priority");
     nft(
         &site,
@@ -133,7 +133,7 @@ fn a_foreign_chain_at_our_priority_is_named() {
 
 #[test]
 fn a_foreign_rule_at_our_priority_is_named_and_one_that_takes_all_is_refused() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("iprule");
     let foreign = [
         "rule", "add", "priority", "1500", "fwmark", "0x5", "lookup", "100",
@@ -154,7 +154,7 @@ fn a_foreign_rule_at_our_priority_is_named_and_one_that_takes_all_is_refused() {
 /// all the same, and where that is impossible it is said.
 #[test]
 fn marks_that_count_at_the_source_are_named_and_do_no_harm() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let (site, client, _) = Site::routing("validmark");
     for name in ["all", "eth0", "eth1"] {
         site.app

@@ -9,7 +9,7 @@ use crate::site::{Means, OnFailure, Site, assert_refused, echoes, left_by};
 
 #[test]
 fn a_foreign_table_with_our_name_is_left_alone_and_named() {
-    lab::require!(Root, Cgroup2, Program("nft"));
+    lab::require!(Namespaces, Cgroup2, Program("nft"));
     for suffix in ["", "_guard"] {
         let site = Site::new("foreign");
         let table = format!("steer_{}{suffix}", site.name);
@@ -39,7 +39,7 @@ fn a_foreign_table_with_our_name_is_left_alone_and_named() {
 /// a steering of that name starts, and others stay.
 #[test]
 fn foreign_chains_with_names_like_ours_stay() {
-    lab::require!(Root, Cgroup2, Program("iptables-restore"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables-restore"));
     let site = Site::new("chains");
     let rules = format!(
         "*filter\n:STEER_{name}x_GUARD - [0:0]\n:STEERAGE - [0:0]\n\
@@ -62,7 +62,7 @@ fn foreign_chains_with_names_like_ours_stay() {
 /// Another program removes the table that rewrites: what was steered does not go on in clear.
 #[test]
 fn a_foreign_deletion_of_the_nat_table_lets_nothing_out() {
-    lab::require!(Root, Program("nft"), Program("iptables"));
+    lab::require!(Namespaces, Program("nft"), Program("iptables"));
     let site = Site::new("wipe");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
@@ -91,7 +91,7 @@ fn a_foreign_deletion_of_the_nat_table_lets_nothing_out() {
 /// Another program flushes the rules of the whole host while we steer.
 #[test]
 fn a_foreign_flush_does_not_open_a_steered_host() {
-    lab::require!(Root, Program("nft"));
+    lab::require!(Namespaces, Cgroup2, Program("nft"));
     let site = Site::apart("flush");
     let server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
@@ -128,7 +128,7 @@ fn a_foreign_flush_does_not_open_a_steered_host() {
 
 /// What a host does to the rules that steer, so that they do not take a connection.
 fn refused_where_it_cannot_be_steered(family: Family, hinder: impl Fn(&Site)) {
-    lab::require!(Root, Cgroup2, Program("nft"));
+    lab::require!(Namespaces, Cgroup2, Program("nft"));
     let site = Site::new("hindered");
     hinder(&site);
     let _server = site.srv.serve(7, Service::Echo);

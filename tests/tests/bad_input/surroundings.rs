@@ -12,7 +12,7 @@ use crate::site::{Means, OnFailure, Site, echoes, left_by};
 
 #[test]
 fn without_privilege_a_method_that_needs_it_says_which() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("noroot");
     let words = ["redirect", "CAP_NET_ADMIN", "sudo", "-m env"];
     let run = ["run", "-m", "redirect", "--", "echo", "never"];
@@ -29,7 +29,7 @@ fn without_privilege_a_method_that_needs_it_says_which() {
 
 #[test]
 fn capabilities_in_another_user_namespace_do_not_count() {
-    lab::require!(Root, Program("unshare"));
+    lab::require!(Namespaces, Program("unshare"));
     let site = Site::new("userns");
     let output = site
         .app
@@ -74,7 +74,7 @@ fn without_programs(site: &Site, words: &str) -> Program {
 
 #[test]
 fn without_iptables_the_backend_iptables_is_refused_and_nft_works() {
-    lab::require!(Root, Cgroup2, Program("unshare"), Program("curl"));
+    lab::require!(Namespaces, Cgroup2, Program("unshare"), Program("curl"));
     let site = Site::new("noprogram");
     let _server = site.srv.serve(80, Service::Http);
     let at = site.srv.at(Family::V4, 80);
@@ -102,7 +102,7 @@ fn without_iptables_the_backend_iptables_is_refused_and_nft_works() {
 
 #[test]
 fn a_kernel_without_nf_tables_is_planned_for_iptables_or_refused() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("nonft");
     let saved = site.path("host.json");
     let save = site.steer().args(["plan", "--save-host"]).arg(&saved).run();
@@ -139,7 +139,7 @@ fn a_kernel_without_nf_tables_is_planned_for_iptables_or_refused() {
 
 #[test]
 fn a_log_that_cannot_be_written_is_named_before_anything_changes() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("nolog");
     for log in ["/nonexistent/records.json", "/proc/records.json", "/"] {
         let output = site
@@ -154,7 +154,7 @@ fn a_log_that_cannot_be_written_is_named_before_anything_changes() {
 
 #[test]
 fn a_secret_that_cannot_be_read_is_named_before_anything_changes() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("nosecret");
     let secrets = [
         ("{ file: /nonexistent/secret }", "/nonexistent/secret"),
@@ -176,7 +176,7 @@ fn a_secret_that_cannot_be_read_is_named_before_anything_changes() {
 
 #[test]
 fn a_listener_port_in_use_is_named_with_who_to_ask() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("inuse");
     let address = "127.0.0.1:15001";
     let taken = site.app.enter(|| TcpListener::bind(address));
@@ -190,7 +190,7 @@ fn a_listener_port_in_use_is_named_with_who_to_ask() {
 
 #[test]
 fn a_run_directory_that_cannot_be_written_is_named() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("norun");
     let file = site.write("file", "no directory\n");
     for dir in [
@@ -209,7 +209,7 @@ fn a_run_directory_that_cannot_be_written_is_named() {
 
 #[test]
 fn a_cgroup_tree_that_cannot_be_written_is_named() {
-    lab::require!(Root, Cgroup2, Program("unshare"));
+    lab::require!(Namespaces, Cgroup2, Program("unshare"));
     let site = Site::new("rocgroup");
     let mount = lab::cgroup2_mount().expect("cgroup2 is mounted");
     let script = format!(
@@ -230,7 +230,7 @@ fn a_cgroup_tree_that_cannot_be_written_is_named() {
 /// The neighbour of a refused start is not even for a moment in the way of traffic.
 #[test]
 fn a_refused_start_does_not_touch_connections() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("calm");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);

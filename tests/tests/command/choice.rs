@@ -14,7 +14,7 @@ fn variables(output: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn as_root_the_method_is_tproxy() {
-    lab::require!(Root, Cgroup2, Program("curl"));
+    lab::require!(Namespaces, Cgroup2, Program("curl"));
     let site = Site::new("auto");
     let _server = site.srv.serve(80, Service::Http);
     let at = site.srv.at(Family::V4, 80);
@@ -32,7 +32,7 @@ fn as_root_the_method_is_tproxy() {
 
 #[test]
 fn without_privilege_the_method_is_env_and_the_reason_is_said() {
-    lab::require!(Root, Program("curl"));
+    lab::require!(Namespaces, Program("curl"));
     let site = Site::new("autoenv");
     let _server = site.srv.serve(80, Service::Http);
     let at = site.srv.at(Family::V4, 80);
@@ -52,7 +52,7 @@ fn without_privilege_the_method_is_env_and_the_reason_is_said() {
 
 #[test]
 fn the_order_of_methods_is_the_callers() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("order");
     let output = site
         .steer()
@@ -70,7 +70,7 @@ fn the_order_of_methods_is_the_callers() {
 
 #[test]
 fn env_sets_its_variables_in_both_cases_and_no_others() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("env");
     let ask = |program: Program| {
         let program = program.args(["env", "-0"]).env("SOME_VARIABLE", "x=y");
@@ -106,7 +106,7 @@ fn env_sets_its_variables_in_both_cases_and_no_others() {
 
 #[test]
 fn env_brings_the_same_bytes_and_the_log_tells_the_destination() {
-    lab::require!(Root, Program("curl"));
+    lab::require!(Namespaces, Program("curl"));
     let site = Site::new("envcurl");
     let _server = site.srv.serve(80, Service::Http);
     for family in Family::BOTH {
@@ -135,7 +135,7 @@ fn env_brings_the_same_bytes_and_the_log_tells_the_destination() {
 
 #[test]
 fn a_method_that_cannot_be_put_in_force_makes_room_for_the_next() {
-    lab::require!(Root, Cgroup2, Program("curl"));
+    lab::require!(Namespaces, Cgroup2, Program("curl"));
     let site = Site::new("fallback");
     let _server = site.srv.serve(80, Service::Http);
     let at = site.srv.at(Family::V4, 80);
@@ -156,7 +156,7 @@ fn a_method_that_cannot_be_put_in_force_makes_room_for_the_next() {
 
 #[test]
 fn nobody_gets_a_proxy_port_who_did_not_ask_for_one() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("unasked");
     let output = site.steer().arg("up").run();
     assert_eq!(output.status, Status::Exited(1), "{output:#?}");
@@ -171,6 +171,7 @@ fn nobody_gets_a_proxy_port_who_did_not_ask_for_one() {
 
 #[test]
 fn a_config_for_a_method_that_is_not_built_is_not_right() {
+    lab::require!(Namespaces);
     let site = Site::new("unbuilt");
     let config = site.write("c.yaml", "method: tun\nscope: { host: true }\n");
     let output = site.steer().args(["check", "-c"]).arg(config).run();

@@ -20,7 +20,7 @@ fn the_readme_names_this_program() {
 
 #[test]
 fn the_example_program_is_steered_with_and_without_privilege() {
-    lab::require!(Root, Cgroup2, Program("curl"), Program("python3"));
+    lab::require!(Namespaces, Cgroup2, Program("curl"), Program("python3"));
     let site = Site::new("readme");
     let plain = site.app.program(PROGRAM).run().expect_success();
     assert_eq!(plain, PAGE);
@@ -39,6 +39,7 @@ fn the_example_program_is_steered_with_and_without_privilege() {
 
 #[test]
 fn the_readme_s_config_is_right() {
+    lab::require!(Namespaces);
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
     let readme = std::fs::read_to_string(readme).expect("there is a README");
     let (_, after) = readme.split_once("```yaml\n").expect("it shows a config");

@@ -38,7 +38,7 @@ fn closed(site: &Site) -> Program {
 
 #[test]
 fn curl_gets_the_same_bytes_and_the_log_tells_where_it_went() {
-    lab::require!(Root, Cgroup2, Program("curl"));
+    lab::require!(Namespaces, Cgroup2, Program("curl"));
     for family in Family::BOTH {
         let site = Site::new("curl");
         let _server = site.srv.serve(80, Service::Http);
@@ -101,7 +101,7 @@ fn number(record: &Record, key: &str) -> u64 {
 
 #[test]
 fn a_real_ip_netns_exec_hides_nothing_that_is_needed() {
-    lab::require!(Root, Cgroup2, Program("ip"), Program("curl"));
+    lab::require!(Namespaces, Cgroup2, Program("ip"), Program("curl"));
     for means in [Means::RedirectNft, Means::RedirectIptables] {
         let site = Site::new("ipnetns");
         let _server = site.srv.serve(80, Service::Http);
@@ -122,7 +122,7 @@ fn a_real_ip_netns_exec_hides_nothing_that_is_needed() {
 
 #[test]
 fn binary_data_passes_through_all_three_streams() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("binary");
     let data: Vec<u8> = (0..300_000u32).map(|n| (n ^ (n >> 8)) as u8).collect();
     let input = site.path("input");
@@ -149,7 +149,7 @@ fn binary_data_passes_through_all_three_streams() {
 
 #[test]
 fn a_closed_input_is_no_input() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("closed");
     let words = format!(
         "exec {} run -m redirect --name {} -- sh -c 'cat 2>/dev/null; echo done' <&-",
@@ -163,7 +163,7 @@ fn a_closed_input_is_no_input() {
 
 #[test]
 fn the_command_inherits_the_callers_descriptors_and_none_of_ours() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("fds");
     let list = "sh -c 'read line <&5; echo \"$line\"; exec ls /proc/self/fd' 5</etc/hostname";
     let run = format!(
@@ -183,7 +183,7 @@ fn the_command_inherits_the_callers_descriptors_and_none_of_ours() {
 
 #[test]
 fn every_kind_of_end_is_passed_on() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("status");
     let end = |words: &[&str]| closed(&site).args(words).run().status;
     for status in [0, 1, 2, 77, 125, 126, 127, 128, 130, 255] {
@@ -212,7 +212,7 @@ fn every_kind_of_end_is_passed_on() {
 
 #[test]
 fn a_terminal_stays_a_terminal() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("tty");
     let script = "test -t 0 && test -t 1 && test -t 2 && echo ye''s; stty size; \
                   exec 3</dev/tty && echo contro''lled";
@@ -231,7 +231,7 @@ fn a_terminal_stays_a_terminal() {
 
 #[test]
 fn surroundings_are_the_callers() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("around");
     let script = "env | sort; pwd; umask; id; ulimit -a; cat /proc/self/oom_score_adj; \
                   grep -E '^(Sig(Blk|Ign)|Cap|NoNewPrivs|Seccomp):' /proc/self/status; \
@@ -253,7 +253,7 @@ fn surroundings_are_the_callers() {
 
 #[test]
 fn signals_reach_the_command() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("signals");
     let script = "for s in HUP INT QUIT USR1 USR2 ALRM TERM; do trap \"echo got $s\" $s; done; \
                   echo ready; while read -r line; do echo \"line $line\"; done; exit 3";
@@ -286,7 +286,7 @@ fn signals_reach_the_command() {
 
 #[test]
 fn ignored_signals_stay_ignored() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("nohup");
     let words = format!(
         "trap '' HUP INT; exec {} run -m redirect --name {} -- \
@@ -302,7 +302,7 @@ fn ignored_signals_stay_ignored() {
 /// A pipeline in a shell: whoever reads stops, and the command learns it by SIGPIPE.
 #[test]
 fn a_closed_pipe_ends_the_command_as_without() {
-    lab::require!(Root, Cgroup2, Program("bash"));
+    lab::require!(Namespaces, Cgroup2, Program("bash"));
     let site = Site::new("pipe");
     let words = format!(
         "{} run -m redirect --name {} -- yes | head -n 2; echo ${{PIPESTATUS[0]}}",
@@ -317,7 +317,7 @@ fn a_closed_pipe_ends_the_command_as_without() {
 /// The wait status is that of the command, and not a number that stands for it.
 #[test]
 fn a_parent_sees_the_signal_itself() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("parent");
     let mut command = closed(&site)
         .args(["sh", "-c", "kill -SEGV $$"])

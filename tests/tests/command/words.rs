@@ -8,7 +8,7 @@ use crate::site::Site;
 
 #[test]
 fn plan_changes_nothing_and_is_the_same_text_twice() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("plan");
     let plan = || {
         let program = site
@@ -34,7 +34,7 @@ fn plan_changes_nothing_and_is_the_same_text_twice() {
 
 #[test]
 fn a_plan_for_a_saved_host_is_the_plan_of_that_host() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("host");
     let saved = site.path("host.json");
     let save = site.steer().args(["plan", "--save-host"]).arg(&saved).run();
@@ -70,7 +70,7 @@ fn a_plan_for_a_saved_host_is_the_plan_of_that_host() {
 /// Where programs ask a daemon, the daemon's own questions are its own.
 #[test]
 fn a_plan_tells_which_questions_are_not_captured() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("daemon");
     let saved = site.path("host.json");
     let save = site.steer().args(["plan", "--save-host"]).arg(&saved).run();
@@ -98,7 +98,7 @@ fn a_plan_tells_which_questions_are_not_captured() {
 
 #[test]
 fn plan_needs_no_privilege() {
-    lab::require!(Root, Program("setpriv"));
+    lab::require!(Namespaces, Program("setpriv"));
     let site = Site::new("planuser");
     let output = site.unprivileged().arg("plan").run();
     let text = output.expect_success();
@@ -112,7 +112,7 @@ fn plan_needs_no_privilege() {
 
 #[test]
 fn a_host_file_that_is_none_is_refused() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("nohost");
     let broken = site.write("host.json", "{\"kernel\": 7}");
     for (path, words) in [
@@ -134,7 +134,7 @@ fn a_host_file_that_is_none_is_refused() {
 
 #[test]
 fn check_tells_right_from_wrong() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("check");
     let right = site.write(
         "right.yaml",
@@ -159,7 +159,7 @@ fn check_tells_right_from_wrong() {
 
 #[test]
 fn results_go_to_stdout_and_a_reader_that_leaves_is_no_error() {
-    lab::require!(Root, Cgroup2, Program("bash"));
+    lab::require!(Namespaces, Cgroup2, Program("bash"));
     let site = Site::new("reader");
     let script = format!(
         "{} plan -m redirect | true; echo ${{PIPESTATUS[0]}}",

@@ -33,7 +33,12 @@ fn add_lookalikes(site: &Site) -> Snapshot {
 
 /// Without config and without journal, everything of ours goes and everything of others stays.
 fn cleaned(means: Means) {
-    lab::require!(Root, Cgroup2, Program("nft"), Program("iptables-restore"));
+    lab::require!(
+        Namespaces,
+        Cgroup2,
+        Program("nft"),
+        Program("iptables-restore")
+    );
     let site = Site::apart("clean");
     let foreign = add_lookalikes(&site);
     let _server = site.srv.serve(7, Service::Echo);
@@ -98,7 +103,7 @@ fn a_closed_crash_is_cleaned_without_config_and_journal_tproxy_iptables() {
 
 /// What lives is left alone and named; `--force` ends it first, in order.
 fn living(means: Means) {
-    lab::require!(Root, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let site = Site::apart("living");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
@@ -147,7 +152,7 @@ fn what_lives_is_left_alone_unless_forced_tproxy() {
 /// An engine that does not answer signals cannot keep `clean --force` from its work.
 #[test]
 fn a_stopped_engine_is_ended_by_force() {
-    lab::require!(Root);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::apart("stuck");
     let up = site.up(&host_config(Means::RedirectNft)).spawn();
     up.wait_line(|line| line.contains("in force"));
@@ -162,7 +167,7 @@ fn a_stopped_engine_is_ended_by_force() {
 /// Both died, and a journal that nobody can read lies beside the rules.
 #[test]
 fn an_instance_with_another_run_directory_is_left_alone() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::apart("elsewhere");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
@@ -186,7 +191,7 @@ fn an_instance_with_another_run_directory_is_left_alone() {
 
 #[test]
 fn a_journal_that_cannot_be_read_does_not_stop_the_cleaning() {
-    lab::require!(Root);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::apart("torn");
     let up = site.up(&host_config(Means::RedirectNft)).spawn();
     up.wait_line(|line| line.contains("in force"));
@@ -202,7 +207,7 @@ fn a_journal_that_cannot_be_read_does_not_stop_the_cleaning() {
 /// Whoever may not change the network is told so, and is told nothing else.
 #[test]
 fn cleaning_without_privilege_says_what_is_missing() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("nobody");
     let output = site
         .unprivileged()

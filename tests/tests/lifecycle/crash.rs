@@ -159,7 +159,7 @@ impl Scene {
 const NEIGHBOUR: &[u8] = b"a neighbour speaks in clear";
 
 fn engine_killed(means: Means, on_failure: OnFailure, family: Family) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let mut scene = Scene::new(Site::new("engine"), means, on_failure, family);
     let kill = || {
         assert_eq!(scene.agent.proc().kill(), Status::Killed(9));
@@ -253,7 +253,7 @@ engine_killed! {
 
 /// A keeper's death is no event for the traffic: another one takes over, more than once.
 fn keeper_killed(means: Means) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let scene = Scene::new(Site::new("keeper"), means, OnFailure::Closed, Family::V4);
     let mut last = scene.site.process("keeper");
     for _ in 0..2 {
@@ -304,7 +304,7 @@ fn a_killed_keeper_is_replaced_tproxy_iptables() {
 
 /// Nobody is left to clear up: the kernel does what it can, and `steer clean` the rest.
 fn both_killed(means: Means, on_failure: OnFailure) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let site = Site::apart("both");
     let mut scene = Scene::new(site, means, on_failure, Family::V4);
     let keeper = scene.site.process("keeper");

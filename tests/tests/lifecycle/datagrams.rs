@@ -108,7 +108,7 @@ impl Scene {
 const WORD: &[u8] = b"a datagram of a flow that is steered";
 
 fn engine_killed(means: Means, on_failure: OnFailure, family: Family) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let scene = Scene::new(Site::new("udpkill"), means, on_failure, family);
     assert_eq!(scene.agent.proc().kill(), Status::Killed(9));
     match on_failure {
@@ -120,7 +120,7 @@ fn engine_killed(means: Means, on_failure: OnFailure, family: Family) {
 }
 
 fn both_killed(means: Means, on_failure: OnFailure) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let scene = Scene::new(Site::apart("udpboth"), means, on_failure, Family::V4);
     kill(&[scene.site.process("keeper"), scene.agent.proc().pid()]);
     assert_eq!(scene.agent.proc().wait(), Status::Killed(9));
@@ -166,7 +166,7 @@ cases! { both_killed:
 /// Another keeper takes over, and no datagram takes another way meanwhile.
 #[test]
 fn a_flow_outlives_the_keeper() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let scene = Scene::new(
         Site::new("udpkeeper"),
         Means::TproxyNft,
@@ -190,7 +190,12 @@ fn a_flow_outlives_the_keeper() {
 /// program says to it no longer in scope.
 #[test]
 fn what_conntrack_has_forgotten_is_steered_again_whoever_speaks_first() {
-    lab::require!(Root, Cgroup2, Program("iptables"), Program("conntrack"));
+    lab::require!(
+        Namespaces,
+        Cgroup2,
+        Program("iptables"),
+        Program("conntrack")
+    );
     for means in [Means::TproxyNft, Means::TproxyIptables] {
         for family in Family::BOTH {
             let scene = Scene::new(Site::new("udpforgot"), means, OnFailure::Closed, family);
@@ -220,7 +225,7 @@ fn what_conntrack_has_forgotten_is_steered_again_whoever_speaks_first() {
 /// A whole host stops being steered: an idle flow keeps nobody waiting, and the socket goes on.
 #[test]
 fn a_flow_goes_direct_when_steering_stops() {
-    lab::require!(Root, Program("iptables"));
+    lab::require!(Namespaces, Program("iptables"));
     for means in [Means::TproxyNft, Means::TproxyIptables] {
         let site = Site::new("udpstop");
         let server = site.srv.serve_udp(7);
@@ -251,7 +256,7 @@ fn a_flow_goes_direct_when_steering_stops() {
 /// While a connection holds up the end, a flow of datagrams takes no other way; then it is free.
 #[test]
 fn a_flow_takes_no_other_way_while_steering_stops() {
-    lab::require!(Root, Program("iptables"));
+    lab::require!(Namespaces, Program("iptables"));
     for means in [Means::TproxyNft, Means::TproxyIptables] {
         let site = Site::new("udpstopping");
         let _datagrams = site.srv.serve_udp(7);

@@ -109,7 +109,7 @@ impl Scene {
 }
 
 fn engine_killed(means: Means, on_failure: OnFailure) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let scene = Scene::new(means, on_failure);
     assert_eq!(scene.up.kill(), Status::Killed(9));
     scene.assert_all_reset();
@@ -126,7 +126,7 @@ fn engine_killed(means: Means, on_failure: OnFailure) {
 }
 
 fn both_killed(means: Means) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let scene = Scene::new(means, OnFailure::Closed);
     kill(&[scene.site.process("keeper"), scene.up.pid()]);
     assert_eq!(scene.up.wait(), Status::Killed(9));
@@ -163,7 +163,7 @@ cases! { both_killed:
 
 #[test]
 fn another_namespace_is_left_as_it_was_when_steering_stops() {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     for means in [Means::RedirectIptables, Means::TproxyNft] {
         let scene = Scene::new(means, OnFailure::Closed);
         scene.up.signal(Signal::SIGTERM);

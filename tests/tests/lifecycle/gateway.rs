@@ -151,7 +151,7 @@ impl Scene {
 }
 
 fn engine_killed(means: Means, on_failure: OnFailure, family: Family) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let scene = Scene::new(means, on_failure, family);
     assert_eq!(scene.up.kill(), Status::Killed(9));
     scene.assert_all_reset();
@@ -173,7 +173,7 @@ fn engine_killed(means: Means, on_failure: OnFailure, family: Family) {
 }
 
 fn both_killed(means: Means, on_failure: OnFailure) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let scene = Scene::new(means, on_failure, Family::V4);
     kill(&[scene.site.process("keeper"), scene.up.pid()]);
     assert_eq!(scene.up.wait(), Status::Killed(9));
@@ -191,7 +191,7 @@ fn both_killed(means: Means, on_failure: OnFailure) {
 
 /// What ends in time ends well, the rest is reset, and nothing is forwarded meanwhile.
 fn stopped(means: Means) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let scene = Scene::new(means, OnFailure::Closed, Family::V4);
     let mut orderly = scene.client.connect(scene.at).expect("it is steered");
     assert!(echoes(&mut orderly, b"before"));
@@ -216,7 +216,7 @@ fn stopped(means: Means) {
 }
 
 fn keeper_killed(means: Means) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let scene = Scene::new(means, OnFailure::Closed, Family::V6);
     let last = scene.site.process("keeper");
     kill(&[last]);

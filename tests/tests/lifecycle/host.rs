@@ -19,7 +19,7 @@ fn config(means: Means, on_failure: OnFailure) -> String {
 
 /// The engine alone dies: under open direct connections work, and nothing of ours is left.
 fn engine_killed_open(means: Means, family: Family) {
-    lab::require!(Root, Program("iptables"));
+    lab::require!(Namespaces, Program("iptables"));
     let site = Site::new("host");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(family, 7);
@@ -67,7 +67,7 @@ fn assert_all_reset(ended: &[LiveConnection]) {
 /// Engine and keeper die at once: connections that were steered do not go on in clear, and those
 /// that were there before are let alone.
 fn both_killed_closed(means: Means) {
-    lab::require!(Root, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let site = Site::apart("bothhost");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
@@ -124,7 +124,7 @@ fn guards_refuse_and_spare_what_was_before_when_both_are_killed_tproxy_iptables(
 
 /// A whole host whose engine died closed: the next start takes over what refused, and steers.
 fn restarted(means: Means) {
-    lab::require!(Root, Program("iptables"));
+    lab::require!(Namespaces, Program("iptables"));
     let site = Site::new("again");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);

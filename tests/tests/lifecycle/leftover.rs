@@ -15,7 +15,7 @@ fn daemon(program: Program) -> Agent {
 }
 
 fn left_behind(means: Means, on_failure: OnFailure) {
-    lab::require!(Root, Cgroup2, Program("setsid"), Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("setsid"), Program("iptables"));
     let site = Site::new("leftover");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
@@ -74,7 +74,7 @@ fn a_daemon_left_behind_goes_direct_under_open_iptables() {
 /// A steered command that serves: what refuses its own connections lets others' to it pass.
 #[test]
 fn a_steered_server_answers_those_who_connect_to_it() {
-    lab::require!(Root, Cgroup2, Program("ncat"));
+    lab::require!(Namespaces, Cgroup2, Program("ncat"));
     for means in [Means::RedirectNft, Means::RedirectIptables] {
         let site = Site::new("serving");
         let ncat = ["ncat", "-v", "-l", "-k", "4711", "-e", "/bin/cat"];
@@ -98,7 +98,7 @@ fn a_steered_server_answers_those_who_connect_to_it() {
 /// While the command runs, what it has daemonised is steered like itself.
 #[test]
 fn a_daemon_is_steered_while_the_command_runs() {
-    lab::require!(Root, Cgroup2, Program("setsid"));
+    lab::require!(Namespaces, Cgroup2, Program("setsid"));
     let site = Site::new("daemon");
     let server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);

@@ -160,7 +160,7 @@ impl Site {
             let cp = Program::new("cp").arg(steer()).arg(&copy);
             cp.run().expect_success();
         }
-        self.app.program(copy).user(NOBODY)
+        self.app.program(copy).without_privileges()
     }
 
     /// `steer run`, up to the words of the command.

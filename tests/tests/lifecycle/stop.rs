@@ -12,7 +12,7 @@ const MANY: usize = 200;
 
 /// A host is steered and stops: what ends in time ends well, the rest is reset, nothing leaks.
 fn stopped_with_many(means: Means, family: Family) {
-    lab::require!(Root, Program("iptables"));
+    lab::require!(Namespaces, Program("iptables"));
     let site = Site::new("stop");
     let server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(family, 7);
@@ -89,7 +89,7 @@ fn many_are_drained_or_reset_tproxy_iptables_v4() {
 /// A command is told to end, and its connections outlive it by what is on its way.
 #[test]
 fn a_command_ended_by_a_signal_takes_its_connections_with_it() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("term");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
@@ -110,7 +110,7 @@ fn a_command_ended_by_a_signal_takes_its_connections_with_it() {
 
 #[test]
 fn an_idle_command_ends_by_the_signal_that_steer_gets() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("idle");
     for means in [Means::RedirectNft, Means::RedirectIptables] {
         for (signal, number) in [
@@ -132,7 +132,7 @@ fn an_idle_command_ends_by_the_signal_that_steer_gets() {
 
 #[test]
 fn an_idle_host_stops_by_each_signal_that_asks_for_it() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("idleup");
     let all = [
         Means::RedirectNft,
@@ -161,7 +161,7 @@ fn an_idle_host_stops_by_each_signal_that_asks_for_it() {
 
 #[test]
 fn a_second_instance_of_the_same_name_is_refused() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("twice");
     let first = site
         .run(Means::RedirectNft, OnFailure::Closed)
@@ -187,7 +187,7 @@ fn a_second_instance_of_the_same_name_is_refused() {
 
 #[test]
 fn a_second_instance_with_an_overlapping_scope_is_refused() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("overlap");
     let first = site
         .up("method: redirect\nscope: { uid: [1000-2000] }\n")
@@ -211,7 +211,7 @@ fn a_second_instance_with_an_overlapping_scope_is_refused() {
 /// A command inside a steered command: the inner one's connections go through both engines.
 #[test]
 fn a_command_steers_a_command() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::new("nested");
     let server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
@@ -237,7 +237,7 @@ fn a_command_steers_a_command() {
 
 #[test]
 fn a_keeper_that_hangs_does_not_hold_up_the_end_and_undoes_its_work_later() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::apart("hung");
     let up = site.up("method: redirect\nscope: { host: true }\n").spawn();
     up.wait_line(|line| line.contains("in force"));
@@ -255,7 +255,7 @@ fn a_keeper_that_hangs_does_not_hold_up_the_end_and_undoes_its_work_later() {
 
 #[test]
 fn a_second_signal_ends_what_takes_too_long() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Namespaces, Cgroup2);
     let site = Site::apart("twice");
     let server = site.srv.serve(7, Service::Silent);
     let at = site.srv.at(Family::V4, 7);

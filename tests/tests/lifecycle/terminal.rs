@@ -25,7 +25,7 @@ while True:
 /// The command is the terminal's: it gets the signal from there, and not from `steer` again.
 #[test]
 fn the_command_gets_ctrl_c_once() {
-    lab::require!(Root, Cgroup2, Program("python3"));
+    lab::require!(Namespaces, Cgroup2, Program("python3"));
     let site = Site::new("once");
     let pty = site
         .run(Means::RedirectNft, OnFailure::Closed)
@@ -45,7 +45,7 @@ fn the_command_gets_ctrl_c_once() {
 }
 
 fn interrupted(means: Means) {
-    lab::require!(Root, Cgroup2, Program("iptables"));
+    lab::require!(Namespaces, Cgroup2, Program("iptables"));
     let site = Site::new("ctrlc");
     let pty = site
         .run(means, OnFailure::Closed)
@@ -72,7 +72,7 @@ fn ctrl_c_ends_the_command_and_steer_as_it_ended_iptables() {
 
 #[test]
 fn ctrl_c_stops_a_steered_host() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let site = Site::new("ctrlcup");
     let pty = site
         .up("method: redirect\nscope: { host: true }\n")
@@ -85,7 +85,7 @@ fn ctrl_c_stops_a_steered_host() {
 
 #[test]
 fn a_shell_stops_and_continues_a_steered_command() {
-    lab::require!(Root, Cgroup2, Program("bash"));
+    lab::require!(Namespaces, Cgroup2, Program("bash"));
     let site = Site::new("jobs");
     let script = site.write(
         "job",
@@ -157,7 +157,7 @@ fn hung_up(site: &Site, command: &[&str]) -> String {
 
 #[test]
 fn a_terminal_that_hangs_up_ends_command_and_steering() {
-    lab::require!(Root, Cgroup2, Program("python3"));
+    lab::require!(Namespaces, Cgroup2, Program("python3"));
     let site = Site::new("hangup");
     let said = hung_up(&site, &["sh", "-c", "echo ready; exec sleep 1000"]);
     assert_eq!(said, "signal 1 status 0\n");

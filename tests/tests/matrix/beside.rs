@@ -8,6 +8,7 @@ use steer_tests::{
 };
 
 pub(crate) fn a_neighbour_of_another_user_is_untouched(mount: Mount) {
+    lab::require!(Root);
     let stage = Stage::new("user");
     let (inside, outside) = (user(&stage.app, 2001), user(&stage.app, 2002));
     let setup = Setup::scope("{ uid: 2000-2001 }");
@@ -16,6 +17,7 @@ pub(crate) fn a_neighbour_of_another_user_is_untouched(mount: Mount) {
 }
 
 pub(crate) fn whoever_is_excepted_is_untouched(mount: Mount) {
+    lab::require!(Root);
     let stage = Stage::new("except");
     let (inside, outside) = (user(&stage.app, 2001), user(&stage.app, 2002));
     let setup = Setup::scope("{ host: true, except: { uid: 2002 } }");
@@ -23,6 +25,7 @@ pub(crate) fn whoever_is_excepted_is_untouched(mount: Mount) {
 }
 
 pub(crate) fn a_neighbour_of_another_group_is_untouched(mount: Mount) {
+    lab::require!(Root);
     let stage = Stage::new("group");
     let [inside, outside] =
         [3001, 3002].map(|id| Agent::start(agent(&stage.app).user(2001).group(id)));
@@ -243,6 +246,7 @@ pub(crate) fn established_connections_go_on_untouched(mount: Mount) {
 
 /// On loopback every user reaches the port, with the rights of the engine behind it.
 pub(crate) fn the_port_of_a_command_serves_no_other_user(mount: Mount) {
+    lab::require!(Root);
     let stage = Stage::new("owner");
     let (server, to) = stage.serve(7, Service::Echo);
     let stranger = user(&stage.app, 2002);

@@ -144,7 +144,7 @@ pub(crate) fn another_namespace_is_steered_by_path_and_by_process(mount: Mount) 
 }
 
 pub(crate) fn a_container_is_steered_by_its_name(mount: Mount) {
-    lab::require!(Program("podman"), Program("runc"), Path("/usr/bin/busybox"));
+    lab::require!(Root, Program("podman"), Program("runc"), Path("/usr/bin/busybox"));
     let stage = Stage::new("pod");
     let home = stage.lab.host("home");
     let server = stage.srv.serve(80, Service::Http);

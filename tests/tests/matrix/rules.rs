@@ -171,6 +171,7 @@ pub(crate) fn the_first_rule_that_matches_decides(mount: Mount) {
 }
 
 pub(crate) fn a_rule_by_user_decides(mount: Mount) {
+    lab::require!(Root);
     let stage = Stage::new("byuser");
     let (server, to) = stage.serve(7, Service::Echo);
     let [first, second] = [2001, 2002].map(|id| {

@@ -9,7 +9,7 @@ use crate::{By, same_by};
 
 #[test]
 fn curl_gets_the_same_bytes() {
-    lab::require!(Root, Cgroup2, Program("curl"), Program("sha256sum"));
+    lab::require!(Namespaces, Cgroup2, Program("curl"), Program("sha256sum"));
     let site = Site::new("curl");
     let _server = site.srv.serve(80, Service::Http);
     for family in Family::BOTH {
@@ -29,7 +29,7 @@ fn curl_gets_the_same_bytes() {
 
 #[test]
 fn python_urllib_gets_the_same_bytes() {
-    lab::require!(Root, Cgroup2, Program("python3"));
+    lab::require!(Namespaces, Cgroup2, Program("python3"));
     const SCRIPT: &str = "\
 import hashlib, sys, urllib.request
 data = urllib.request.urlopen(sys.argv[1] + '/bytes/500000').read()
@@ -50,7 +50,7 @@ print(urllib.request.urlopen(sent).read().decode())
 /// A program that looks closely: its own idea of the peer, half-close, and a non-blocking connect.
 #[test]
 fn python_sockets_see_no_difference() {
-    lab::require!(Root, Cgroup2, Program("python3"));
+    lab::require!(Namespaces, Cgroup2, Program("python3"));
     const SCRIPT: &str = "\
 import select, socket, sys
 host, port = sys.argv[1], int(sys.argv[2])
@@ -82,7 +82,7 @@ print(busy.recv(100))
 /// Both speak first, each in its turn.
 #[test]
 fn nc_talks_with_a_server_that_speaks_first() {
-    lab::require!(Root, Cgroup2, Program("nc"));
+    lab::require!(Namespaces, Cgroup2, Program("nc"));
     let site = Site::new("nc");
     let banner = b"220 ready when you are\r\n".to_vec();
     let _server = site.srv.serve(25, Service::Banner(banner));
@@ -112,7 +112,7 @@ fn serve_folder(site: &Site, folder: &std::path::Path, port: u16) -> Proc {
 
 #[test]
 fn git_clones_the_same_repository() {
-    lab::require!(Root, Cgroup2, Program("git"), Program("python3"));
+    lab::require!(Namespaces, Cgroup2, Program("git"), Program("python3"));
     let site = Site::new("git");
     let folder = site.path("served");
     fs::create_dir(&folder).expect("our directory can be written");
