@@ -6,9 +6,10 @@ mod interfaces;
 mod iptables;
 mod namespace;
 mod nft;
-mod privilege;
+pub(crate) mod privilege;
 mod resolvers;
 mod rules;
+mod supervision;
 mod users;
 
 use std::collections::BTreeMap;
@@ -101,7 +102,7 @@ fn asked(resolv_conf: &Path) -> Host {
         socket_families: families::known(),
         uid: nix::unistd::geteuid().as_raw(),
         user_namespaces: Presence::Unknown("it has not been asked".to_owned()),
-        supervision: Presence::Unknown("it has not been asked".to_owned()),
+        supervision: supervision::presence(),
         users: users::names("/etc/passwd"),
         groups: users::names("/etc/group"),
         interfaces: interfaces::all(),

@@ -18,6 +18,7 @@
 
 pub mod cgroup;
 pub mod child;
+pub mod confine;
 pub mod conntrack;
 pub mod drivers;
 pub mod fake;

@@ -7,9 +7,10 @@ use std::process::Command;
 
 use nix::errno::Errno;
 use steer_core::object::{ChildSetting, Object};
-use steer_core::symbol::{CgroupRef, ProcessRef};
+use steer_core::symbol::{CgroupRef, ControlRef, ProcessRef};
 
 use super::steps::{Entering, Step, Steps};
+use super::supervision::Supervision;
 use super::{Inherited, Running};
 use crate::cgroup::{CgroupError, CgroupTree};
 use crate::confine::Entrance;
@@ -84,6 +85,12 @@ pub enum SpawnError {
         /// Why.
         source: io::Error,
     },
+    /// The command's system calls cannot come to the supervisor.
+    #[error("the command could not be put under the supervisor of its system calls")]
+    Supervise {
+        /// Why.
+        source: io::Error,
+    },
     /// A setting that cannot be made, or a symbol without a value in one.
     #[error("the command cannot be started with this setting: {setting}")]
     Setting {
@@ -120,6 +127,9 @@ impl SpawnError {
             Self::Filter { .. } => {
                 "the kernel needs CONFIG_SECCOMP_FILTER; a sandbox around steer may forbid seccomp(2)"
             }
+            Self::Supervise { .. } => {
+                "a process has one such supervisor: within `steer run -m seccomp` or a sandbox of this kind choose another method, `-m netns` or `-m preload`"
+            }
             Self::Setting { .. } => "this is a mistake in the method; please report the plan",
             Self::Process { .. } => "check `ulimit -u`, `ulimit -n` and the free memory",
         }
@@ -136,6 +146,7 @@ impl SpawnError {
             | Self::Enter { .. }
             | Self::Directory { .. }
             | Self::Filter { .. }
+            | Self::Supervise { .. }
             | Self::Setting { .. }
             | Self::Process { .. } => 125,
         }
@@ -184,6 +195,14 @@ impl Spawner {
                 }
                 ChildSetting::Families { allowed } => {
                     steps.filter = Some(Program::families(allowed));
+                }
+                ChildSetting::Supervised {
+                    control: ControlRef::Name(name),
+                } => {
+                    let supervision = Supervision::by(name);
+                    let supervision =
+                        supervision.map_err(|source| SpawnError::Supervise { source })?;
+                    steps.supervision = Some(supervision);
                 }
                 other => {
                     let setting = Object::Child(other.clone()).to_string();
@@ -259,6 +278,7 @@ fn refusal(step: Step, cgroup: Option<&String>, source: io::Error) -> SpawnError
         },
         Step::Directory => SpawnError::Directory { source },
         Step::Filter => SpawnError::Filter { source },
+        Step::Supervisor => SpawnError::Supervise { source },
     }
 }
 

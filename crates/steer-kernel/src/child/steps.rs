@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{chdir, write};
 
+use super::supervision::Supervision;
 use crate::confine::Entrance;
 use crate::seccomp::{self, Program};
 
@@ -23,6 +24,8 @@ pub(crate) struct Steps {
     pub(super) enter: Option<Entering>,
     /// What is left of the system calls; it comes last, since it holds for the other steps too.
     pub(super) filter: Option<Program>,
+    /// Who is asked about the rest of them.
+    pub(super) supervision: Option<Supervision>,
 }
 
 /// Namespaces, and the working directory, which is found again by its path: a descriptor would
@@ -48,6 +51,8 @@ pub(crate) enum Step {
     Directory,
     /// Install the filter.
     Filter,
+    /// Come under the supervisor.
+    Supervisor,
 }
 
 impl Entering {
@@ -96,24 +101,30 @@ impl Steps {
     /// In namespaces of its own the command still has every capability over them here, so it needs
     /// no `no_new_privs`, and root's set-user-id programs work inside.
     pub(crate) fn confine(&self) -> Result<(), (Step, Errno)> {
-        let Some(program) = &self.filter else {
-            return Ok(());
-        };
-        seccomp::install(program).map_err(|error| {
-            let errno = error.raw_os_error().unwrap_or(Errno::EINVAL as i32);
-            (Step::Filter, Errno::from_raw(errno))
-        })
+        if let Some(program) = &self.filter {
+            seccomp::install(program).map_err(|error| {
+                let errno = error.raw_os_error().unwrap_or(Errno::EINVAL as i32);
+                (Step::Filter, Errno::from_raw(errno))
+            })?;
+        }
+        match &self.supervision {
+            Some(supervision) => supervision
+                .begin()
+                .map_err(|errno| (Step::Supervisor, errno)),
+            None => Ok(()),
+        }
     }
 }
 
 impl Step {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Cgroup,
         Self::User,
         Self::Network,
         Self::Mounts,
         Self::Directory,
         Self::Filter,
+        Self::Supervisor,
     ];
 
     /// The byte by which a child tells that it was refused.

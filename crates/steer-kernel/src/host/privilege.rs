@@ -27,6 +27,11 @@ pub(super) fn net_admin(netfilter: &Answer) -> Presence {
     }
 }
 
+/// The capabilities in effect, a bit each; `None` where they cannot be read.
+pub(crate) fn capabilities() -> Option<u64> {
+    effective(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
 /// The line `CapEff`, proc_pid_status(5).
 fn effective(status: &str) -> Option<u64> {
     let hex = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;

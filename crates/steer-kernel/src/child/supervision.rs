@@ -1,0 +1,53 @@
+//! How a command comes under a supervisor of its system calls.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::unistd::{read, write};
+
+use crate::seccomp::{self, Program};
+
+/// The supervisor's socket and the filter that puts calls to it, made before the fork.
+#[derive(Debug)]
+pub(crate) struct Supervision {
+    control: UnixAddr,
+    program: Program,
+}
+
+impl Supervision {
+    /// By the supervisor that listens under this name in the abstract namespace.
+    pub(super) fn by(control: &str) -> io::Result<Self> {
+        Ok(Self {
+            control: UnixAddr::new_abstract(control.as_bytes())?,
+            program: Program::supervised(),
+        })
+    }
+
+    /// Installs the filter and waits until the supervisor has its descriptor.
+    ///
+    /// The supervisor is called first: once the filter is there, a connect would wait for whoever
+    /// does not have the descriptor yet. Then its number is written; the supervisor takes a copy
+    /// of it (pidfd_getfd(2)), and says so with a byte. Both descriptors are gone after it.
+    pub(super) fn begin(&self) -> Result<(), Errno> {
+        let control = socket(
+            AddressFamily::Unix,
+            SockType::Stream,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )?;
+        connect(control.as_raw_fd(), &self.control)?;
+        let listener = seccomp::install_supervised(&self.program).map_err(number)?;
+        write(&control, &listener.as_raw_fd().to_le_bytes())?;
+        match read(&control, &mut [0])? {
+            1 => Ok(()),
+            _ => Err(Errno::EPIPE),
+        }
+    }
+}
+
+/// An error that is a number is made without memory.
+fn number(error: io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EINVAL as i32))
+}
