@@ -1,0 +1,170 @@
+//! What the command finds around it, and what is left behind it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use lab::{Program, Signal, eventually};
+
+use crate::{USERS, engine, python};
+
+pub(crate) fn the_command_is_the_user_that_it_was() {
+    for user in USERS {
+        let script = "echo $(id -u) $(id -g) $(id -ru) $(umask) $(pwd -P)";
+        let said = engine(user, &["sh", "-c", script])
+            .current_dir("/usr/lib")
+            .run();
+        let said = said.expect_success();
+        let wanted = format!("{user} {user} {user} 0022 /usr/lib");
+        assert!(said.lines().any(|line| line == wanted), "{said}");
+    }
+}
+
+/// Groups are kept where all users are mapped.
+const SURROUNDINGS: &str = r#"
+import os
+def line(name): return [l for l in open('/proc/self/status') if l.startswith(name)][0].strip()
+print('groups', os.getgroups())
+print('fds', sorted(int(f) for f in os.listdir('/proc/self/fd'))[:-1])
+print('session', os.getsid(0), 'group', os.getpgrp())
+print('oom', open('/proc/self/oom_score_adj').read().strip())
+print('privileges', line('NoNewPrivs'))
+print('caps', line('CapEff'))
+"#;
+
+pub(crate) fn the_command_has_the_surroundings_that_it_was_given() {
+    for user in USERS {
+        let outside = Program::new("python3").args(["-c", SURROUNDINGS]);
+        let outside = match user {
+            0 => outside,
+            user => outside.user(user).group(user),
+        };
+        let outside = outside.run().expect_success();
+        let inside = python(user, &[], SURROUNDINGS).run().expect_success();
+        for line in outside.lines() {
+            let same = inside.lines().any(|l| l == line);
+            // Each program of a test has a session of its own; see `tests/child` for that.
+            let own = line.starts_with("session");
+            // Root's are over its own namespaces alone.
+            let root = user == 0 && line.starts_with("caps");
+            assert!(same || own || root, "{line} is not in:\n{inside}");
+        }
+    }
+}
+
+pub(crate) fn masked_paths_are_covered_inside_and_untouched_outside() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    open(dir.path(), 0o755);
+    let path = |name: &str| -> PathBuf { dir.path().join(name) };
+    let socket = path("socket");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    open(&socket, 0o666);
+    let inner = path("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let _other = UnixListener::bind(inner.join("socket")).unwrap();
+    open(&inner.join("socket"), 0o666);
+    let script = format!(
+        "import socket, os\n\
+         for path in ('{0}/socket', '{0}/inner/socket'):\n\
+         \x20   s = socket.socket(socket.AF_UNIX)\n\
+         \x20   try: s.connect(path); print('reached', path)\n\
+         \x20   except OSError as e: print(type(e).__name__)\n\
+         os.chdir('{0}/inner'); print(os.listdir('.'))",
+        dir.path().display(),
+    );
+    for user in USERS {
+        let masks: Vec<String> = ["socket", "inner", "none"]
+            .map(|name| format!("mask={}", path(name).display()))
+            .to_vec();
+        let masks: Vec<&str> = masks.iter().map(String::as_str).collect();
+        let bare = python(user, &[], &script).run().expect_success();
+        assert_eq!(bare.matches("reached").count(), 2, "{bare}");
+        let said = python(user, &masks, &script).run().expect_success();
+        let lines: Vec<&str> = said.lines().skip(1).collect();
+        assert_eq!(lines, ["ConnectionRefusedError", "FileNotFoundError", "[]"]);
+        UnixStream::connect(&socket).unwrap();
+        UnixStream::connect(inner.join("socket")).unwrap();
+    }
+}
+
+pub(crate) fn other_socket_families_are_refused() {
+    let script = "import socket\n\
+        socket.socket(socket.AF_INET); socket.socket(socket.AF_UNIX)\n\
+        try: socket.socket(socket.AF_VSOCK)\n\
+        except OSError as e: print(e.errno)";
+    for user in USERS {
+        let said = python(user, &["families=1,2,10"], script)
+            .run()
+            .expect_success();
+        let wanted = nix::libc::EAFNOSUPPORT.to_string();
+        assert!(said.lines().any(|line| line == wanted), "{said}");
+    }
+}
+
+pub(crate) fn a_killed_engine_leaves_no_process_and_no_namespace() {
+    for user in USERS {
+        let engine = engine(user, &["sh", "-c", "readlink /proc/self/ns/net; exec cat"]).spawn();
+        let link = engine.wait_line(|line| line.starts_with("net:["));
+        let holder = engine.wait_line(|line| line.starts_with("holder "));
+        let holder = holder.trim_start_matches("holder ").to_owned();
+        assert!(is_there(&holder));
+        engine.signal(Signal::SIGKILL);
+        eventually("the holder is gone", || (!is_there(&holder)).then_some(()));
+        drop(engine);
+        eventually("nobody is in the namespace", || {
+            namespaces().iter().all(|at| *at != link).then_some(())
+        });
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(" steer "), "{mounts}");
+    }
+}
+
+fn is_there(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    status.is_ok_and(|s| !s.contains(") Z "))
+}
+
+/// The network namespaces of all processes.
+fn namespaces() -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    processes
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path().join("ns/net")).ok())
+        .map(|link| link.display().to_string())
+        .collect()
+}
+
+pub(crate) fn what_forbids_namespaces_is_named() {
+    let exe = std::env::current_exe().unwrap();
+    let script = format!(
+        "echo 0 > /proc/sys/user/max_user_namespaces; STEER_TEST_ROLE=1 {} true",
+        exe.display()
+    );
+    for user in USERS {
+        let program = Program::new("unshare").args(["-Ur", "sh", "-c", &script]);
+        let program = match user {
+            0 => program,
+            user => program.user(user).group(user),
+        };
+        let output = program.run();
+        let said = output.stdout;
+        assert!(said.contains("user.max_user_namespaces is 0"), "{said}");
+        assert!(
+            said.contains("sysctl -w user.max_user_namespaces="),
+            "{said}"
+        );
+    }
+}
+
+pub(crate) fn namespaces_can_be_nested() {
+    let exe = std::env::current_exe().unwrap();
+    let exe = exe.to_str().unwrap();
+    for user in USERS {
+        let said = engine(user, &["env", exe, "sh", "-c", "echo $(id -u) inside"]).run();
+        let said = said.expect_success();
+        assert!(said.contains(&format!("{user} inside")), "{said}");
+        assert_eq!(said.matches("holder").count(), 2, "{said}");
+    }
+}
