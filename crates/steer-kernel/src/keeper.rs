@@ -12,17 +12,18 @@
 //! what [`Job::remains`](steer_core::keeper::Job::remains) says.
 
 mod clean;
-mod client;
+pub(crate) mod client;
 mod elsewhere;
-mod fault;
+pub(crate) mod fault;
 mod local;
 mod parking;
 mod ports;
 mod predecessor;
-mod process;
+pub(crate) mod process;
 mod slots;
+pub(crate) mod start;
 mod watch;
-mod wire;
+pub(crate) mod wire;
 
 pub use clean::{Cleaned, Live, Reach, clean};
 pub use client::{Client, spawn};

@@ -26,7 +26,7 @@ pub fn current() -> io::Result<String> {
 }
 
 /// An RTM_NEWLINK (man 7 rtnetlink) that sets IFF_UP on interface 1, which is always `lo`.
-fn loopback_up() -> io::Result<()> {
+pub(crate) fn loopback_up() -> io::Result<()> {
     let up = u32::try_from(libc::IFF_UP).expect("a flag bit is positive");
     // A `struct ifinfomsg`: family and type, index, flags, which of them change.
     let words = [0, 1, up, up];

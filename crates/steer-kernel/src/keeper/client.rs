@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::process::Stdio;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -16,12 +14,12 @@ use steer_core::plan::Netns;
 
 use super::parking::Parking;
 use super::predecessor;
-use super::process::{START, again, is_misplaced};
+use super::process::{NAME, START};
 use super::slots;
+use super::start::{START_IT, Started, lost, start};
 use super::wire::{Reply, Request, Wire, lifelines, tags};
 use crate::drivers::netns;
 use crate::journal::{RunDir, process};
-use crate::sys;
 
 /// A keeper process: this program again, which calls [`entry`](super::entry) first.
 ///
@@ -269,38 +267,15 @@ enum Answer {
 
 impl Link {
     fn start(engine: ProcessId) -> Result<Self, KeeperError> {
-        const WHAT: &str = "start it";
-        if is_misplaced() {
-            // Going on would start this program again and again.
-            return Err(lost(
-                "the program must call keeper::entry() first in main",
-                io::ErrorKind::InvalidInput.into(),
-            ));
-        }
-        if sys::process::is_secure() {
-            return Err(lost(
-                "a program with set-user-id or file capabilities cannot be its own keeper; run it as root or with ambient capabilities",
-                io::ErrorKind::PermissionDenied.into(),
-            ));
-        }
-        let (ours, theirs) = UnixStream::pair().map_err(|e| lost(WHAT, e))?;
-        let (life, their_life) = io::pipe().map_err(|e| lost(WHAT, e))?;
-        let mut first = again(START)
-            .stdin(OwnedFd::from(theirs))
-            .stdout(OwnedFd::from(their_life))
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|e| lost(WHAT, e))?;
-        let wire = Wire::new(ours);
-        wire.patience(START_PATIENCE).map_err(|e| lost(WHAT, e))?;
+        const WHAT: &str = START_IT;
+        let Started {
+            wire,
+            life,
+            mut first,
+        } = start(START, NAME)?;
         let mut link = Self { wire, life };
         let greeted = link.ask(&Request::Hello { engine }, &[], WHAT);
-        if greeted.is_err() {
-            // A program that does not become a keeper would go on as itself.
-            let _ = first.kill();
-        }
-        // It ends as soon as it has started the keeper; gone already is fine.
-        let _ = first.wait();
+        first.settle(greeted.is_ok());
         greeted?;
         link.wire
             .patience(WORK_PATIENCE)
@@ -348,8 +323,8 @@ fn hangs(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the keeper is gone whose life this is.
-fn ended(life: &PipeReader) -> Result<bool, KeeperError> {
+/// Whether the process is gone whose life this is.
+pub(crate) fn ended(life: &PipeReader) -> Result<bool, KeeperError> {
     // Nothing is ever written to it, so whatever there is to say is its end.
     let mut fds = [PollFd::new(life.as_fd(), PollFlags::POLLIN)];
     loop {
@@ -361,14 +336,5 @@ fn ended(life: &PipeReader) -> Result<bool, KeeperError> {
     }
 }
 
-fn lost(what: &str, source: io::Error) -> KeeperError {
-    KeeperError::Lost {
-        what: what.to_owned(),
-        source,
-    }
-}
-
-/// How long a keeper may take to appear on a busy machine.
-const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a change may take: iptables waits for its lock for some seconds, once a program.
-const WORK_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const WORK_PATIENCE: Duration = Duration::from_secs(30);

@@ -10,11 +10,11 @@ use steer_core::mark::Mark;
 
 /// A failure with its causes and its advice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     /// What failed and why.
-    pub(super) what: String,
+    pub(crate) what: String,
     /// What to do next.
-    pub(super) help: String,
+    pub(crate) help: String,
     /// What is somebody else's, where that is what failed: the engine takes another one.
     #[serde(default)]
     held: Option<Held>,
@@ -37,7 +37,21 @@ enum Held {
 }
 
 impl Fault {
-    pub(super) fn of(error: &KeeperError) -> Self {
+    /// A failure in words.
+    pub(crate) const fn new(what: String, help: String) -> Self {
+        Self {
+            what,
+            help,
+            held: None,
+        }
+    }
+
+    /// A failure with its causes.
+    pub(crate) fn because(error: &dyn Error, help: String) -> Self {
+        Self::new(causes(error), help)
+    }
+
+    pub(crate) fn of(error: &KeeperError) -> Self {
         let what = match error {
             KeeperError::Undo { first, others } => {
                 let all: Vec<_> = std::iter::once(first)

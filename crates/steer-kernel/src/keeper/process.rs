@@ -1,6 +1,7 @@
 //! The keeper's own process.
 
 use std::env;
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -19,6 +20,7 @@ use super::local::LocalKeeper;
 use super::ports::Ports;
 use super::watch::Watch;
 use super::wire::{Reply, Request, Wire, lifelines, tags};
+use crate::confine;
 use crate::drivers::Drivers;
 use crate::journal::RunDir;
 use crate::sys;
@@ -41,18 +43,20 @@ pub fn entry_with(drivers: impl FnOnce() -> Drivers) {
         exit(REFUSED);
     }
     let done = match stage.to_str() {
-        Some(START) => detach(),
+        Some(START) => detach(SERVE, NAME),
         Some(SERVE) => serve(drivers()),
+        Some(HOLD_START) => detach(HOLD, HOLDER),
+        Some(HOLD) => confine::hold(),
         _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
     };
     exit(i32::from(done.is_err()));
 }
 
-/// Starts the keeper in a session of its own and ends, so that it is nobody's child: no signal of
+/// Starts the next stage in a session of its own and ends, so that it is nobody's child: no signal of
 /// a terminal reaches it, and nobody has to wait for it.
-fn detach() -> io::Result<()> {
+fn detach(stage: &str, name: &CStr) -> io::Result<()> {
     setsid()?;
-    again(SERVE)
+    again(stage, name)
         .stdin(Stdio::inherit())
         .stdout(Stdio::inherit())
         .stderr(Stdio::null())
@@ -60,10 +64,10 @@ fn detach() -> io::Result<()> {
         .map(drop)
 }
 
-/// This program, to be run as a keeper, with no more of the environment than it needs.
-pub(super) fn again(stage: &str) -> Command {
+/// This program, to be run in a stage, with no more of the environment than it needs.
+pub(super) fn again(stage: &str, name: &CStr) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0(NAME.to_str().expect("the name is ASCII"));
+    command.arg0(name.to_str().expect("the name is ASCII"));
     command.env_clear();
     for name in KEPT {
         if let Some(value) = env::var_os(name) {
@@ -87,7 +91,7 @@ pub(super) fn is_misplaced() -> bool {
 
 /// The keeper's life: it answers the engine until that is gone, and then clears up.
 fn serve(drivers: Drivers) -> io::Result<()> {
-    let (mut wire, _life) = settle()?;
+    let (mut wire, _life) = settle(NAME)?;
     let Some((Request::Hello { engine }, _)) = wire.receive()? else {
         return Err(io::ErrorKind::InvalidData.into());
     };
@@ -209,7 +213,7 @@ fn wait_gone(engine: &OwnedFd) -> bool {
 }
 
 /// Leaves everything of the engine's surroundings but the socket and the pipe.
-fn settle() -> io::Result<(Wire, OwnedFd)> {
+pub(crate) fn settle(name: &CStr) -> io::Result<(Wire, OwnedFd)> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // Whoever set the variable by hand has no such socket.
     socket.peer_addr()?;
@@ -224,7 +228,7 @@ fn settle() -> io::Result<(Wire, OwnedFd)> {
     }
     chdir("/")?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    nix::sys::prctl::set_name(NAME)?;
+    nix::sys::prctl::set_name(name)?;
     // Lowering it takes a privilege; without it the keeper is small anyway.
     let _ = fs::write("/proc/self/oom_score_adj", "-900");
     Ok((Wire::new(socket), life))
@@ -253,7 +257,13 @@ pub(super) const START: &str = "start";
 /// The second is the keeper.
 const SERVE: &str = "serve";
 /// The process's name, for `ps`; the kernel keeps 15 bytes.
-pub(super) const NAME: &std::ffi::CStr = c"steer-keeper";
+pub(super) const NAME: &CStr = c"steer-keeper";
+/// The first stage of the process that holds a command's namespaces, as that of a keeper.
+pub(crate) const HOLD_START: &str = "hold-start";
+/// The second is that process.
+const HOLD: &str = "hold";
+/// Its name.
+pub(crate) const HOLDER: &CStr = c"steer-holder";
 /// Where programs and journals are.
 const KEPT: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR"];
 const RUN_DIR: &str = "STEER_RUN_DIR";

@@ -57,33 +57,33 @@ pub(super) enum Reply {
 
 /// What a descriptor beside a message is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Tag {
-    pub(super) domain: Domain,
-    pub(super) netns: Netns,
-    pub(super) label: String,
+pub(crate) struct Tag {
+    pub(crate) domain: Domain,
+    pub(crate) netns: Netns,
+    pub(crate) label: String,
 }
 
 /// One end of the socket.
 #[derive(Debug)]
-pub(super) struct Wire(UnixStream);
+pub(crate) struct Wire(UnixStream);
 
 impl Wire {
-    pub(super) const fn new(socket: UnixStream) -> Self {
+    pub(crate) const fn new(socket: UnixStream) -> Self {
         Self(socket)
     }
 
     /// Readable when a message is coming, or the other end has closed.
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
     /// How long to wait for a message.
-    pub(super) fn patience(&self, time: Duration) -> io::Result<()> {
+    pub(crate) fn patience(&self, time: Duration) -> io::Result<()> {
         self.0.set_read_timeout(Some(time))
     }
 
     /// Sends a message with descriptors.
-    pub(super) fn send(&mut self, message: &impl Serialize, fds: &[RawFd]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, message: &impl Serialize, fds: &[RawFd]) -> io::Result<()> {
         if fds.len() > MOST_FDS {
             return Err(too_many(fds.len()));
         }
@@ -113,7 +113,7 @@ impl Wire {
     }
 
     /// The next message; `None` when the other end closed.
-    pub(super) fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    pub(crate) fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let mut head = [0; 4];
         let (got, fds) = self.receive_head(&mut head)?;
         if got == 0 {
@@ -165,7 +165,7 @@ impl Wire {
 }
 
 /// Descriptors and their meaning, apart, as a message carries them.
-pub(super) fn tags(lifelines: &[Lifeline]) -> (Vec<Tag>, Vec<RawFd>) {
+pub(crate) fn tags(lifelines: &[Lifeline]) -> (Vec<Tag>, Vec<RawFd>) {
     lifelines
         .iter()
         .map(|line| {
@@ -180,7 +180,7 @@ pub(super) fn tags(lifelines: &[Lifeline]) -> (Vec<Tag>, Vec<RawFd>) {
 }
 
 /// Descriptors and their meaning, together.
-pub(super) fn lifelines(tags: Vec<Tag>, fds: Vec<OwnedFd>) -> Vec<Lifeline> {
+pub(crate) fn lifelines(tags: Vec<Tag>, fds: Vec<OwnedFd>) -> Vec<Lifeline> {
     tags.into_iter()
         .zip(fds)
         .map(|(tag, fd)| {
