@@ -11,9 +11,10 @@ use serde::Serialize;
 use crate::driver::Driver;
 use crate::host::{Host, Presence};
 use crate::intake::{Bound, Intake};
-use crate::intent::Intent;
+use crate::intent::{Dial, Intent};
 use crate::key::Key;
 use crate::method::Method;
+use crate::object::Listener;
 use crate::plan::Plan;
 use crate::profile::Profile;
 use crate::requirement::Requirement;
@@ -40,6 +41,13 @@ pub trait Steerer: fmt::Debug + Send + Sync {
 
     /// Connections of a listener of its plan.
     fn intake(&self, intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>>;
+
+    /// From where what comes to a listener of its plan is dialled, where the plan has namespaces of
+    /// its own: from outside, but for what is meant for a server inside.
+    fn dials(&self, listener: &Listener) -> Dial {
+        let _ = listener;
+        Dial::Outside
+    }
 
     /// Whether a program would be steered, as far as that shows before it starts.
     ///
