@@ -40,6 +40,11 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) steering: Steering,
 
+    /// Count what leaves past the engine and say so in the end. If anything did, it is listed and
+    /// the exit status is 124, unless the command itself failed.
+    #[arg(long)]
+    pub(crate) verify: bool,
+
     /// The program and its arguments.
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,

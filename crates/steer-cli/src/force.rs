@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use steer::core::engaged::Engaged;
 use steer::core::keeper::{EngageError, KeeperError, Released};
+use steer::core::mark::Mark;
 use steer::core::object::ChildSetting;
 use steer::core::symbol::Followed;
 use tokio::sync::Notify;
@@ -25,6 +26,7 @@ struct Inner {
     /// Nothing once it is released.
     engaged: Mutex<Option<Engaged>>,
     child: Vec<ChildSetting>,
+    marked: Option<Mark>,
     /// Told after each question to the keeper, which may have called a successor in its place.
     asked: Notify,
 }
@@ -36,6 +38,7 @@ impl Force {
     pub(crate) fn new(engaged: Engaged) -> Self {
         Self(Arc::new(Inner {
             child: engaged.child().to_vec(),
+            marked: engaged.bindings().slot.map(|slot| slot.mark),
             engaged: Mutex::new(Some(engaged)),
             asked: Notify::new(),
         }))
@@ -44,6 +47,11 @@ impl Force {
     /// How a command has to be started to be steered.
     pub(crate) fn child(&self) -> &[ChildSetting] {
         &self.0.child
+    }
+
+    /// What packets carry on their way to the engine, where they are marked.
+    pub(crate) fn marked(&self) -> Option<Mark> {
+        self.0.marked
     }
 
     /// What ends when the keeper that there is at present is gone.

@@ -21,6 +21,7 @@ mod run;
 mod session;
 mod steering;
 mod up;
+mod verify;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -108,3 +109,6 @@ fn say(text: &dyn Display) {
 
 /// The exit status of `run` for failures of its own, as `env` and `timeout` have it.
 const STATUS_OURS: u8 = 125;
+
+/// The exit status of `run --verify` where the command succeeded and packets escaped.
+const STATUS_ESCAPED: u8 = 124;

@@ -10,13 +10,15 @@ use steer::kernel::child::{Exit, Inherited, Spawner};
 use crate::args::Run;
 use crate::failure::Failure;
 use crate::steering::{self, Purpose};
-use crate::{STATUS_OURS, say};
+use crate::verify::{Verdict, Verification};
+use crate::{STATUS_ESCAPED, STATUS_OURS, say};
 
 /// Runs the command and ends as it ended.
 pub(crate) fn run(args: &Run, inherited: Inherited) -> ExitCode {
     match attempt(args, inherited) {
         Ok(Ended::Command(exit)) => exit.pass_on(),
         Ok(Ended::NotStarted(status)) => ExitCode::from(status),
+        Ok(Ended::Escaped) => ExitCode::from(STATUS_ESCAPED),
         Err(failure) => {
             say(&failure);
             ExitCode::from(STATUS_OURS)
@@ -27,6 +29,8 @@ pub(crate) fn run(args: &Run, inherited: Inherited) -> ExitCode {
 enum Ended {
     Command(Exit),
     NotStarted(u8),
+    /// It succeeded, and packets left past the engine.
+    Escaped,
 }
 
 fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
@@ -36,6 +40,16 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
         if let Some(text) = decided.announcement() {
             say(&format_args!("steer: {text}"));
         }
+        let verification = match args.verify.then(|| Verification::begin(&decided, &session)) {
+            Some(Err(failure)) => {
+                if let Err(failure) = session.stop(Duration::ZERO).await {
+                    say(&failure);
+                }
+                return Err(failure);
+            }
+            Some(Ok(verification)) => Some(verification),
+            None => None,
+        };
         let (program, rest) = args.command.split_first().expect("clap requires a command");
         let running = match Spawner::new(inherited).spawn(program, rest, session.child()) {
             Ok(running) => running,
@@ -53,6 +67,7 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
             exit = &mut waiting => exit,
             () = session.guard() => unreachable!("guarding never ends"),
         };
+        let verdict = verification.map(Verification::end);
         // The command's status is told whatever becomes of the steering.
         match session.stop(PATIENCE).await {
             Ok(released) => report(&released),
@@ -61,7 +76,10 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
         let exit = exit
             .map_err(|error| Failure::new(&error, ""))?
             .map_err(|error| Failure::new(&error, "the command could not be waited for"))?;
-        Ok(Ended::Command(exit))
+        match (verdict, exit) {
+            (Some(Verdict::Escaped), Exit::Status(0)) => Ok(Ended::Escaped),
+            _ => Ok(Ended::Command(exit)),
+        }
     })
 }
 

@@ -7,6 +7,7 @@ use steer::core::config::LogTarget;
 use steer::core::engaged::Engaged;
 use steer::core::intent::{self, Intent, OnFailure, Source};
 use steer::core::keeper::{Keeper, NoKeeper, Released};
+use steer::core::mark::Mark;
 use steer::core::object::{ChildSetting, Listener};
 use steer::core::plan::Plan;
 use steer::core::policy::Policy;
@@ -124,6 +125,11 @@ impl Session {
     /// How a command has to be started to be steered.
     pub(crate) fn child(&self) -> &[ChildSetting] {
         self.force.child()
+    }
+
+    /// What packets carry on their way to the engine, where they are marked.
+    pub(crate) fn marked(&self) -> Option<Mark> {
+        self.force.marked()
     }
 
     /// Replaces a keeper that is gone, each time one is; never returns.
