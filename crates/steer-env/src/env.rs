@@ -1,7 +1,9 @@
 //! `env`: the proxy variables of a command.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use async_trait::async_trait;
 use steer_core::address::{Family, Protocol};
@@ -15,10 +17,10 @@ use steer_core::object::Object;
 use steer_core::plan::{Life, Plan};
 use steer_core::profile::Profile;
 use steer_core::requirement::Requirement;
-use steer_core::steerer::{Evidence, PlanError, Steerer, admit};
+use steer_core::steerer::{Evidence, PlanError, Slips, Steerer, admit};
 
 use crate::explicit::{note_access, proxy_listener, tcp_is_left};
-use crate::{forward, intake, probe, variables};
+use crate::{examine, forward, intake, probe, variables};
 
 /// The method `env`.
 ///
@@ -80,6 +82,10 @@ impl Steerer for Env {
         intake::open(intent, bound)
     }
 
+    fn examine(&self, program: &Path, args: &[OsString]) -> Result<(), Slips> {
+        examine::examine(program, args)
+    }
+
     async fn probe(&self, intent: &Intent) -> Evidence {
         probe::probe(intent, Method::Env).await
     }
@@ -96,8 +102,8 @@ fn reached_at(address: IpAddr) -> IpAddr {
 
 const NOTES: [&str; 3] = [
     "only programs that read these variables are steered; all else goes direct",
-    "loopback is left alone as far as programs understand no_proxy: localhost, 127.0.0.1 and ::1 \
-     by all, the rest of 127.0.0.0/8 not by Python",
+    "loopback is left alone as far as programs understand no_proxy: localhost and 127.0.0.1 by \
+     most, the rest of 127.0.0.0/8 and ::1 by some; rsync and yarn 2 send even these to the port",
     "neither open nor closed: when the engine is gone, programs that read the variables are \
      refused until another program takes the port, and all others go on",
 ];
@@ -125,26 +131,35 @@ static PROFILE: Profile = Profile {
     privileges: &[],
     limits: &[
         "Only programs that read the variables are steered, and a program can unset them; nothing \
-         stops the others.",
+         stops the others. Some that are known not to read them are refused before they start: \
+         ssh, nc, telnet, clients of databases, ping, docker, Node before 22.21.",
+        "A proxy in a program's own configuration wins (git's http.proxy, .curlrc, .wgetrc, \
+         pip.conf, apt.conf), and on its own command line.",
+        "What a program starts by another is that one's matter: git over ssh:// and git://, and \
+         rsync over ssh, go direct.",
         "No UDP by the variables; a program that speaks SOCKS5 to the port gets it there, by UDP \
          ASSOCIATE.",
         "A name can be left out only together with every name below it: write both `name` and \
-         `*.name`.",
-        "Some programs (requests, wget) take a name in no_proxy for the end of any name, so that \
-         `lan` leaves out `wlan` too.",
+         `*.name`. rsync and yarn from 2 on leave out nothing.",
+        "Some programs (requests, wget, Node) take a name in no_proxy for the end of any name, so \
+         that `lan` leaves out `wlan` too.",
         "Loopback is left alone where nothing is written, as far as no_proxy can say it: Python \
-         sends addresses of 127.0.0.0/8 other than 127.0.0.1 to the proxy.",
+         and Node send addresses of 127.0.0.0/8 other than 127.0.0.1 to the proxy, and urllib \
+         those that are written [::1].",
         "Neither `open` nor `closed`: when the engine is gone, programs that read the variables \
          are refused, but any local program may take the free port.",
         "Without `listen.auth` the port serves the user that runs steer, and root: a program of the \
-         command that becomes another user (sudo -u, setpriv) is refused.",
-        "Java reads none of these variables; Node does from version 22.21 or 24.5 on.",
+         command that becomes another user (sudo -u, setpriv; root's apt-get) is refused.",
+        "With `listen.auth` Java and rsync get no variable: neither could give the login.",
+        "Java's channels (NIO, Netty) read nothing; its URLs, HttpClient and plain sockets obey \
+         the properties that JAVA_TOOL_OPTIONS sets, and the machine says so on stderr.",
     ],
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::variables::VARIABLES;
     use steer_core::instance::Instance;
     use steer_core::intent::{Loopback, OnFailure, Scope};
     use steer_core::policy::{Credentials, Secret};
@@ -158,27 +173,29 @@ mod tests {
     }
 
     #[test]
-    fn the_plan_is_a_listener_and_the_variables_in_both_cases() {
+    fn the_plan_is_a_listener_and_the_variables_of_the_table() {
         let text = plan(&intent()).unwrap().to_string();
-        let lines: Vec<_> = text.lines().take(13).collect();
+        let lines: Vec<_> = text.lines().collect();
         assert_eq!(
-            lines,
+            lines[..4],
             [
                 "method env",
                 "listener explicit tcp 127.0.0.1:{explicit} for env",
                 "variable http_proxy=http://127.0.0.1:{explicit}",
                 "variable HTTP_PROXY=http://127.0.0.1:{explicit}",
-                "variable https_proxy=http://127.0.0.1:{explicit}",
-                "variable HTTPS_PROXY=http://127.0.0.1:{explicit}",
-                "variable ftp_proxy=http://127.0.0.1:{explicit}",
-                "variable FTP_PROXY=http://127.0.0.1:{explicit}",
-                "variable all_proxy=http://127.0.0.1:{explicit}",
-                "variable ALL_PROXY=http://127.0.0.1:{explicit}",
-                "variable no_proxy=localhost,127.0.0.1,127.0.0.0/8,::1,[::1]",
-                "variable NO_PROXY=localhost,127.0.0.1,127.0.0.0/8,::1,[::1]",
-                "variable NODE_USE_ENV_PROXY=1",
             ]
         );
+        for line in [
+            "variable no_proxy=localhost,127.0.0.1,127.0.0.0/8,::1",
+            "variable NODE_USE_ENV_PROXY=1",
+            "variable RSYNC_PROXY=127.0.0.1:{explicit}",
+            "variable PIP_PROXY=",
+        ] {
+            assert!(lines.contains(&line), "{line} in {text}");
+        }
+        let names: usize = VARIABLES.iter().map(|variable| variable.names.len()).sum();
+        let set = lines.iter().filter(|line| line.starts_with("variable "));
+        assert_eq!(set.count(), names);
     }
 
     #[test]

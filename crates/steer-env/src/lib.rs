@@ -1,7 +1,8 @@
 //! The methods `env` and `explicit`: programs that know of the proxy.
 //!
 //! ```text
-//! env:      Intent ─> plan ─> listener + variables of the command ──┐
+//! env:      program ─> examine ─> may it be steered at all?
+//!           Intent ─> plan ─> listener + variables of the command ──┐
 //! explicit: Intent ─> plan ─> listener + forward listeners ─────────┤
 //!                                                                   v
 //!   accepted ─> handshake ─> detect ─┬─> socks5 ─┬──────────────────┬─> Steered
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod env;
+mod examine;
 mod explicit;
 mod forward;
 mod variables;
@@ -50,3 +52,4 @@ mod reply;
 pub use env::Env;
 pub use explicit::{DEFAULT_PORT, Explicit};
 pub use forward::forward_plan;
+pub use variables::{VARIABLES, Value, Variable};
