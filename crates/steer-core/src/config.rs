@@ -43,6 +43,9 @@
 //! | `mark.steer`, `mark.bypass` | `"VALUE/MASK"`, decimal or `0x…`: the firewall marks of packets on their way to the engine and of the engine's own; a value alone means its own bits |
 //! | `source` | `engine`, `client`: whose address an upstream sees |
 //! | `dial` | `inside`, `outside`: whether the engine dials from the namespace of `scope.netns` or from its own |
+//! | `relay` | `always`, `needed`: whether every connection passes the engine, or those alone that have to be seen or changed or to take another way, where a method can leave it out; where none is written, `always` if records or users are asked for, else `needed` |
+//! | `netns.host_loopback` | `true`, or ports: services at this host's loopback addresses that a command in namespaces of its own reaches where it has no server itself |
+//! | `netns.publish` | `[ADDRESS:]PORT[:INNER]`, or a list of such: TCP ports of a command in namespaces of its own that others reach, at 127.0.0.1 where no address is written |
 //! | `dns.resolver` | `ADDRESS` or `ADDRESS:PORT`: asked instead of the resolver that the program addressed; `dns` needs `traffic.dns: capture` or `method: dns` |
 //! | `dns.rebind` | names (`name`, `"*.name"`) whose answers may lead to this host: those of other public names are refused |
 //! | `dns.fake_ip` | `true`: made-up addresses for names; or a mapping of the four keys below |
@@ -92,6 +95,7 @@ mod listen;
 mod log;
 mod mark;
 mod nearest;
+mod netns;
 mod report;
 mod rule;
 mod scope;

@@ -4,12 +4,16 @@
 //! every choice that can be left open is an `Option`, and a method takes the strictest that it
 //! can where nothing stands.
 
+mod publish;
+
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Cidr, Destination, HostPattern, IdRange, PortRange, Protocol};
 use crate::instance::Instance;
 use crate::key::Key;
 use crate::mark::Mark;
+
+pub use publish::{Publish, PublishError};
 
 /// Whose traffic goes to the engine, which of it, and what if steering fails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,15 +59,6 @@ pub struct Confine {
     pub host_loopback: Vec<PortRange>,
     /// Ports of the command that others reach.
     pub publish: Vec<Publish>,
-}
-
-/// A port of the command that others reach at an address of this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Publish {
-    /// The address here.
-    pub listen: std::net::SocketAddr,
-    /// The port that the command listens on, on a loopback address or on all.
-    pub port: u16,
 }
 
 /// Which connections pass the engine.

@@ -34,6 +34,12 @@ pub enum RangeError {
 }
 
 impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self {
+        first: 1,
+        last: u16::MAX,
+    };
+
     /// One port.
     ///
     /// # Errors

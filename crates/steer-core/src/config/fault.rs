@@ -7,6 +7,7 @@ use super::mark::MarkError;
 use super::url::UrlError;
 use crate::address::{CidrError, DestinationError, HostNameError, RangeError};
 use crate::instance::InstanceError;
+use crate::intent::PublishError;
 use crate::method::UnknownMethod;
 
 /// One mistake, without its place.
@@ -152,6 +153,9 @@ pub enum Fault {
     /// What should lead to a network namespace.
     #[error("{0:?} leads to no network namespace")]
     Netns(String),
+    /// A port to publish.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     /// A firewall mark.
     #[error(transparent)]
     Mark(#[from] MarkError),
@@ -326,6 +330,11 @@ impl Fault {
             Self::Netns(_) => "write a path like /run/netns/NAME, a process id, or the name or id \
                  of a container"
                 .to_owned(),
+            Self::Publish(_) => {
+                "use ports from 1 to 65535, and an address of this host in quotes: \
+                 8080, \"8080:80\" or \"127.0.0.1:8080:80\""
+                    .to_owned()
+            }
             Self::Mark(error) => error.help(),
             Self::Resolver(_) => "write an address, with a port where it is not 53: 192.0.2.53, \
                  \"192.0.2.53:5353\" or \"[2001:db8::53]:5353\""

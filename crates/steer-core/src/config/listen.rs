@@ -123,7 +123,7 @@ impl Listeners {
     }
 
     /// Notes the addresses that a key binds, and whether another key has one of them.
-    fn bind(
+    pub(super) fn bind(
         &mut self,
         addresses: impl IntoIterator<Item = SocketAddr>,
         key: &str,

@@ -10,8 +10,10 @@ use super::report::Report;
 use super::rule::Rules;
 use super::section::{Keys, Section};
 use super::upstream::Upstreams;
-use super::{Config, MethodChoice, choice, dns, log, mark, rule, scope, traffic, upstream, value};
-use crate::intent::{Backend, Confine, Dial, Dns, Relay, Source, Traffic};
+use super::{
+    Config, MethodChoice, choice, dns, log, mark, netns, rule, scope, traffic, upstream, value,
+};
+use crate::intent::{Backend, Dial, Dns, Relay, Source, Traffic};
 use crate::method::Method;
 use crate::policy::Policy;
 
@@ -60,6 +62,9 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
     if let Some(node) = top.at("forward") {
         listeners.read_forward(node, report);
     }
+    let confine = top
+        .at("netns")
+        .and_then(|node| netns::read(node, &mut listeners, report));
     let upstreams = match top.at("upstreams") {
         Some(node) => upstream::read(node, report),
         None => Upstreams::default(),
@@ -87,7 +92,7 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
         mark: mark.unwrap_or_default(),
         source,
         dial,
-        confine: Confine::default(),
+        confine: confine.unwrap_or_default(),
         relay,
         resolve: dns.resolve,
         policy: Policy {
@@ -167,6 +172,7 @@ const KEYS: Keys = Keys {
         "source",
         "dial",
         "relay",
+        "netns",
         "dns",
         "log",
     ],
