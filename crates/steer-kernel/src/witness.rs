@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Witness::of_cgroup    ── output ─ of the cgroup ──┬─> counted
-//! Witness::of_namespace ── output ─ of anybody ─────┘     │ not for this host
+//! Witness::of_namespace ── output ─ of anybody ─────┘     │ past the boundary
 //!                                                         └─> left (protocol, destination, port)
 //! Witness::read ──> Tally
 //! ```
@@ -14,6 +14,7 @@ mod error;
 mod rules;
 mod tally;
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use steer_core::address::Family;
@@ -50,6 +51,21 @@ pub struct Witness {
     table: String,
 }
 
+/// What a packet of a whole namespace has left by.
+#[derive(Clone, Copy, Debug)]
+pub enum Boundary<'a> {
+    /// An interface that is not `lo`.
+    Interface,
+    /// Its destination, which is neither a loopback address nor one of these: it is counted when it
+    /// is sent, whether it then gets anywhere or not. Packets with the mark are none of the command's.
+    Destination {
+        /// The namespace's own addresses.
+        own: &'a [IpAddr],
+        /// What the engine's sockets carry.
+        bypass: Mark,
+    },
+}
+
 impl Witness {
     /// A witness of what the processes of a cgroup send, in the network namespace of the calling
     /// thread. `steered` marks packets on their way to a transparent engine.
@@ -74,14 +90,20 @@ impl Witness {
     }
 
     /// A witness of what anybody sends in the network namespace in which this netlink socket
-    /// (NETLINK_NETFILTER) was opened.
+    /// (NETLINK_NETFILTER) was opened, without an address yet.
     ///
     /// # Errors
     /// The caller and whoever opened the socket need CAP_NET_ADMIN over the namespace.
-    pub fn of_namespace(instance: &Instance, netlink: OwnedFd) -> Result<Self, WitnessError> {
+    pub fn of_namespace(
+        instance: &Instance,
+        netlink: OwnedFd,
+        boundary: &Boundary<'_>,
+    ) -> Result<Self, WitnessError> {
         let socket = Netlink::adopt_unbound(netlink).map_err(Refused::from);
         let socket = socket.map_err(WitnessError::Begin)?;
-        Self::begin(socket, instance, rules::of_namespace)
+        Self::begin(socket, instance, |batch, table| {
+            rules::of_namespace(batch, table, boundary);
+        })
     }
 
     fn begin(

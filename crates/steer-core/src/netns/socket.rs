@@ -26,6 +26,15 @@ pub trait MakeSockets: fmt::Debug + Send + Sync {
     /// # Errors
     /// What the kernel says, or that the other side is gone.
     fn make(&self, wanted: &SocketWish) -> io::Result<OwnedFd>;
+
+    /// A netlink socket to the packet filter of the namespace (NETLINK_NETFILTER), without an
+    /// address yet: for whoever counts there.
+    ///
+    /// # Errors
+    /// As [`MakeSockets::make`].
+    fn netfilter(&self) -> io::Result<OwnedFd> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// What a socket shall be.

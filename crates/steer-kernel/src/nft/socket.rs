@@ -56,17 +56,20 @@ impl Batch {
     }
 }
 
+/// A socket without an address, of the network namespace of the calling thread.
+pub(crate) fn netfilter() -> Result<OwnedFd, Errno> {
+    socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkNetFilter,
+    )
+}
+
 impl Netlink {
     /// Opens a socket in the network namespace of the calling thread, where it stays.
     pub(crate) fn open() -> Result<Self, Errno> {
-        let fd = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
-        )?;
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        Self::adopt(fd)
+        Self::adopt_unbound(netfilter()?)
     }
 
     /// Works through a socket that another process opened and gave no address.

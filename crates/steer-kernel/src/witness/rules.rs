@@ -5,6 +5,7 @@ use steer_core::instance::Instance;
 use steer_core::mark::Mark;
 use steer_core::ruleset::{Base, Chain, ChainKind, Hook};
 
+use super::Boundary;
 use crate::nft::NFPROTO_INET;
 use crate::nft::expr::{Marked, Program};
 use crate::nft::rule::push_program;
@@ -107,24 +108,64 @@ pub(super) fn of_cgroup(
 }
 
 /// Adds what counts the packets of a whole namespace.
-pub(super) fn of_namespace(batch: &mut Batch, table: &str) {
-    make_chain(batch, table, SENDING, Some(Hook::Output));
+pub(super) fn of_namespace(batch: &mut Batch, table: &str, boundary: &Boundary<'_>) {
+    // Before anybody refuses them: what was tried is what counts.
+    make_chain_at(batch, table, SENDING, Hook::Output, i32::MIN);
     rule(batch, table, SENDING, "all that is sent", |program| {
         program.count_protocol(COUNTED);
     });
-    make_chain(batch, table, STRAYING, Some(Hook::Postrouting));
-    rule(batch, table, STRAYING, "what leaves", |program| {
-        program.leaves_not_by("lo");
-        program.jump(LEAVING);
-    });
+    match boundary {
+        Boundary::Interface => {
+            make_chain(batch, table, STRAYING, Some(Hook::Postrouting));
+            rule(batch, table, STRAYING, "what leaves", |program| {
+                program.leaves_not_by("lo");
+                program.jump(LEAVING);
+            });
+        }
+        Boundary::Destination { own, bypass } => {
+            rule(batch, table, SENDING, "the engine's own", |program| {
+                program.mark_holds(Marked::Packet, *bypass);
+                program.leave_chain();
+            });
+            for ip in *own {
+                let family = Family::of(*ip);
+                rule(batch, table, SENDING, "an own address", |program| {
+                    program.family_is(family);
+                    program.destined_to(*ip);
+                    program.leave_chain();
+                });
+            }
+            for family in Family::ALL {
+                rule(batch, table, SENDING, "loopback", |program| {
+                    program.family_is(family);
+                    program.destined_to_loopback(family);
+                    program.leave_chain();
+                });
+            }
+            rule(batch, table, SENDING, "past the boundary", |program| {
+                program.jump(LEAVING);
+            });
+        }
+    }
 }
 
 fn make_chain(batch: &mut Batch, table: &str, name: &str, hook: Option<Hook>) {
-    let base = hook.map(|hook| Base {
+    match hook {
+        Some(hook) => make_chain_at(batch, table, name, hook, LAST),
+        None => push(batch, table, name, None),
+    }
+}
+
+fn make_chain_at(batch: &mut Batch, table: &str, name: &str, hook: Hook, priority: i32) {
+    let base = Base {
         kind: ChainKind::Filter,
         hook,
-        priority: LAST,
-    });
+        priority,
+    };
+    push(batch, table, name, Some(base));
+}
+
+fn push(batch: &mut Batch, table: &str, name: &str, base: Option<Base>) {
     let chain = Chain {
         name: name.to_owned(),
         base,

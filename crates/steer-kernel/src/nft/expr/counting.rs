@@ -1,5 +1,7 @@
 //! The instructions that count packets by protocol and destination.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use steer_core::address::Family;
 
 use super::{
@@ -51,6 +53,27 @@ impl Program {
                 self.equals(&[0xe0]);
             }
             Family::V6 => self.equals(&[0xff]),
+        }
+    }
+
+    /// The destination is this host's loopback; needs a test of the family before it.
+    pub(crate) fn destined_to_loopback(&mut self, family: Family) {
+        match family {
+            Family::V4 => {
+                self.payload(Field::destination(family, 1));
+                self.equals(&[127]);
+            }
+            Family::V6 => self.destined_to(Ipv6Addr::LOCALHOST.into()),
+        }
+    }
+
+    /// The destination is this address; needs a test of the family before it.
+    pub(crate) fn destined_to(&mut self, ip: IpAddr) {
+        let family = Family::of(ip);
+        self.payload(Field::destination(family, u32::from(family.bits()) / 8));
+        match ip {
+            IpAddr::V4(ip) => self.equals(&ip.octets()),
+            IpAddr::V6(ip) => self.equals(&ip.octets()),
         }
     }
 
