@@ -1,5 +1,6 @@
 //! What is there on this host: asked without privilege, changing nothing.
 
+mod confinement;
 mod families;
 mod file;
 mod interfaces;
@@ -101,7 +102,7 @@ fn asked(resolv_conf: &Path) -> Host {
         families: families::usable(),
         socket_families: families::known(),
         uid: nix::unistd::geteuid().as_raw(),
-        user_namespaces: Presence::Unknown("it has not been asked".to_owned()),
+        user_namespaces: confinement::presence(),
         supervision: supervision::presence(),
         users: users::names("/etc/passwd"),
         groups: users::names("/etc/group"),

@@ -23,8 +23,10 @@ use steer_kernel::keeper;
 
 fn main() -> ExitCode {
     keeper::entry();
-    if std::env::var_os(ROLE).is_some() {
-        role::engine();
+    match std::env::var(ROLE).as_deref() {
+        Ok("facts") => role::facts(),
+        Ok(_) => role::engine(),
+        Err(_) => {}
     }
     if !require(&[
         Need::Root,
@@ -39,9 +41,13 @@ fn main() -> ExitCode {
         traffic::there_is_no_interface_but_lo,
         surroundings::the_command_is_the_user_that_it_was,
         surroundings::the_command_has_the_surroundings_that_it_was_given,
+        surroundings::settings_of_the_network_are_the_host_s,
         surroundings::masked_paths_are_covered_inside_and_untouched_outside,
         surroundings::other_socket_families_are_refused,
         surroundings::a_killed_engine_leaves_no_process_and_no_namespace,
+        surroundings::a_terminal_is_the_command_s_as_ever,
+        surroundings::nobody_looks_into_the_holder,
+        surroundings::the_facts_of_the_host_tell_what_forbids_namespaces,
         surroundings::what_forbids_namespaces_is_named,
         surroundings::namespaces_can_be_nested,
     ])

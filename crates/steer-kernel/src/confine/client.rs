@@ -62,7 +62,8 @@ struct Link {
     wire: Wire,
     /// Ends with the holder.
     life: PipeReader,
-    pid: u32,
+    /// Known once the namespaces are.
+    pid: Option<u32>,
 }
 
 impl Confined {
@@ -134,6 +135,7 @@ impl Confined {
 /// What a holder hands out.
 #[derive(Debug)]
 struct Furnished {
+    pid: u32,
     entrance: Entrance,
     wishes: OwnedFd,
 }
@@ -141,7 +143,7 @@ struct Furnished {
 impl Keeper for Confined {
     fn make(&mut self, namespace: &Namespace) -> Result<u32, KeeperError> {
         const WHAT: &str = "make the namespaces";
-        let (link, Furnished { entrance, wishes }) = Link::start(|link| {
+        let (link, furnished) = Link::start(|link| {
             let (Reply::Unshared { pid }, _) = link.ask(&Request::Unshare, &[], WHAT)? else {
                 return Err(unexpected(WHAT));
             };
@@ -151,11 +153,17 @@ impl Keeper for Confined {
             })?;
             link.furnish(&Request::Furnish(namespace.clone()), &[], WHAT)
         })?;
+        let Furnished {
+            pid,
+            entrance,
+            wishes,
+        } = furnished;
         let entrance = Arc::new(entrance);
-        entrance.publish(link.pid);
+        entrance.publish(pid);
         self.sockets.connect(wishes).map_err(|e| lost(WHAT, e))?;
         self.entrance = Some(entrance);
-        Ok(self.link.insert(link).pid)
+        self.link = Some(link);
+        Ok(pid)
     }
 
     fn listen(&mut self, listener: &Listener) -> Result<(u16, Opened), EngageError> {
@@ -239,10 +247,21 @@ impl Link {
             life,
             mut first,
         } = start(HOLD_START, HOLDER)?;
-        let mut link = Self { wire, life, pid: 0 };
+        let mut link = Self {
+            wire,
+            life,
+            pid: None,
+        };
         let prepared = prepare(&mut link);
         first.settle(!matches!(prepared, Err(KeeperError::Lost { .. })));
-        let prepared = prepared?;
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // What it has made goes with it.
+                let _ = link.end();
+                return Err(error);
+            }
+        };
         link.wire
             .patience(WORK_PATIENCE)
             .map_err(|e| lost(START_IT, e))?;
@@ -277,10 +296,11 @@ impl Link {
         let (Reply::Furnished { pid }, fds) = self.ask(request, fds, what)? else {
             return Err(unexpected(what));
         };
-        self.pid = pid;
+        self.pid = Some(pid);
         let [user, network, mounts, wishes] =
             <[OwnedFd; 4]>::try_from(fds).map_err(|_| unexpected(what))?;
         Ok(Furnished {
+            pid,
             entrance: Entrance::new(user, network, mounts),
             wishes,
         })
@@ -295,7 +315,9 @@ impl Link {
             return Ok(());
         }
         // It is stopped: its number is its own while the pipe is open.
-        let pid = i32::try_from(pid).map_err(|_| lost(WHAT, Errno::ESRCH.into()))?;
+        let Some(Ok(pid)) = pid.map(i32::try_from) else {
+            return Err(lost(WHAT, Errno::ETIMEDOUT.into()));
+        };
         match kill(Pid::from_raw(pid), Signal::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => Err(lost(WHAT, errno.into())),

@@ -16,6 +16,7 @@ use steer_core::listen;
 use steer_core::object::{Listener, Namespace, Object};
 use steer_core::plan::Netns;
 
+use super::network::Settings;
 use super::obstacle::{Obstacle, Stage};
 use super::wire::{Reply, Request};
 use super::{mask, network, sockets};
@@ -29,6 +30,7 @@ pub(crate) fn hold() -> io::Result<()> {
     let (wire, _life) = settle(HOLDER)?;
     let mut holder = Holder {
         nft: NftDriver::new(),
+        settings: Settings::default(),
         wishes: None,
     };
     holder.serve(wire)
@@ -37,6 +39,8 @@ pub(crate) fn hold() -> io::Result<()> {
 #[derive(Debug)]
 struct Holder {
     nft: NftDriver,
+    /// Of the network outside.
+    settings: Settings,
     /// By which sockets are asked for.
     wishes: Option<Wire>,
 }
@@ -88,8 +92,13 @@ impl Holder {
 
     fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> io::Result<Answer> {
         let done = match request {
-            Request::Unshare => leave(),
-            Request::Furnish(namespace) => furnish(&namespace).and_then(|()| self.open_up()),
+            Request::Unshare => {
+                self.settings = Settings::read();
+                leave()
+            }
+            Request::Furnish(namespace) => {
+                furnish(&namespace, &self.settings).and_then(|()| self.open_up())
+            }
             Request::Join { lifelines } => self.join(lifelines, fds),
             Request::Listen(listener) => return listen(&listener),
             Request::Commit { instance, objects } => {
@@ -171,9 +180,10 @@ fn leave() -> Result<Answer, Fault> {
     Ok((Reply::Unshared { pid }, Vec::new()))
 }
 
-fn furnish(namespace: &Namespace) -> Result<(), Fault> {
+fn furnish(namespace: &Namespace, settings: &Settings) -> Result<(), Fault> {
     let Namespace { addresses, masked } = namespace;
     mask::detach().map_err(|error| refused(&error, &error.source))?;
+    settings.write();
     network::furnish(addresses).map_err(|error| refused(&error, &error.source))?;
     mask::cover(masked).map_err(|error| refused(&error, &error.source))
 }

@@ -53,6 +53,35 @@ pub(super) fn furnish(addresses: &[IpAddr]) -> Result<(), NetworkError> {
     Ok(())
 }
 
+/// Settings of a network that programs notice; a new one has the kernel's own.
+#[derive(Debug, Default)]
+pub(super) struct Settings(Vec<(&'static str, String)>);
+
+impl Settings {
+    /// Those of this process's network.
+    pub(super) fn read() -> Self {
+        let all = KEPT.into_iter();
+        Self(
+            all.filter_map(|name| Some((name, fs::read_to_string(path(name)).ok()?)))
+                .collect(),
+        )
+    }
+
+    /// Gives them to this process's network, as far as a container lets them be changed.
+    pub(super) fn write(&self) {
+        let Self(all) = self;
+        for (name, value) in all {
+            if let Err(error) = fs::write(path(name), value) {
+                tracing::debug!(%error, name, "a setting of the network is the kernel's own");
+            }
+        }
+    }
+}
+
+fn path(name: &str) -> String {
+    format!("/proc/sys/net/{name}")
+}
+
 fn give(socket: &mut Netlink, address: IpAddr) -> Result<(), Refused> {
     let exclusive = NLM_F_CREATE | NLM_F_EXCL;
     let request = host_address(address);
@@ -121,3 +150,11 @@ const LOOPBACK: u32 = 1;
 const RT_SCOPE_UNIVERSE: u8 = libc::RT_SCOPE_UNIVERSE;
 const RT_SCOPE_HOST: u8 = libc::RT_SCOPE_HOST;
 const IPV6_OFF: &str = "/proc/sys/net/ipv6/conf/lo/disable_ipv6";
+/// What a program may listen on, what it gets where it asks for any port, and how many wait.
+const KEPT: [&str; 5] = [
+    "core/somaxconn",
+    "ipv4/ip_local_port_range",
+    "ipv4/ip_local_reserved_ports",
+    "ipv4/ip_unprivileged_port_start",
+    "ipv6/bindv6only",
+];

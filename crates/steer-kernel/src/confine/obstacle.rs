@@ -94,6 +94,20 @@ impl fmt::Display for Obstacle {
     }
 }
 
+impl Stage {
+    const ALL: [Self; 3] = [Self::Unshare, Self::Map, Self::Use];
+
+    /// The byte by which a child tells where it failed.
+    pub(crate) const fn byte(self) -> u8 {
+        self as u8
+    }
+
+    /// The stage that a child has told.
+    pub(crate) fn told(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.byte() == byte)
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -12,6 +12,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
 
 use crate::child::{Files, Inherited, Step, Steps};
+use crate::confine::Stage;
 
 /// A descriptor of a process that cannot come to mean another one.
 pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
@@ -96,6 +97,43 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, _: *mut
         )
     };
     Errno::set_raw(errno);
+}
+
+/// Has a child attempt something, and tells how that went; what it is left with is gone with it.
+///
+/// # Errors
+/// There could be no child.
+pub(crate) fn try_in_child(
+    attempt: impl Fn() -> Result<(), (Stage, Errno)> + Send + Sync + 'static,
+) -> io::Result<Result<(), (Stage, Errno)>> {
+    let (mut told, tell) = io::pipe()?;
+    let step = move || match attempt() {
+        // SAFETY: the child ends; it has nothing that would have to be dropped or flushed.
+        Ok(()) => unsafe { libc::_exit(0) },
+        Err((stage, errno)) => {
+            let _ = nix::unistd::write(&tell, &[stage.byte()]);
+            Err(errno.into())
+        }
+    };
+    // Never executed: the step ends the child, or is an error.
+    let mut command = Command::new("/proc/self/exe");
+    // SAFETY: the caller's attempt makes system calls alone, as [`prepare`]'s steps do.
+    unsafe { command.pre_exec(step) };
+    let started = command.spawn();
+    drop(command);
+    let error = match started {
+        Ok(mut child) => return child.wait().map(|_| Ok(())),
+        Err(error) => error,
+    };
+    let mut byte = [0];
+    let stage = match io::Read::read(&mut told, &mut byte) {
+        Ok(1) => Stage::told(byte[0]),
+        _ => None,
+    };
+    match (stage, error.raw_os_error()) {
+        (Some(stage), Some(errno)) => Ok(Err((stage, Errno::from_raw(errno)))),
+        _ => Err(error),
+    }
 }
 
 /// Where [`on_signal`] writes.

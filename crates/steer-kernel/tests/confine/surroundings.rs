@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use lab::{Program, Signal, eventually};
+use lab::{Program, Pty, Signal, Status, eventually};
 
-use crate::{USERS, engine, python};
+use crate::{ROLE, USERS, engine, python};
 
 pub(crate) fn the_command_is_the_user_that_it_was() {
     for user in USERS {
@@ -167,4 +167,77 @@ pub(crate) fn namespaces_can_be_nested() {
         assert!(said.contains(&format!("{user} inside")), "{said}");
         assert_eq!(said.matches("holder").count(), 2, "{said}");
     }
+}
+
+pub(crate) fn settings_of_the_network_are_the_host_s() {
+    let script =
+        "cat /proc/sys/net/ipv4/ip_local_port_range /proc/sys/net/ipv4/ip_unprivileged_port_start";
+    for user in USERS {
+        // In a network of the test's own, with values that are not the kernel's.
+        let exe = std::env::current_exe().unwrap();
+        let outer = format!(
+            "echo 2000 3000 > /proc/sys/net/ipv4/ip_local_port_range; \
+             echo 80 > /proc/sys/net/ipv4/ip_unprivileged_port_start; \
+             exec setpriv --reuid {user} --regid {user} --clear-groups {} sh -c '{script}'",
+            exe.display()
+        );
+        let said = Program::new("unshare").args(["-n", "sh", "-c", &outer]);
+        let said = said.env(ROLE, "1").run().expect_success();
+        let lines: Vec<&str> = said.lines().skip(1).collect();
+        assert_eq!(lines, ["2000\t3000", "80"]);
+    }
+}
+
+pub(crate) fn a_terminal_is_the_command_s_as_ever() {
+    let script = "import os, signal, sys\n\
+        open('/dev/tty').close()\n\
+        assert os.tcgetpgrp(0) == os.getpgrp()\n\
+        assert os.getsid(0) == os.getsid(os.getppid())\n\
+        print('on', os.ttyname(0), flush=True)\n\
+        signal.pause()";
+    for user in USERS {
+        let terminal = python(user, &[], script).spawn_on_terminal();
+        terminal.wait_line(|line| line.starts_with("on /dev/pts/"));
+        terminal.type_keys(Pty::CTRL_C);
+        let status = terminal.wait();
+        assert_eq!(
+            status,
+            Status::Killed(Signal::SIGINT as i32),
+            "{}",
+            terminal.stdout()
+        );
+    }
+}
+
+pub(crate) fn nobody_looks_into_the_holder() {
+    for user in USERS {
+        let script = "import os\n\
+            for pid in filter(str.isdigit, os.listdir('/proc')):\n\
+            \x20   try:\n\
+            \x20       if open(f'/proc/{pid}/comm').read().strip() != 'steer-holder': continue\n\
+            \x20       os.readlink(f'/proc/{pid}/ns/net'); print('looked')\n\
+            \x20   except FileNotFoundError: pass\n\
+            \x20   except PermissionError: print('refused')";
+        let said = python(user, &[], script).run().expect_success();
+        assert!(
+            said.contains("refused") && !said.contains("looked"),
+            "{said}"
+        );
+    }
+}
+
+pub(crate) fn the_facts_of_the_host_tell_what_forbids_namespaces() {
+    let exe = std::env::current_exe().unwrap();
+    let exe = exe.to_str().unwrap();
+    let facts = |program: Program| program.env(ROLE, "facts").run().expect_success();
+    for user in USERS {
+        let free = match user {
+            0 => Program::new(exe),
+            user => Program::new(exe).user(user).group(user),
+        };
+        assert_eq!(facts(free).trim(), "Present");
+    }
+    let script = format!("echo 0 > /proc/sys/user/max_user_namespaces; {exe}");
+    let said = facts(Program::new("unshare").args(["-Ur", "sh", "-c", &script]));
+    assert_eq!(said.trim(), "Absent(\"user.max_user_namespaces is 0\")");
 }
