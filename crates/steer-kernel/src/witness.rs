@@ -90,7 +90,7 @@ impl Witness {
     }
 
     /// A witness of what anybody sends in the network namespace in which this netlink socket
-    /// (NETLINK_NETFILTER) was opened, without an address yet.
+    /// (`SocketKind::Filter` of `steer_core::netns`) was opened, without an address yet.
     ///
     /// # Errors
     /// The caller and whoever opened the socket need CAP_NET_ADMIN over the namespace.

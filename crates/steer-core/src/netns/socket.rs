@@ -26,15 +26,6 @@ pub trait MakeSockets: fmt::Debug + Send + Sync {
     /// # Errors
     /// What the kernel says, or that the other side is gone.
     fn make(&self, wanted: &SocketWish) -> io::Result<OwnedFd>;
-
-    /// A netlink socket to the packet filter of the namespace (NETLINK_NETFILTER), without an
-    /// address yet: for whoever counts there.
-    ///
-    /// # Errors
-    /// As [`MakeSockets::make`].
-    fn netfilter(&self) -> io::Result<OwnedFd> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
 }
 
 /// What a socket shall be.
@@ -67,6 +58,8 @@ pub enum SocketKind {
     RawIcmp,
     /// Questions about sockets (sock_diag(7)), whatever the family; blocking, unbound and unmarked.
     Diag,
+    /// The packet filter (nf_tables), as [`SocketKind::Diag`].
+    Filter,
 }
 
 impl SocketWish {
@@ -100,14 +93,14 @@ impl SocketWish {
             mark,
             bind,
         } = self;
-        if *kind == SocketKind::Diag {
+        let netlink = match kind {
+            SocketKind::Diag => Some(SockProtocol::NetlinkSockDiag),
+            SocketKind::Filter => Some(SockProtocol::NetlinkNetFilter),
+            _ => None,
+        };
+        if let Some(protocol) = netlink {
             let (of, how) = (AddressFamily::Netlink, SockFlag::SOCK_CLOEXEC);
-            return Ok(socket(
-                of,
-                SockType::Raw,
-                how,
-                SockProtocol::NetlinkSockDiag,
-            )?);
+            return Ok(socket(of, SockType::Raw, how, protocol)?);
         }
         let domain = match family {
             Family::V4 => Domain::IPV4,
@@ -115,7 +108,9 @@ impl SocketWish {
         };
         let (kind, protocol) = match (kind, family) {
             (SocketKind::Stream, _) => (Type::STREAM, None),
-            (SocketKind::Datagram | SocketKind::Diag, _) => (Type::DGRAM, None),
+            (SocketKind::Datagram | SocketKind::Diag | SocketKind::Filter, _) => {
+                (Type::DGRAM, None)
+            }
             (SocketKind::RawUdp, _) => (Type::RAW, Some(Protocol::UDP)),
             (SocketKind::RawIcmp, Family::V4) => (Type::RAW, Some(Protocol::ICMPV4)),
             (SocketKind::RawIcmp, Family::V6) => (Type::RAW, Some(Protocol::ICMPV6)),

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use steer_core::netns::{MakeSockets, SocketWish};
 
-use super::wire::{Made, Wish};
+use super::wire::Made;
 use crate::keeper::wire::Wire;
-use crate::nft::socket::netfilter;
 
 /// The engine's side: any thread may ask.
 #[derive(Debug, Default)]
@@ -37,16 +36,6 @@ impl Sockets {
 
 impl MakeSockets for Sockets {
     fn make(&self, wanted: &SocketWish) -> io::Result<OwnedFd> {
-        self.wish(&Wish::Socket(wanted.clone()))
-    }
-
-    fn netfilter(&self) -> io::Result<OwnedFd> {
-        self.wish(&Wish::Netfilter)
-    }
-}
-
-impl Sockets {
-    fn wish(&self, wanted: &Wish) -> io::Result<OwnedFd> {
         let mut held = self.wire();
         let wire = held.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         match ask(wire, wanted) {
@@ -62,7 +51,7 @@ impl Sockets {
     }
 }
 
-fn ask(wire: &mut Wire, wanted: &Wish) -> io::Result<(Made, Option<OwnedFd>)> {
+fn ask(wire: &mut Wire, wanted: &SocketWish) -> io::Result<(Made, Option<OwnedFd>)> {
     wire.send(wanted, &[])?;
     match wire.receive()? {
         Some((made, fds)) => Ok((made, fds.into_iter().next())),
@@ -72,14 +61,10 @@ fn ask(wire: &mut Wire, wanted: &Wish) -> io::Result<(Made, Option<OwnedFd>)> {
 
 /// The holder's side: answers one request, and tells whether the engine is still there.
 pub(super) fn answer(wire: &mut Wire) -> io::Result<bool> {
-    let Some((wanted, _)) = wire.receive::<Wish>()? else {
+    let Some((wanted, _)) = wire.receive::<SocketWish>()? else {
         return Ok(false);
     };
-    let opened = match wanted {
-        Wish::Socket(wanted) => wanted.open(),
-        Wish::Netfilter => netfilter().map_err(io::Error::from),
-    };
-    match opened {
+    match wanted.open() {
         Ok(socket) => wire.send(&Made { errno: None }, &[socket.as_raw_fd()])?,
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(nix::libc::EINVAL);

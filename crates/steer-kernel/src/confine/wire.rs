@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use steer_core::instance::Instance;
-use steer_core::netns::SocketWish;
 use steer_core::object::{Listener, Namespace, Object};
 
 use crate::keeper::fault::Fault;
@@ -55,17 +54,7 @@ pub(super) enum Reply {
     Failed(Fault),
 }
 
-/// A socket that the engine asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Wish {
-    /// Of the network.
-    Socket(SocketWish),
-    /// Of netlink, to the packet filter.
-    Netfilter,
-}
-
-/// The answer to a [`Wish`]: the socket beside it, or the error.
+/// The answer to a `SocketWish`: the socket beside it, or the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Made {
     /// What the kernel says, where there is no socket.

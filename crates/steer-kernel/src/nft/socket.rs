@@ -56,20 +56,16 @@ impl Batch {
     }
 }
 
-/// A socket without an address, of the network namespace of the calling thread.
-pub(crate) fn netfilter() -> Result<OwnedFd, Errno> {
-    socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkNetFilter,
-    )
-}
-
 impl Netlink {
     /// Opens a socket in the network namespace of the calling thread, where it stays.
     pub(crate) fn open() -> Result<Self, Errno> {
-        Self::adopt_unbound(netfilter()?)
+        let fd = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkNetFilter,
+        )?;
+        Self::adopt_unbound(fd)
     }
 
     /// Works through a socket that another process opened and gave no address.
