@@ -196,6 +196,15 @@ pub enum ChildSetting {
         /// The words.
         value: String,
     },
+    /// A path for an environment variable that holds a list of them: it goes before what the caller
+    /// of `run` has there, with a colon between. Each `{listener}` stands for that listener's port,
+    /// or its socket's name where it is a control listener.
+    Prepend {
+        /// The variable's name.
+        name: String,
+        /// The path.
+        value: String,
+    },
     /// An environment variable with the `http://` URL of a listener that asks for a login.
     ///
     /// A plan shows no secret: the login is read when the plan is put in force, and only then
@@ -246,6 +255,7 @@ impl ChildSetting {
             }
             Self::Env { .. }
             | Self::Append { .. }
+            | Self::Prepend { .. }
             | Self::Cgroup(_)
             | Self::Enter(_)
             | Self::Families { .. }
@@ -298,6 +308,12 @@ impl Object {
             }),
             Self::Child(ChildSetting::Append { name, value }) => {
                 Self::Child(ChildSetting::Append {
+                    name: name.clone(),
+                    value: bindings.text(value)?,
+                })
+            }
+            Self::Child(ChildSetting::Prepend { name, value }) => {
+                Self::Child(ChildSetting::Prepend {
                     name: name.clone(),
                     value: bindings.text(value)?,
                 })
@@ -387,6 +403,9 @@ impl fmt::Display for Object {
             Self::Child(ChildSetting::Env { name, value }) => write!(f, "variable {name}={value}"),
             Self::Child(ChildSetting::Append { name, value }) => {
                 write!(f, "variable {name} with, at its end, {value}")
+            }
+            Self::Child(ChildSetting::Prepend { name, value }) => {
+                write!(f, "variable {name} with, at its head, {value}")
             }
             Self::Child(ChildSetting::ProxyEnv {
                 name,

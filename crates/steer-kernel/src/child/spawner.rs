@@ -186,6 +186,9 @@ impl Spawner {
                 ChildSetting::Append { name, value } => {
                     command.env(name, appended(std::env::var_os(name), value));
                 }
+                ChildSetting::Prepend { name, value } => {
+                    command.env(name, prepended(std::env::var_os(name), value));
+                }
                 ChildSetting::Cgroup(CgroupRef::Path(path)) => {
                     steps.cgroup = Some(procs(path)?);
                     cgroup = Some(path);
@@ -240,6 +243,15 @@ fn appended(own: Option<OsString>, words: &str) -> OsString {
         value.push(" ");
     }
     value.push(words);
+    value
+}
+
+fn prepended(own: Option<OsString>, path: &str) -> OsString {
+    let mut value = OsString::from(path);
+    if let Some(own) = own.filter(|own| !own.is_empty()) {
+        value.push(":");
+        value.push(own);
+    }
     value
 }
 
