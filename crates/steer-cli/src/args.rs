@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use steer::core::address::PortRange;
 use steer::core::config::MethodChoice;
 use steer::core::instance::Instance;
-use steer::core::intent::{Backend, Loopback, OnFailure};
+use steer::core::intent::{Backend, Loopback, OnFailure, Publish};
 
 /// Force a program's network traffic through a proxy, by whichever method fits this host.
 #[derive(Debug, Parser)]
@@ -127,6 +128,23 @@ pub(crate) struct Steering {
     /// What to do with traffic to 127.0.0.0/8 and ::1.
     #[arg(long, value_enum)]
     pub(crate) loopback: Option<LoopbackArg>,
+
+    /// Ports of this host's loopback that the command reaches where it has no server itself, for
+    /// methods with namespaces of their own; all of them without a value.
+    #[arg(
+        long,
+        value_name = "PORTS",
+        num_args = 0..=1,
+        require_equals = true,
+        value_delimiter = ',',
+        default_missing_value = "1-65535"
+    )]
+    pub(crate) host_loopback: Vec<PortRange>,
+
+    /// A TCP port of the command that others reach at this host, for methods with namespaces of
+    /// their own; at 127.0.0.1 where no address is given.
+    #[arg(long, value_name = "[ADDR:]PORT[:INNER]")]
+    pub(crate) publish: Vec<Publish>,
 
     /// The address of the explicit proxy port.
     #[arg(long, value_name = "ADDRESS")]

@@ -1,5 +1,7 @@
 //! From where the engine dials, and whom it asks for names.
 
+pub(crate) mod inward;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

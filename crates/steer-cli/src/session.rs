@@ -9,10 +9,10 @@ use steer::core::intent::{self, Intent, OnFailure, Source};
 use steer::core::keeper::{Keeper, NoKeeper, Released};
 use steer::core::mark::Mark;
 use steer::core::object::{ChildSetting, Listener};
-use steer::core::plan::Plan;
+use steer::core::plan::{Netns, Plan};
 use steer::core::policy::Policy;
 use steer::dns;
-use steer::kernel::keeper;
+use steer::kernel::{confine, keeper};
 use steer::proxy::engine::{Engine, EngineBuilder};
 use steer::proxy::record::Recorder;
 use steer::proxy::upstream::Resolver;
@@ -28,6 +28,8 @@ use crate::steering::Decided;
 /// A steering in force with its engine.
 pub(crate) struct Session {
     engine: Engine,
+    /// Dials into the command's namespaces, where ports are published.
+    inward: Option<Engine>,
     force: Force,
     serving: JoinSet<()>,
     /// Has the rules follow names.
@@ -63,6 +65,9 @@ impl Session {
         let bound = engaged.take_bound();
         let force = Force::new(engaged);
         let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
+        let inward = dial::inward::engine(intent, &bound)
+            .map(|builder| engine(builder.recorder(recorder.share())))
+            .transpose()?;
         let mut builder = Engine::builder(Policy::clone(&config.policy))
             .recorder(recorder)
             .source(intent.source.unwrap_or(Source::Engine));
@@ -79,7 +84,8 @@ impl Session {
             builder = builder.follower(Arc::new(learner.clone()));
         }
         builder = builder.sockets(sockets).resolver(Arc::clone(&resolver));
-        for bound in &bound {
+        // A listener inside is not what its address leads to from here.
+        for bound in bound.iter().filter(|bound| bound.netns != Netns::New) {
             let addresses = bound
                 .sockets
                 .addresses()
@@ -95,10 +101,14 @@ impl Session {
                     "choose another method with `-m`",
                 )
             })?;
+            let serving_engine = match &inward {
+                Some(inward) if dial::inward::leads_in(&bound) => inward,
+                _ => &engine,
+            };
             let intake = steerer
                 .intake(intent, bound)
                 .map_err(|error| Failure::new(&error, "check `ulimit -n` and start again"))?;
-            serving.spawn(engine.clone().serve(intake));
+            serving.spawn(serving_engine.clone().serve(intake));
         }
         let mut following = JoinSet::new();
         if let Some((learner, rules)) = names {
@@ -109,6 +119,7 @@ impl Session {
         let lost = force.watch().await;
         Ok(Self {
             engine,
+            inward,
             force,
             serving,
             following,
@@ -165,10 +176,17 @@ impl Session {
         if let Err(error) = self.force.retire().await {
             tracing::warn!(%error, help = error.help(), "new connections are still steered");
         }
-        let drained = self.engine.drain(patience).await;
-        if drained.aborted > 0 {
+        let inward = async {
+            match &self.inward {
+                Some(inward) => inward.drain(patience).await.aborted,
+                None => 0,
+            }
+        };
+        let (drained, inward) = tokio::join!(self.engine.drain(patience), inward);
+        let aborted = drained.aborted + inward;
+        if aborted > 0 {
             tracing::warn!(
-                connections = drained.aborted,
+                connections = aborted,
                 "connections did not end in time and were reset"
             );
         }
@@ -232,13 +250,16 @@ fn recorder(target: &LogTarget) -> Result<Recorder, Failure> {
     .map_err(|error| Failure::new(&error, error.help()))
 }
 
-/// A process of its own where something has to be undone, nobody otherwise.
+/// A process of its own where something has to be undone or namespaces be held, nobody otherwise.
 fn keeper_for(plan: &Plan) -> Result<Box<dyn Keeper>, Failure> {
-    if plan.changes_the_host() {
-        keeper::spawn().map_err(|error| Failure::new(&error, error.help()))
+    let keeper = if plan.namespace().is_some() {
+        confine::spawn()
+    } else if plan.changes_the_host() {
+        keeper::spawn()
     } else {
-        Ok(Box::new(NoKeeper))
-    }
+        Ok(Box::new(NoKeeper) as Box<dyn Keeper>)
+    };
+    keeper.map_err(|error| Failure::new(&error, error.help()))
 }
 
 /// How long after a failed attempt the keeper is replaced again.

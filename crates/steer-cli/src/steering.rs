@@ -172,6 +172,8 @@ fn config(args: &Steering, purpose: Purpose, host: &Host) -> Result<Config, Fail
         backend,
         on_failure,
         loopback,
+        host_loopback,
+        publish,
         listen,
     } = args;
     let mut settled = match config {
@@ -209,6 +211,10 @@ fn config(args: &Steering, purpose: Purpose, host: &Host) -> Result<Config, Fail
     if let Some(loopback) = loopback {
         settled.traffic.loopback = Some((*loopback).into());
     }
+    if !host_loopback.is_empty() {
+        settled.confine.host_loopback.clone_from(host_loopback);
+    }
+    settled.confine.publish.extend(publish);
     if listen.is_some() {
         settled.listen.explicit = *listen;
     }

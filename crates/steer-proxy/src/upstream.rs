@@ -19,7 +19,7 @@ use steer_core::policy::UpstreamKind;
 
 pub use lookup::HostResolver;
 pub use names::{Resolver, SystemResolver, nameservers};
-pub use sockets::{InsideSockets, MarkedSockets, PlainSockets, SocketFactory};
+pub use sockets::{InsideSockets, MadeSockets, MarkedSockets, PlainSockets, SocketFactory};
 
 /// A user name and password as they go to a proxy.
 #[derive(Clone, PartialEq, Eq)]

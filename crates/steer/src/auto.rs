@@ -8,17 +8,28 @@ use steer_core::intent::Intent;
 use steer_core::intent::{Listen, Scope, Traffic};
 use steer_core::key::Key;
 use steer_core::method::Method;
-use steer_core::plan::Plan;
+use steer_core::plan::{Netns, Plan};
 use steer_core::steerer::{Evidence, PlanError, Steerer};
 
 use crate::registry;
 
-/// What `method: auto` tries, in this order: what steers most comes first. `explicit` is among them
-/// only where a port is written: nobody asked for a proxy port otherwise. `dns` never is: it binds
-/// programs only that are told to ask its resolver.
+/// What `method: auto` tries, in this order: what steers most comes first, and what leaves the
+/// command's surroundings as they are before what does not.
+///
+/// `tproxy` and `redirect` need privilege. Of those that need none, nothing escapes `netns`;
+/// `seccomp` steers every program, TCP above all; `preload` those that are dynamic; `env` those that
+/// are willing. `explicit` is among them only where a port is written: nobody asked for a proxy port
+/// otherwise. `dns` never is: it binds programs only that are told to ask its resolver.
 #[must_use]
 pub fn order(intent: &Intent) -> Vec<Method> {
-    let mut order = vec![Method::Tproxy, Method::Redirect, Method::Env];
+    let mut order = vec![
+        Method::Tproxy,
+        Method::Redirect,
+        Method::Netns,
+        Method::Seccomp,
+        Method::Preload,
+        Method::Env,
+    ];
     if !intent.forward.is_empty() || intent.listen.explicit.is_some() {
         order.push(Method::Explicit);
     }
@@ -148,9 +159,15 @@ fn whole_plan(steerer: &dyn Steerer, intent: &Intent, host: &Host) -> Result<Pla
     if without_ports.listen.explicit.take().is_some() {
         without_ports.listen.auth = None;
     }
-    Ok(steerer
-        .plan(&without_ports, host)?
-        .join(ports(intent, host)?))
+    let plan = steerer.plan(&without_ports, host)?;
+    let mut ports = ports(intent, host)?;
+    if plan.namespace().is_some() {
+        // They are where the command is, which could not reach them elsewhere.
+        for planned in &mut ports.objects {
+            planned.netns = Netns::New;
+        }
+    }
+    Ok(plan.join(ports))
 }
 
 #[cfg(feature = "explicit")]

@@ -12,6 +12,8 @@ pub fn all() -> Vec<&'static dyn Steerer> {
         &steer_iptables::Redirect,
         #[cfg(feature = "tproxy")]
         &steer_iptables::Tproxy,
+        #[cfg(feature = "netns")]
+        &steer_netns::Netns,
         #[cfg(feature = "explicit")]
         &steer_env::Explicit,
         #[cfg(feature = "env")]

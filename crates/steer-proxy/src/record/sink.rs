@@ -103,6 +103,16 @@ impl Recorder {
         })
     }
 
+    /// Another recorder of the same sink. It loses what comes to it after the one that was opened
+    /// is dropped.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+            writer: None,
+        }
+    }
+
     /// Whether records go nowhere, so that none need be made.
     pub fn is_none(&self) -> bool {
         self.queue.is_none()
@@ -127,11 +137,12 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
         if let Some(queue) = &self.queue {
             queue.state().closed = true;
             queue.arrived.notify_one();
-        }
-        if let Some(writer) = self.writer.take() {
             // A writer that panicked has lost its lines; there is nobody left to tell.
             let _ = writer.join();
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use socket2::{Domain, Socket, Type};
 use steer_core::address::Family;
 use steer_core::mark::Mark;
-use steer_core::netns::Inside;
+use steer_core::netns::{Inside, MakeSockets, SocketKind, SocketWish};
+use steer_core::object::Binding;
 
 /// Makes the sockets that the engine dials with: what keeps them out of the steering is one of
 /// these, and the rest of the engine does not know.
@@ -131,5 +132,41 @@ impl<T: SocketFactory + 'static> SocketFactory for InsideSockets<T> {
 
     fn udp(&self, family: Family) -> io::Result<Socket> {
         self.make(move |sockets| sockets.udp(family))
+    }
+}
+
+/// Sockets that another process makes in a network namespace of its own: they dial from there.
+#[derive(Clone, Debug)]
+pub struct MadeSockets {
+    inside: Arc<dyn MakeSockets>,
+    mark: Mark,
+}
+
+impl MadeSockets {
+    /// Has sockets with this mark made.
+    #[must_use]
+    pub fn new(inside: Arc<dyn MakeSockets>, mark: Mark) -> Self {
+        Self { inside, mark }
+    }
+
+    fn make(&self, family: Family, kind: SocketKind) -> io::Result<Socket> {
+        let made = self.inside.make(&SocketWish {
+            family,
+            kind,
+            binding: Binding::Own,
+            mark: Some(self.mark),
+            bind: None,
+        })?;
+        Ok(made.into())
+    }
+}
+
+impl SocketFactory for MadeSockets {
+    fn tcp(&self, family: Family) -> io::Result<Socket> {
+        self.make(family, SocketKind::Stream)
+    }
+
+    fn udp(&self, family: Family) -> io::Result<Socket> {
+        self.make(family, SocketKind::Datagram)
     }
 }
