@@ -22,6 +22,7 @@
 mod desk;
 mod hold;
 mod joining;
+mod maker;
 mod table;
 
 use std::io;
@@ -32,10 +33,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use socket2::SockRef;
 use steer_core::address::Family;
+use steer_core::netns::MakeSockets;
 
 use desk::Desk;
 use hold::Hold;
 pub use joining::Joining;
+use maker::Maker;
 pub use table::Again;
 use table::{Entry, State, Table};
 
@@ -96,10 +99,22 @@ impl Takeover {
     /// # Errors
     /// No family has one, or a socket cannot be made.
     pub fn open() -> io::Result<Self> {
+        Self::by(&Maker(None))
+    }
+
+    /// As [`Takeover::open`], in the network namespace in which these sockets are made.
+    ///
+    /// # Errors
+    /// No family has a loopback address there, or a socket cannot be made.
+    pub fn open_inside(sockets: Arc<dyn MakeSockets>) -> io::Result<Self> {
+        Self::by(&Maker(Some(sockets)))
+    }
+
+    fn by(maker: &Maker) -> io::Result<Self> {
         let mut places = Vec::new();
         let mut last = None;
         for family in Family::ALL {
-            match Place::open(family) {
+            match Place::open(maker, family) {
                 Ok(place) => places.push(place),
                 Err(error) => last = Some(error),
             }
@@ -228,6 +243,21 @@ impl Takeover {
         }
     }
 
+    /// Whether nothing is known of any socket: the kernel's own answers are right for all.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.0.table().is_empty()
+    }
+
+    /// A blocking connect that was completed did not get its answer, because a signal ended the
+    /// call: the next one gets it. The socket is told by [`Joining::cookie`].
+    pub fn untold(&self, cookie: u64) {
+        let mut table = self.0.table();
+        if table.asked(cookie).is_some() {
+            table.set(cookie, State::Joined { seen: false });
+        }
+    }
+
     /// Whether a socket is of the network namespace in which this was opened.
     ///
     /// A kernel that cannot tell (before 5.14) is taken for one that says yes: a connect within
@@ -271,11 +301,11 @@ impl Shared {
 }
 
 impl Place {
-    fn open(family: Family) -> io::Result<Self> {
+    fn open(maker: &Maker, family: Family) -> io::Result<Self> {
         Ok(Self {
             family,
-            hold: Hold::open(family)?,
-            desk: Desk::open(family)?,
+            hold: Hold::open(maker.clone(), family)?,
+            desk: Desk::open(maker, family)?,
         })
     }
 }

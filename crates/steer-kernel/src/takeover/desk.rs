@@ -10,8 +10,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockRef, Socket};
 use steer_core::address::Family;
 
-use super::hold::{PATIENCE, socket};
-use super::{Target, canonical};
+use super::hold::PATIENCE;
+use super::{Maker, Target, canonical};
 
 /// A loopback listener for one connection at a time: whoever else comes is reset.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn open(family: Family) -> io::Result<Self> {
-        let listener = socket(family)?;
+    pub(super) fn open(maker: &Maker, family: Family) -> io::Result<Self> {
+        let listener = maker.socket(family)?;
         listener.bind(&SocketAddr::new(family.loopback(), 0).into())?;
         listener.listen(BACKLOG)?;
         Ok(Self {

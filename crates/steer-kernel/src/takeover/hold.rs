@@ -7,22 +7,23 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use socket2::{Domain, SockFilter, SockRef, Socket, Type};
+use socket2::{SockFilter, SockRef, Socket};
 use steer_core::address::Family;
 
-use super::{Target, canonical, errno};
+use super::{Maker, Target, canonical, errno};
 
 /// A loopback listener that answers no SYN.
 #[derive(Debug)]
 pub(super) struct Hold {
+    maker: Maker,
     /// Kept open: without it the port would refuse.
     _listener: Socket,
     address: SocketAddr,
 }
 
 impl Hold {
-    pub(super) fn open(family: Family) -> io::Result<Self> {
-        let listener = socket(family)?;
+    pub(super) fn open(maker: Maker, family: Family) -> io::Result<Self> {
+        let listener = maker.socket(family)?;
         listener.set_reuse_port(true)?;
         listener.bind(&SocketAddr::new(family.loopback(), 0).into())?;
         // Before it listens: no SYN is ever answered.
@@ -30,6 +31,7 @@ impl Hold {
         listener.listen(1)?;
         let address = canonical(&listener.local_addr()?)?;
         Ok(Self {
+            maker,
             _listener: listener,
             address,
         })
@@ -48,7 +50,7 @@ impl Hold {
 
     /// Answers the SYN with one of our own: the program's socket is connected to what this gives.
     pub(super) fn meet(&self, program: &SockRef<'_>) -> io::Result<TcpStream> {
-        let ours = socket(Family::of(self.address.ip()))?;
+        let ours = self.maker.socket(Family::of(self.address.ip()))?;
         ours.set_reuse_port(true)?;
         ours.bind(&self.address.into())?;
         let theirs = canonical(&program.local_addr()?)?;
@@ -73,21 +75,6 @@ fn await_open(ours: &Socket) -> io::Result<()> {
         return Err(io::ErrorKind::TimedOut.into());
     }
     ours.take_error()?.map_or(Ok(()), Err)
-}
-
-/// A nonblocking, close-on-exec socket whose connections are reset should this process die.
-pub(super) fn socket(family: Family) -> io::Result<Socket> {
-    let domain = match family {
-        Family::V4 => Domain::IPV4,
-        Family::V6 => Domain::IPV6,
-    };
-    let socket = Socket::new(domain, Type::STREAM.nonblocking(), None)?;
-    if family == Family::V6 {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_linger(Some(Duration::ZERO))?;
-    socket.set_tcp_nodelay(true)?;
-    Ok(socket)
 }
 
 fn errno_is(error: &io::Error, errno: Errno) -> bool {

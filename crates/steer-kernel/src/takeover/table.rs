@@ -55,6 +55,10 @@ impl Table {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(super) fn state(&self, cookie: u64) -> Option<State> {
         self.entries.get(&cookie).map(|entry| entry.state)
     }
