@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use lab::{Cgroup, Host, Lab, Program, Service, Snapshot, Status, require};
+use steer_core::address::Family;
 use steer_core::instance::Instance;
 use steer_core::mark::Mark;
-use steer_kernel::witness::{Tally, Witness};
+use steer_core::netns::{SocketKind, SocketWish};
+use steer_core::object::Binding;
+use steer_kernel::witness::{Boundary, Tally, Witness};
 
 /// Two hosts, and a cgroup whose packets are counted on the first.
 struct Scene {
@@ -42,6 +45,20 @@ impl Scene {
         let python = self.app.program("python3").args(["-c", code]);
         python.cgroup(&self.cgroup)
     }
+}
+
+/// A witness of a whole host, by a socket that was made there and used from outside.
+fn of_all(host: &Host, boundary: &Boundary<'_>) -> Witness {
+    let wish = SocketWish {
+        family: Family::V4,
+        kind: SocketKind::Filter,
+        binding: Binding::Own,
+        mark: None,
+        bind: None,
+    };
+    let socket = host.enter(|| wish.open()).unwrap();
+    let instance = Instance::new(&format!("w{}", std::process::id())).unwrap();
+    Witness::of_namespace(&instance, socket, boundary).unwrap()
 }
 
 fn told(tally: &Tally) -> Vec<String> {
@@ -135,6 +152,70 @@ fn what_is_marked_for_the_engine_has_left_where_it_goes_elsewhere() {
     scene.python(&code).run().expect_success();
     let told = told(&witness.read().unwrap());
     assert_eq!(told, [format!("udp {ip}:9, 1 packet")]);
+}
+
+#[test]
+fn what_leaves_a_namespace_by_an_interface_is_told() {
+    require!(Root);
+    let scene = Scene::new("interface");
+    let mut witness = of_all(&scene.app, &Boundary::Interface);
+    for family in lab::Family::BOTH {
+        let own = scene.app.at(family, 9);
+        let _ = scene.app.ask_udp(own, b"x", Duration::from_millis(100));
+    }
+    // The kernel itself tells a link of its groups (MLD).
+    let mut udp = || {
+        let mut told = told(&witness.read().unwrap());
+        told.retain(|line| line.starts_with("udp "));
+        told
+    };
+    assert_eq!(udp(), [""; 0]);
+    let at = scene.srv.at(lab::Family::V4, 9);
+    let _ = scene.app.ask_udp(at, b"x", Duration::from_millis(100));
+    assert_eq!(udp(), [format!("udp {at}, 1 packet")]);
+    // The datagrams, and the answers that nobody is there.
+    assert!(witness.read().unwrap().counted >= 5);
+}
+
+#[test]
+fn what_is_sent_past_a_namespaces_own_addresses_is_told_although_it_is_refused() {
+    require!(Root, Program("nft"), Program("python3"));
+    let scene = Scene::new("destination");
+    let own: Vec<_> = lab::Family::BOTH
+        .map(|family| scene.app.address(family))
+        .to_vec();
+    let boundary = Boundary::Destination {
+        own: &own,
+        bypass: Mark::BYPASS,
+    };
+    let refuse = "add table inet t; add chain inet t c { type filter hook output priority -400; }; \
+                  add rule inet t c udp dport 9 reject";
+    let nft = scene.app.program("nft").arg(refuse);
+    nft.run().expect_success();
+    let mut witness = of_all(&scene.app, &boundary);
+    let mut expected = Vec::new();
+    for family in lab::Family::BOTH {
+        let loopback = family.loopback();
+        for ip in [loopback, scene.app.address(family)] {
+            let at = std::net::SocketAddr::new(ip, 8);
+            let _ = scene.app.ask_udp(at, b"x", Duration::from_millis(100));
+        }
+        let at = scene.srv.at(family, 9);
+        let _ = scene.app.ask_udp(at, b"x", Duration::from_millis(100));
+        expected.push(format!("udp {at}, 1 packet"));
+    }
+    // What the engine sends is not the command's.
+    let marked = format!(
+        "import socket\n\
+         u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+         u.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, {})\n\
+         u.sendto(b'x', ('{}', 8))",
+        Mark::BYPASS.value,
+        scene.srv.at(lab::Family::V4, 8).ip()
+    );
+    let engine = scene.app.program("python3").args(["-c", &marked]);
+    engine.run().expect_success();
+    assert_eq!(told(&witness.read().unwrap()), expected);
 }
 
 #[test]
