@@ -1,30 +1,37 @@
 //! A client that acts inside another process, such as a child of the program under test.
 
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+mod errand;
+mod message;
+
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, sockopt};
+use nix::sys::socket::{getsockopt, sockopt};
+
+use self::message::Message;
 
 use crate::client::{Client, Failure};
+use crate::datagrams::UdpClient;
 use crate::family::Family;
 use crate::proc::{Proc, Status};
-use crate::program::Program;
-use crate::sys::receive_descriptor;
+use crate::program::{Output, Program};
 use crate::watched::DEADLINE;
+
+pub use self::errand::serve_agent;
 
 /// The process that makes sockets where it stands and passes them to the test.
 ///
 /// A socket keeps the namespace, the cgroup and the user of the process that made it, and the
 /// connect is that process's own system call; so whatever steers by any of these steers the
-/// connection, while the test holds it as an ordinary [`Client`]. The agent is the test binary
-/// itself, which has a test that does nothing unless asked to be the agent:
+/// connection, while the test holds it as an ordinary [`Client`]. Where each call of a socket's
+/// life must be the agent's own, it keeps the socket ([`Self::udp_client`]); and it runs programs
+/// ([`Self::run`]). The agent is the test binary itself, which has a test that does nothing unless asked to be the agent:
 ///
 /// ```no_run
 /// #[test]
@@ -39,7 +46,7 @@ use crate::watched::DEADLINE;
 /// ```
 #[derive(Debug)]
 pub struct Agent {
-    link: Mutex<Option<UnixStream>>,
+    link: Arc<Link>,
     pid: i32,
     proc: Proc,
 }
@@ -69,7 +76,7 @@ impl Agent {
             .expect("a unix socket knows its peer")
             .pid();
         Self {
-            link: Mutex::new(Some(link)),
+            link: Arc::new(Link(Mutex::new(Some(link)))),
             pid,
             proc,
         }
@@ -102,102 +109,155 @@ impl Agent {
         destination: SocketAddr,
         within: Duration,
     ) -> Result<Client, Failure> {
-        let (answer, socket) = self.ask(&format!("tcp {destination} {}", within.as_millis()))?;
-        let mut addresses = answer
+        let request = format!("tcp {destination} {}", within.as_millis());
+        let Message { words, socket, .. } = self.link.ask(Message::of_words(request))?;
+        let mut addresses = words
             .split(' ')
             .map(|word| word.parse().expect("an address"));
         let mut address = || addresses.next().expect("two addresses");
+        let socket = socket.expect("the agent passes what it has made");
         Ok(Client::adopt(TcpStream::from(socket), address(), address()))
     }
 
     /// A UDP socket of the agent's, bound to a free port.
     pub fn udp(&self, family: Family) -> UdpSocket {
         let any = SocketAddr::new(family.any(), 0);
-        let (_, socket) = self.ask(&format!("udp {any} 0")).expect("a port is free");
-        socket.into()
+        let answer = self.link.ask(Message::of_words(format!("udp {any}")));
+        let socket = answer.expect("a port is free").socket;
+        socket.expect("the agent passes what it has made").into()
+    }
+
+    /// A UDP socket that stays with the agent, bound to a free port and not connected: each of its
+    /// calls is the agent's own.
+    pub fn udp_client(&self, family: Family) -> UdpClient {
+        let any = SocketAddr::new(family.any(), 0);
+        let opened = self.open(&format!("open {any}"));
+        opened.expect("a port is free")
+    }
+
+    /// As [`Self::udp_client`], connected.
+    ///
+    /// # Errors
+    /// Why the kernel would not connect it.
+    pub fn udp_client_to(&self, to: SocketAddr) -> Result<UdpClient, Failure> {
+        self.open(&format!("open-to {to}"))
+    }
+
+    fn open(&self, request: &str) -> Result<UdpClient, Failure> {
+        let Message { words, .. } = self.link.ask(Message::of_words(request))?;
+        Ok(UdpClient::kept(Kept {
+            link: Arc::clone(&self.link),
+            id: words,
+        }))
+    }
+
+    /// Runs a program as a child of the agent, to its end, with nothing as its input.
+    pub fn run<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Output {
+        let words = Vec::from_iter(words).join("\0");
+        let request = Message::of_words(format!("run {}", DEADLINE.as_millis()));
+        let answer = self.link.ask(request.with_bytes(words));
+        let Message { words, bytes, .. } = answer.expect("running is no failure");
+        let words: Vec<&str> = words.split(' ').collect();
+        let [how, number, length] = words[..] else {
+            panic!("not an end of a program: {words:?}")
+        };
+        let number: i32 = number.parse().expect("a number");
+        let (stdout, stderr) = bytes.split_at(length.parse().expect("a length"));
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Output {
+            status: match how {
+                "exited" => Status::Exited(number),
+                "killed" => Status::Killed(number),
+                _ => Status::Overran,
+            },
+            stdout: text(stdout),
+            stderr: text(stderr),
+        }
+    }
+
+    /// Lets the agent end, with status 0, while its program may have more to do.
+    pub fn dismiss(&self) {
+        self.link.close();
+        self.proc.close_input();
     }
 
     /// Lets the agent end, with status 0, and waits for the program that was started.
     pub fn finish(self) -> Status {
-        self.link
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        self.proc.close_input();
+        self.dismiss();
         self.proc.wait()
     }
+}
 
-    fn ask(&self, request: &str) -> Result<(String, OwnedFd), Failure> {
-        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut link = link.as_ref().expect("open until the end");
-        link.write_all(request.as_bytes()).expect("the agent runs");
-        let mut buffer = [0; 256];
-        let (count, socket) = receive_descriptor(link.as_fd(), &mut IoSliceMut::new(&mut buffer))
-            .expect("the agent answers");
-        let answer = String::from_utf8_lossy(&buffer[..count]).into_owned();
-        assert!(count > 0, "the agent ended: {:?}", self.proc);
-        match socket {
-            Some(socket) => Ok((answer, socket)),
-            None => Err(Failure::from(&io::Error::from_raw_os_error(
-                answer.parse().expect("an errno"),
+/// A UDP socket that stays with an agent.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    link: Arc<Link>,
+    id: String,
+}
+
+impl Kept {
+    pub(crate) fn local(&self) -> SocketAddr {
+        let answer = self.ask("local", "", &[]);
+        let (words, _) = answer.expect("a bound socket");
+        words.parse().expect("an address")
+    }
+
+    pub(crate) fn connect(&self, to: SocketAddr) -> Result<(), Failure> {
+        self.ask("connect", &format!(" {to}"), &[]).map(drop)
+    }
+
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<(), Failure> {
+        self.ask("send", "", bytes).map(drop)
+    }
+
+    pub(crate) fn send_to(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Failure> {
+        self.ask("send-to", &format!(" {to}"), bytes).map(drop)
+    }
+
+    pub(crate) fn send_segmented(&self, bytes: &[u8], size: u16) -> Result<(), Failure> {
+        self.ask("send-segmented", &format!(" {size}"), bytes)
+            .map(drop)
+    }
+
+    pub(crate) fn receive(&self, patience: Duration) -> Result<(Vec<u8>, SocketAddr), Failure> {
+        let within = format!(" {}", patience.as_millis());
+        let (words, bytes) = self.ask("receive", &within, &[])?;
+        Ok((bytes, words.parse().expect("an address")))
+    }
+
+    fn ask(&self, verb: &str, rest: &str, bytes: &[u8]) -> Result<(String, Vec<u8>), Failure> {
+        let request = Message::of_words(format!("{verb} {}{rest}", self.id)).with_bytes(bytes);
+        let Message { words, bytes, .. } = self.link.ask(request)?;
+        Ok((words, bytes))
+    }
+}
+
+/// The test's end of the line to an agent.
+#[derive(Debug)]
+struct Link(Mutex<Option<UnixStream>>);
+
+impl Link {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a request is made to be sent"
+    )]
+    fn ask(&self, request: Message) -> Result<Message, Failure> {
+        let link = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = link.as_ref().expect("open until the end");
+        request.write(link).expect("the agent runs");
+        let answer = Message::read(link).expect("the agent answers");
+        let answer = answer.unwrap_or_else(|| panic!("the agent ended: {}", request.words));
+        match answer.words.strip_prefix("failed ") {
+            None => Ok(answer),
+            Some(errno) => Err(Failure::of(Errno::from_raw(
+                errno.parse().expect("an errno"),
             ))),
         }
     }
-}
 
-/// Is the agent, where [`Agent::start`] has started this process; does nothing otherwise.
-pub fn serve_agent() {
-    let Some(path) = std::env::var_os(VARIABLE) else {
-        return;
-    };
-    let mut link = UnixStream::connect(path).expect("the test listens");
-    let mut buffer = [0; 256];
-    loop {
-        let count = link.read(&mut buffer).expect("the test asks or ends");
-        if count == 0 {
-            return;
-        }
-        let request = String::from_utf8_lossy(&buffer[..count]).into_owned();
-        match obey(&request) {
-            Ok((answer, socket)) => {
-                let passed = [socket.as_raw_fd()];
-                let control = [ControlMessage::ScmRights(&passed)];
-                let data = [IoSlice::new(answer.as_bytes())];
-                sendmsg::<()>(link.as_raw_fd(), &data, &control, MsgFlags::empty(), None)
-                    .expect("the test listens");
-            }
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(Errno::ETIMEDOUT as i32);
-                link.write_all(errno.to_string().as_bytes())
-                    .expect("the test listens");
-            }
-        }
-    }
-}
-
-/// Makes the socket that a request of the form `KIND ADDRESS MILLISECONDS` asks for.
-fn obey(request: &str) -> io::Result<(String, OwnedFd)> {
-    let words: Vec<&str> = request.split(' ').collect();
-    let [kind, address, milliseconds] = words[..] else {
-        panic!("not a request: {request}")
-    };
-    let address: SocketAddr = address.parse().expect("an address");
-    let within = Duration::from_millis(milliseconds.parse().expect("a number"));
-    match kind {
-        "tcp" => {
-            let stream = TcpStream::connect_timeout(&address, within)?;
-            let answer = format!(
-                "{} {}",
-                stream.local_addr()?,
-                stream.peer_addr().unwrap_or(address)
-            );
-            Ok((answer, stream.into()))
-        }
-        "udp" => {
-            let socket = UdpSocket::bind(address)?;
-            Ok((socket.local_addr()?.to_string(), socket.into()))
-        }
-        _ => panic!("not a request: {request}"),
+    fn close(&self) {
+        let mut link = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        link.take();
     }
 }
 

@@ -59,14 +59,40 @@ impl End {
 impl From<&io::Error> for Failure {
     fn from(error: &io::Error) -> Self {
         match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ECONNREFUSED) => Self::Refused,
-            Some(Errno::EHOSTUNREACH | Errno::ENETUNREACH) => Self::Unreachable,
-            Some(Errno::ETIMEDOUT | Errno::EAGAIN) => Self::TimedOut,
-            Some(Errno::ECONNRESET) => Self::Reset,
-            Some(Errno::EPERM | Errno::EACCES) => Self::Denied,
-            Some(errno) => Self::Other(errno),
+            Some(errno) => Self::of(errno),
             None if error.kind() == io::ErrorKind::TimedOut => Self::TimedOut,
             None => Self::Other(Errno::EIO),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl Failure {
+    pub(crate) fn of(errno: Errno) -> Self {
+        match errno {
+            Errno::ECONNREFUSED => Self::Refused,
+            Errno::EHOSTUNREACH | Errno::ENETUNREACH => Self::Unreachable,
+            Errno::ETIMEDOUT | Errno::EAGAIN => Self::TimedOut,
+            Errno::ECONNRESET => Self::Reset,
+            Errno::EPERM | Errno::EACCES => Self::Denied,
+            errno => Self::Other(errno),
+        }
+    }
+
+    /// An error of the system that [`Self::of`] reads as this one.
+    pub(crate) fn errno(self) -> Errno {
+        match self {
+            Self::Refused => Errno::ECONNREFUSED,
+            Self::Unreachable => Errno::EHOSTUNREACH,
+            Self::TimedOut => Errno::ETIMEDOUT,
+            Self::Reset => Errno::ECONNRESET,
+            Self::Denied => Errno::EACCES,
+            Self::Other(errno) => errno,
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::SockRef;
 
+use crate::agent::Kept;
 use crate::client::Failure;
 use crate::family::{Family, canonical};
 use crate::host::Host;
@@ -15,7 +17,17 @@ use crate::watched::DEADLINE;
 /// A UDP socket seen from the program's side; its errors are those that the program would get.
 #[derive(Debug)]
 pub struct UdpClient {
-    socket: UdpSocket,
+    socket: Side,
+    patience: Mutex<Duration>,
+}
+
+/// Whose calls those of the socket are.
+#[derive(Debug)]
+enum Side {
+    /// This process's.
+    Ours(UdpSocket),
+    /// An agent's.
+    Agents(Kept),
 }
 
 impl UdpClient {
@@ -32,15 +44,41 @@ impl UdpClient {
         // Room for the largest datagrams, whatever the default is.
         let room = SockRef::from(&socket).set_send_buffer_size(1 << 20);
         room.expect("a socket takes options");
-        let client = Self { socket };
-        client.patience(DEADLINE);
-        client
+        Self::of(Side::Ours(socket))
+    }
+
+    /// A socket of the calling thread's namespace, as [`Self::over`] has them.
+    pub(crate) fn bind(address: SocketAddr) -> Self {
+        let bound = UdpSocket::bind(address);
+        Self::over(bound.unwrap_or_else(|error| panic!("UDP on {address}: {error}")))
+    }
+
+    /// A socket of the calling thread's namespace that is connected, and told of errors as every
+    /// such socket is.
+    ///
+    /// # Errors
+    /// Why the kernel would not connect it.
+    pub(crate) fn bind_to(to: SocketAddr) -> Result<Self, Failure> {
+        let any = SocketAddr::new(Family::of(to.ip()).any(), 0);
+        let socket = UdpSocket::bind(any).expect("a port is free");
+        let client = Self::of(Side::Ours(socket));
+        client.connect(to)?;
+        Ok(client)
+    }
+
+    /// One that an agent keeps.
+    pub(crate) fn kept(socket: Kept) -> Self {
+        Self::of(Side::Agents(socket))
+    }
+
+    fn of(socket: Side) -> Self {
+        let patience = Mutex::new(DEADLINE);
+        Self { socket, patience }
     }
 
     /// How long [`Self::receive`] waits: the [`DEADLINE`] if not said.
     pub fn patience(&self, patience: Duration) {
-        let set = self.socket.set_read_timeout(Some(patience));
-        set.expect("a patience that is not zero");
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = patience;
     }
 
     /// Connects it: it sends there and hears only from there.
@@ -48,12 +86,18 @@ impl UdpClient {
     /// # Errors
     /// Why the kernel would not.
     pub fn connect(&self, to: SocketAddr) -> Result<(), Failure> {
-        fare(self.socket.connect(to))
+        match &self.socket {
+            Side::Ours(socket) => fare(socket.connect(to)),
+            Side::Agents(socket) => socket.connect(to),
+        }
     }
 
     /// The address that it is bound to.
     pub fn local(&self) -> SocketAddr {
-        canonical(self.socket.local_addr().expect("a bound socket"))
+        match &self.socket {
+            Side::Ours(socket) => canonical(socket.local_addr().expect("a bound socket")),
+            Side::Agents(socket) => socket.local(),
+        }
     }
 
     /// Sends a datagram to an address.
@@ -61,7 +105,10 @@ impl UdpClient {
     /// # Errors
     /// Why it was not sent, or what befell an earlier one.
     pub fn send_to(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Failure> {
-        fare(self.socket.send_to(bytes, to)).map(drop)
+        match &self.socket {
+            Side::Ours(socket) => fare(socket.send_to(bytes, to)).map(drop),
+            Side::Agents(socket) => socket.send_to(to, bytes),
+        }
     }
 
     /// Sends a datagram over a connected socket.
@@ -69,7 +116,10 @@ impl UdpClient {
     /// # Errors
     /// As [`Self::send_to`].
     pub fn send(&self, bytes: &[u8]) -> Result<(), Failure> {
-        fare(self.socket.send(bytes)).map(drop)
+        match &self.socket {
+            Side::Ours(socket) => fare(socket.send(bytes)).map(drop),
+            Side::Agents(socket) => socket.send(bytes),
+        }
     }
 
     /// Sends bytes over a connected socket as datagrams of one size, in one call (`UDP_SEGMENT`).
@@ -77,7 +127,11 @@ impl UdpClient {
     /// # Errors
     /// As [`Self::send_to`].
     pub fn send_segmented(&self, bytes: &[u8], size: u16) -> Result<(), Failure> {
-        let set = |size: u16| setsockopt(&self.socket, sockopt::UdpGsoSegment, &i32::from(size));
+        let socket = match &self.socket {
+            Side::Ours(socket) => socket,
+            Side::Agents(socket) => return socket.send_segmented(bytes, size),
+        };
+        let set = |size: u16| setsockopt(socket, sockopt::UdpGsoSegment, &i32::from(size));
         set(size).expect("the kernel cuts datagrams");
         let sent = self.send(bytes);
         set(0).expect("it need not");
@@ -90,10 +144,25 @@ impl UdpClient {
     /// [`Failure::TimedOut`] when none came in time; [`Failure::Refused`] and others when ICMP
     /// said so of an earlier one.
     pub fn receive(&self) -> Result<(Vec<u8>, SocketAddr), Failure> {
+        let patience = *self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = match &self.socket {
+            Side::Ours(socket) => socket,
+            Side::Agents(socket) => return socket.receive(patience),
+        };
+        let set = socket.set_read_timeout(Some(patience));
+        set.expect("a patience that is not zero");
         let mut buffer = vec![0; 65_536];
-        let (count, from) = fare(self.socket.recv_from(&mut buffer))?;
+        let (count, from) = fare(socket.recv_from(&mut buffer))?;
         buffer.truncate(count);
         Ok((buffer, canonical(from)))
+    }
+
+    /// The socket, which must not be an agent's.
+    pub fn socket(&self) -> &UdpSocket {
+        match &self.socket {
+            Side::Ours(socket) => socket,
+            Side::Agents(socket) => panic!("only the agent has {socket:?}"),
+        }
     }
 
     /// Sends a datagram and receives one.
@@ -103,11 +172,6 @@ impl UdpClient {
     pub fn ask(&self, to: SocketAddr, bytes: &[u8]) -> Result<(Vec<u8>, SocketAddr), Failure> {
         self.send_to(to, bytes)?;
         self.receive()
-    }
-
-    /// The socket.
-    pub fn socket(&self) -> &UdpSocket {
-        &self.socket
     }
 }
 
@@ -119,8 +183,7 @@ impl Host {
 
     /// A socket inside that is bound to this address and not connected.
     pub fn udp_at(&self, address: SocketAddr) -> UdpClient {
-        let bound = self.enter(|| UdpSocket::bind(address));
-        UdpClient::over(bound.unwrap_or_else(|error| panic!("UDP on {address}: {error}")))
+        self.enter(|| UdpClient::bind(address))
     }
 
     /// A socket inside that is connected, and told of errors as every such socket is.
@@ -128,14 +191,7 @@ impl Host {
     /// # Errors
     /// Why the kernel would not connect it.
     pub fn udp_to(&self, to: SocketAddr) -> Result<UdpClient, Failure> {
-        let any = SocketAddr::new(Family::of(to.ip()).any(), 0);
-        let socket = self.enter(|| UdpSocket::bind(any));
-        let client = UdpClient {
-            socket: socket.expect("a port is free"),
-        };
-        client.patience(DEADLINE);
-        client.connect(to)?;
-        Ok(client)
+        self.enter(|| UdpClient::bind_to(to))
     }
 }
 

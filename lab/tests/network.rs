@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use lab::{Client, Digest, End, Failure, Family, Lab, Live, Pattern, Service, eventually};
+use lab::{
+    Agent, Client, Digest, End, Failure, Family, Lab, Live, Pattern, Service, Status, eventually,
+};
 
 fn pair(name: &str) -> (Lab, lab::Host, lab::Host) {
     let lab = Lab::new(name);
@@ -318,6 +320,37 @@ fn agent() {
 }
 
 #[test]
+fn an_agent_keeps_sockets_and_runs_programs() {
+    lab::require!(Namespaces, Program("ip"));
+    let lab = Lab::new("keeps");
+    let (app, srv) = (lab.host("app"), lab.host("srv"));
+    lab.link(&app, &srv);
+    let server = srv.serve_udp(7);
+    let agent = Agent::start(app.program("env").args(Agent::command_line("agent")));
+    for family in Family::BOTH {
+        let (open, closed) = (srv.at(family, 7), srv.at(family, 9));
+        let bytes = Pattern(1).bytes(60_000);
+        let free = agent.udp_client(family);
+        assert_eq!(free.ask(open, &bytes), Ok((bytes, open)));
+        assert_eq!(free.ask(closed, b"anyone?"), Err(Failure::Refused));
+        let connected = agent.udp_client_to(open).expect("there is a route");
+        connected.send_segmented(b"onetwo", 3).expect("it is sent");
+        assert_eq!(connected.receive(), Ok((b"one".to_vec(), open)));
+        assert_eq!(connected.receive(), Ok((b"two".to_vec(), open)));
+        connected.patience(Duration::from_millis(10));
+        assert_eq!(connected.receive(), Err(Failure::TimedOut));
+        let last = server.seen().pop().expect("it was asked");
+        assert_eq!(last.peer, connected.local());
+    }
+    let said = agent.run(["sh", "-c", "echo out; echo err >&2; exit 3"]);
+    assert_eq!(
+        (said.status, said.stdout.as_str(), said.stderr.as_str()),
+        (Status::Exited(3), "out\n", "err\n")
+    );
+    assert_eq!(agent.finish(), Status::Exited(0));
+}
+
+#[test]
 fn an_agent_connects_as_the_child_that_it_is() {
     lab::require!(Namespaces, Cgroup2, Program("ip"), Program("nft"));
     let (_lab, app, srv) = pair("agent");
@@ -330,12 +363,12 @@ fn an_agent_connects_as_the_child_that_it_is() {
     assert_eq!(failure, Err(Failure::Refused));
     let exe = std::env::current_exe().expect("a test knows its own program");
     let copy = copy_for_anyone(&exe);
-    let words = lab::Agent::command_line("agent");
+    let words = Agent::command_line("agent");
     let program = app
         .program("env")
         .arg(copy.path().join("agent"))
         .args(&words[1..]);
-    let agent = lab::Agent::start(program.user(12345));
+    let agent = Agent::start(program.user(12345));
     for family in Family::BOTH {
         let mut client = agent.connect(srv.at(family, 7)).expect("the agent may");
         client.send(b"from a child").expect("the connection stands");
@@ -360,7 +393,7 @@ fn an_agent_connects_as_the_child_that_it_is() {
         .expect("it is sent");
     assert_eq!(udp.wait_for(|seen| seen.len() == 1)[0].payload, b"ping");
     assert_eq!(agent.pid(), agent.proc().pid(), "env executes it in place");
-    assert_eq!(agent.finish(), lab::Status::Exited(0));
+    assert_eq!(agent.finish(), Status::Exited(0));
 }
 
 /// A directory with a copy of this test that any user can execute.
