@@ -92,13 +92,34 @@ impl Engine {
             }
         }
         for setting in self.engaged.child() {
-            if let ChildSetting::Env { name, value } = setting {
-                command.env(name, value);
+            match setting {
+                ChildSetting::Env { name, value } | ChildSetting::Append { name, value } => {
+                    command.env(name, value);
+                }
+                _ => {}
             }
         }
         command
     }
 }
+
+/// `env` in a network namespace of this thread's own, in which [`ALONE`] is this host and nothing
+/// else can be reached: a program that goes round the port gets nowhere.
+pub(crate) fn alone(exclude: &[&str]) -> Engine {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    for words in ["link set lo up", "address add 192.0.2.1/32 dev lo"] {
+        let done = std::process::Command::new("ip")
+            .args(words.split(' '))
+            .status();
+        assert!(done.unwrap().success(), "ip {words}");
+    }
+    let mut intent = Intent::new(Instance::new("main").unwrap(), Scope::command());
+    intent.traffic.exclude.domains = exclude.iter().map(|name| name.parse().unwrap()).collect();
+    start(&steer_env::Env, &intent)
+}
+
+/// An address of the namespace that is not loopback's.
+pub(crate) const ALONE: [u8; 4] = [192, 0, 2, 1];
 
 /// What a program printed, with its exit status; it has 30 seconds.
 pub(crate) async fn output(command: &mut Command) -> (i32, String) {

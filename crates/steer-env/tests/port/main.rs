@@ -12,6 +12,8 @@ mod associate;
 mod curl;
 mod forward;
 mod garbage;
+mod kit;
+mod machines;
 mod oracle;
 mod python;
 mod refusal;

@@ -1,10 +1,12 @@
 //! Servers at the other end.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use steer_core::address::Family;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use tokio::task::JoinSet;
 
 /// A server on loopback; dropping it ends it.
@@ -72,11 +74,32 @@ pub(crate) async fn nobody() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
+/// Counts its connections and ends each at once.
+pub(crate) async fn counter(address: impl ToSocketAddrs) -> (Origin, Arc<AtomicU32>) {
+    let count = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&count);
+    let origin = start_at(address, move |stream| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async { drop(stream) }
+    });
+    (origin.await, count)
+}
+
 async fn start<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Origin
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    start_at("127.0.0.1:0", serve).await
+}
+
+async fn start_at<F>(
+    address: impl ToSocketAddrs,
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> Origin
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {

@@ -38,7 +38,7 @@ async fn the_variables_bring_python_to_the_port_and_leave_loopback_alone() {
     let (_, answers) = python(&engine, bypassed).await;
     assert_eq!(
         answers,
-        "[1, 1, 1, 0]\n".replace('1', "True").replace('0', "False")
+        "[0, 1, 1, 0]\n".replace('1', "True").replace('0', "False")
     );
 }
 
