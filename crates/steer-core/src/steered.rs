@@ -100,6 +100,17 @@ pub trait Answer: fmt::Debug + Send {
         true
     }
 
+    /// The engine has decided and begins to dial: a client that does not wait in its call can go on,
+    /// and [`Answer::hand_over`] no longer comes.
+    ///
+    /// Where rules need the first bytes, [`Answer::connected`] comes without it.
+    ///
+    /// # Errors
+    /// The client cannot be connected, whatever the dial brings, and has been told so.
+    fn dialling(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The upstream is connected: whatever the client waits for is sent, and bytes may follow.
     async fn connected(&mut self, flow: &mut Flow) -> io::Result<()>;
 

@@ -109,6 +109,9 @@ impl Opening {
         {
             return self.hand_over(entry, only, deadline, answer).await;
         }
+        if let Some(answer) = &mut self.answer {
+            answer.dialling().map_err(Failure::Client)?;
+        }
         let terms = entry.shared.dialler.terms(client.0.ip(), deadline);
         let opened = self.dial(entry, route, only, terms).await?;
         let unmade = matches!(self.flow, Flow::Unmade);
