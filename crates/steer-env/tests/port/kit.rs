@@ -149,7 +149,10 @@ async fn python_s_libraries_ask_the_port_and_take_no_offence() {
     assert_eq!(status, 0);
     assert_eq!(told.lines().count(), 3);
     let is_right = |line: &str| line.ends_with(" 200") || line.ends_with(" absent");
-    assert!(told.lines().all(is_right) && told.ends_with("urllib 200\n"), "{told}");
+    assert!(
+        told.lines().all(is_right) && told.ends_with("urllib 200\n"),
+        "{told}"
+    );
     assert_asked(&engine, &origin);
 }
 
@@ -157,7 +160,7 @@ async fn python_s_libraries_ask_the_port_and_take_no_offence() {
 async fn rsync_asks_the_port_for_its_daemons() {
     require!(Namespaces, Program("rsync"));
     let engine = engine::alone(&[]);
-    let origin = origin::echo().await;
+    let (origin, _) = origin::counter("127.0.0.1:0").await;
     let mut rsync = engine.command("rsync");
     rsync.arg(format!("rsync://{}/module/", origin.named()));
     output(&mut rsync).await;
