@@ -38,6 +38,10 @@ pub struct Host {
     pub user_namespaces: Presence,
     /// System calls that a supervisor answers (seccomp_unotify(2)).
     pub supervision: Presence,
+    /// A directory in which this user can put a library that programs load: nobody else can change
+    /// it, and code can be mapped from there.
+    #[serde(default)]
+    pub libraries: Option<String>,
     /// User names with their ids, for scopes.
     pub users: BTreeMap<String, u32>,
     /// Group names with their ids, for scopes.
@@ -184,6 +188,7 @@ impl Host {
             net_admin: Presence::Present,
             user_namespaces: Presence::Present,
             supervision: Presence::Present,
+            libraries: Some("/run/steer-lib".to_owned()),
             users: BTreeMap::from([("root".to_owned(), 0), ("nobody".to_owned(), 65534)]),
             groups: BTreeMap::from([("root".to_owned(), 0), ("nogroup".to_owned(), 65534)]),
             interfaces: ["lo", "eth0", "eth1"]

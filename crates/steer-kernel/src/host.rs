@@ -5,6 +5,7 @@ mod families;
 mod file;
 mod interfaces;
 mod iptables;
+mod libraries;
 mod namespace;
 mod nft;
 pub(crate) mod privilege;
@@ -22,6 +23,7 @@ use steer_core::intent::Intent;
 use steer_core::plan::Netns;
 
 pub use file::{HostError, load, save};
+pub use libraries::libraries;
 
 use crate::cgroup::CgroupTree;
 
@@ -104,6 +106,7 @@ fn asked(resolv_conf: &Path) -> Host {
         uid: nix::unistd::geteuid().as_raw(),
         user_namespaces: confinement::presence(),
         supervision: supervision::presence(),
+        libraries: libraries::libraries().and_then(|dir| dir.into_os_string().into_string().ok()),
         users: users::names("/etc/passwd"),
         groups: users::names("/etc/group"),
         interfaces: interfaces::all(),

@@ -1,0 +1,108 @@
+//! Where a library can be put that programs load.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{AccessFlags, eaccess, geteuid};
+
+/// The first directory in which this user can put a library that programs load: on a file system
+/// that lets code be mapped, and nobody else can put another one in its place.
+///
+/// It need not exist; the one above it does then. Its path has no blank and no colon, which part
+/// the entries of LD_PRELOAD (ld.so(8)).
+#[must_use]
+pub fn libraries() -> Option<PathBuf> {
+    candidates().into_iter().find(|dir| is_fit(dir))
+}
+
+fn candidates() -> Vec<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+    let user = geteuid();
+    let named = format!("steer-lib-{user}");
+    let mut found = Vec::new();
+    if let Some(dir) = set("STEER_RUN_DIR") {
+        found.push(Path::new(&dir).join("lib"));
+    }
+    match set("XDG_RUNTIME_DIR") {
+        _ if user.is_root() => found.push("/run/steer-lib".into()),
+        Some(dir) => found.push(Path::new(&dir).join("steer-lib")),
+        None => {}
+    }
+    found.extend(set("TMPDIR").map(|dir| Path::new(&dir).join(&named)));
+    found.extend(["/tmp", "/var/tmp"].map(|dir| Path::new(dir).join(&named)));
+    found
+}
+
+fn is_fit(dir: &Path) -> bool {
+    let plain = |text: &str| dir.is_absolute() && !text.contains([' ', ':', ',', '{', '}']);
+    if !dir.to_str().is_some_and(plain) {
+        return false;
+    }
+    let place = match fs::symlink_metadata(dir) {
+        Ok(meta) => {
+            let ours = meta.is_dir() && meta.uid() == geteuid().as_raw();
+            if !ours || meta.mode() & OTHERS_WRITE != 0 {
+                return false;
+            }
+            dir
+        }
+        Err(_) => match dir.parent() {
+            Some(above) => above,
+            None => return false,
+        },
+    };
+    let writable = AccessFlags::W_OK | AccessFlags::X_OK;
+    let maps_code = statvfs(place).is_ok_and(|fs| !fs.flags().contains(FsFlags::ST_NOEXEC));
+    maps_code && eaccess(place, writable).is_ok() && dir.parent().is_some_and(is_guarded)
+}
+
+/// Whether nobody but root and this user can put another directory in the place of one in it.
+fn is_guarded(above: &Path) -> bool {
+    const STICKY: u32 = 0o1000;
+    fs::metadata(above).is_ok_and(|meta| {
+        let of_trusted = meta.uid() == 0 || meta.uid() == geteuid().as_raw();
+        of_trusted && (meta.mode() & OTHERS_WRITE == 0 || meta.mode() & STICKY != 0)
+    })
+}
+
+const OTHERS_WRITE: u32 = 0o022;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn with_mode(dir: &Path, mode: u32) {
+        fs::create_dir_all(dir).unwrap();
+        fs::set_permissions(dir, PermissionsExt::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_can_change_is_not_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("own");
+        assert!(is_fit(&own), "it can be made");
+        with_mode(&own, 0o711);
+        assert!(is_fit(&own));
+        with_mode(&own, 0o777);
+        assert!(!is_fit(&own));
+        let open = dir.path().join("open");
+        with_mode(&open, 0o777);
+        assert!(!is_fit(&open.join("lib")));
+        with_mode(&open, 0o1777);
+        assert!(is_fit(&open.join("lib")));
+        std::os::unix::fs::symlink(&open, dir.path().join("link")).unwrap();
+        assert!(!is_fit(&dir.path().join("link")));
+    }
+
+    #[test]
+    fn a_path_that_would_be_two_entries_is_not_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_fit(&dir.path().join("a b")));
+        assert!(!is_fit(&dir.path().join("a:b")));
+        assert!(!is_fit(Path::new("relative")));
+    }
+}
