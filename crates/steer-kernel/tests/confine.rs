@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         surroundings::the_command_has_the_surroundings_that_it_was_given,
         surroundings::settings_of_the_network_are_the_host_s,
         surroundings::masked_paths_are_covered_inside_and_untouched_outside,
+        surroundings::a_masked_path_that_is_made_anew_is_covered_again,
         surroundings::other_socket_families_are_refused,
         surroundings::a_killed_engine_leaves_no_process_and_no_namespace,
         surroundings::a_terminal_is_the_command_s_as_ever,

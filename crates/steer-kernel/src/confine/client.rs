@@ -51,6 +51,8 @@ pub fn spawn() -> Result<Box<dyn Keeper>, KeeperError> {
 pub struct Confined {
     link: Option<Link>,
     entrance: Option<Arc<Entrance>>,
+    /// For a successor of the holder.
+    masked: Vec<String>,
     sockets: Arc<Sockets>,
     lifelines: Vec<Lifeline>,
     job: Option<Job>,
@@ -123,9 +125,13 @@ impl Confined {
             .collect();
         let (lifelines, beside) = tags(&self.lifelines);
         fds.extend(beside);
+        let request = Request::Join {
+            lifelines,
+            masked: self.masked.clone(),
+        };
         // The spawner goes on to know the namespaces by the number of the first holder.
         let (link, Furnished { wishes, .. }) =
-            Link::start(|link| link.furnish(&Request::Join { lifelines }, &fds, WHAT))?;
+            Link::start(|link| link.furnish(&request, &fds, WHAT))?;
         self.sockets.connect(wishes).map_err(|e| lost(WHAT, e))?;
         self.link = Some(link);
         Ok(())
@@ -162,6 +168,7 @@ impl Keeper for Confined {
         entrance.publish(pid);
         self.sockets.connect(wishes).map_err(|e| lost(WHAT, e))?;
         self.entrance = Some(entrance);
+        self.masked.clone_from(&namespace.masked);
         self.link = Some(link);
         Ok(pid)
     }
@@ -209,6 +216,7 @@ impl Keeper for Confined {
         let Self {
             link,
             entrance,
+            masked: _,
             sockets,
             lifelines,
             job,

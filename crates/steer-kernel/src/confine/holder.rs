@@ -16,6 +16,7 @@ use steer_core::listen;
 use steer_core::object::{Listener, Namespace, Object};
 use steer_core::plan::Netns;
 
+use super::mask::Masks;
 use super::network::Settings;
 use super::obstacle::{Obstacle, Stage};
 use super::wire::{Reply, Request};
@@ -29,6 +30,7 @@ use crate::nft::NftDriver;
 pub(crate) fn hold() -> io::Result<()> {
     let (wire, _life) = settle(HOLDER)?;
     let mut holder = Holder {
+        masks: Masks::default(),
         nft: NftDriver::new(),
         settings: Settings::default(),
         wishes: None,
@@ -38,6 +40,7 @@ pub(crate) fn hold() -> io::Result<()> {
 
 #[derive(Debug)]
 struct Holder {
+    masks: Masks,
     nft: NftDriver,
     /// Of the network outside.
     settings: Settings,
@@ -60,6 +63,7 @@ impl Holder {
                     let numbers: Vec<RawFd> = beside.iter().map(AsRawFd::as_raw_fd).collect();
                     wire.send(&reply, &numbers)?;
                 }
+                Next::Mask => self.masks.renew(),
                 Next::Wish => {
                     let open = self.wishes.as_mut().map(sockets::answer);
                     // The engine may go on without; one that is gone closes the other socket too.
@@ -72,21 +76,24 @@ impl Holder {
     }
 
     fn next(&self, wire: &Wire) -> io::Result<Next> {
-        let mut fds = vec![PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
-        let wishes = self.wishes.as_ref();
-        fds.extend(wishes.map(|wire| PollFd::new(wire.as_fd(), PollFlags::POLLIN)));
+        let watched = [
+            (Some(wire.as_fd()), Next::Request),
+            (self.masks.as_fd(), Next::Mask),
+            (self.wishes.as_ref().map(Wire::as_fd), Next::Wish),
+        ];
+        let (mut fds, nexts): (Vec<_>, Vec<_>) = watched
+            .into_iter()
+            .filter_map(|(fd, next)| Some((PollFd::new(fd?, PollFlags::POLLIN), next)))
+            .unzip();
         loop {
             match poll(&mut fds, PollTimeout::NONE) {
-                Err(Errno::EINTR) => {}
-                other => {
-                    other?;
-                    break;
-                }
+                Err(Errno::EINTR) => continue,
+                other => other?,
+            };
+            let ready = fds.iter().position(|fd| fd.any() != Some(false));
+            if let Some(at) = ready {
+                return Ok(nexts[at]);
             }
-        }
-        match fds[0].any() {
-            Some(true) | None => Ok(Next::Request),
-            Some(false) => Ok(Next::Wish),
         }
     }
 
@@ -96,10 +103,11 @@ impl Holder {
                 self.settings = Settings::read();
                 leave()
             }
-            Request::Furnish(namespace) => {
-                furnish(&namespace, &self.settings).and_then(|()| self.open_up())
-            }
-            Request::Join { lifelines } => self.join(lifelines, fds),
+            Request::Furnish(namespace) => furnish(namespace, &self.settings).and_then(|masks| {
+                self.masks = masks;
+                self.open_up()
+            }),
+            Request::Join { lifelines, masked } => self.join(lifelines, masked, fds),
             Request::Listen(listener) => return listen(&listener),
             Request::Commit { instance, objects } => {
                 let change = Change {
@@ -150,7 +158,12 @@ impl Holder {
         Ok((Reply::Furnished { pid }, fds))
     }
 
-    fn join(&mut self, tags: Vec<Tag>, fds: Vec<OwnedFd>) -> Result<Answer, Fault> {
+    fn join(
+        &mut self,
+        tags: Vec<Tag>,
+        masked: Vec<String>,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Answer, Fault> {
         let kinds = [
             CloneFlags::CLONE_NEWUSER,
             CloneFlags::CLONE_NEWNET,
@@ -161,6 +174,7 @@ impl Holder {
             setns(fd, kind).map_err(|errno| used(&errno.into()))?;
         }
         chdir("/").map_err(|errno| used(&errno.into()))?;
+        self.masks = Masks::cover(masked).map_err(|error| refused(&error, &error.source))?;
         for line in lifelines(tags, fds.collect()) {
             self.nft.adopt(line);
         }
@@ -168,9 +182,14 @@ impl Holder {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Next {
+    /// The engine asks, or is gone.
     Request,
+    /// Somebody wants a socket.
     Wish,
+    /// Something has come that may have to be covered.
+    Mask,
 }
 
 fn leave() -> Result<Answer, Fault> {
@@ -180,12 +199,12 @@ fn leave() -> Result<Answer, Fault> {
     Ok((Reply::Unshared { pid }, Vec::new()))
 }
 
-fn furnish(namespace: &Namespace, settings: &Settings) -> Result<(), Fault> {
+fn furnish(namespace: Namespace, settings: &Settings) -> Result<Masks, Fault> {
     let Namespace { addresses, masked } = namespace;
     mask::detach().map_err(|error| refused(&error, &error.source))?;
     settings.write();
-    network::furnish(addresses).map_err(|error| refused(&error, &error.source))?;
-    mask::cover(masked).map_err(|error| refused(&error, &error.source))
+    network::furnish(&addresses).map_err(|error| refused(&error, &error.source))?;
+    Masks::cover(masked).map_err(|error| refused(&error, &error.source))
 }
 
 fn listen(listener: &Listener) -> io::Result<Answer> {

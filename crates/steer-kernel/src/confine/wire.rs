@@ -19,7 +19,12 @@ pub(super) enum Request {
     Furnish(Namespace),
     /// Enter the namespaces that a holder left who is gone; they come beside, and after them the
     /// lifelines of what is in force there.
-    Join { lifelines: Vec<Tag> },
+    Join {
+        /// What the lifelines are.
+        lifelines: Vec<Tag>,
+        /// The paths that are covered.
+        masked: Vec<String>,
+    },
     /// Open the sockets of a listener.
     Listen(Box<Listener>),
     /// Have these objects in force, and no others of the instance.

@@ -90,6 +90,43 @@ pub(crate) fn masked_paths_are_covered_inside_and_untouched_outside() {
     }
 }
 
+pub(crate) fn a_masked_path_that_is_made_anew_is_covered_again() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let script = "import socket, sys, time\n\
+        end = time.monotonic() + 10\n\
+        def ask(path):\n\
+        \x20   try: socket.socket(socket.AF_UNIX).connect(path); return 'reached'\n\
+        \x20   except OSError as e: return type(e).__name__\n\
+        print('ready', flush=True); sys.stdin.readline()\n\
+        for path in sys.argv[1:]:\n\
+        \x20   while ask(path) != 'ConnectionRefusedError' and time.monotonic() < end: pass\n\
+        \x20   print(ask(path), flush=True)";
+    for (turn, user) in USERS.into_iter().enumerate() {
+        // One that is replaced, and one whose directory comes late.
+        let there = dir.path().join(format!("{turn}.socket"));
+        let late = dir.path().join(format!("{turn}/late"));
+        let listen = |path: &Path| {
+            let listener = UnixListener::bind(path).unwrap();
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o666)).unwrap();
+            listener
+        };
+        let _first = listen(&there);
+        let masks = [&there, &late].map(|path| format!("mask={}", path.display()));
+        let masks: Vec<&str> = masks.iter().map(String::as_str).collect();
+        let command = python(user, &masks, script).args([&there, &late]).spawn();
+        command.wait_line(|line| line == "ready");
+        std::fs::remove_file(&there).unwrap();
+        std::fs::create_dir(late.parent().unwrap()).unwrap();
+        let _others = [listen(&there), listen(&late)];
+        command.write(b"go\n");
+        command.wait();
+        let said = command.stdout();
+        assert_eq!(said.matches("ConnectionRefusedError").count(), 2, "{said}");
+        UnixStream::connect(&there).unwrap();
+    }
+}
+
 pub(crate) fn other_socket_families_are_refused() {
     let script = "import socket\n\
         socket.socket(socket.AF_INET); socket.socket(socket.AF_UNIX)\n\
