@@ -106,7 +106,7 @@ fn asked(resolv_conf: &Path) -> Host {
         uid: nix::unistd::geteuid().as_raw(),
         user_namespaces: confinement::presence(),
         supervision: supervision::presence(),
-        libraries: libraries::libraries().and_then(|dir| dir.into_os_string().into_string().ok()),
+        libraries: libraries().and_then(|dir| dir.into_os_string().into_string().ok()),
         users: users::names("/etc/passwd"),
         groups: users::names("/etc/group"),
         interfaces: interfaces::all(),
