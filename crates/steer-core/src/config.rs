@@ -228,6 +228,7 @@ impl Config {
             relay: self.relay,
             resolve: self.resolve.clone(),
             backend: self.backend,
+            proxied: !self.policy.upstreams.is_empty(),
             identify,
         }
     }

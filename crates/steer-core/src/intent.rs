@@ -47,6 +47,9 @@ pub struct Intent {
     /// Which connections pass the engine, for methods that can leave it out; `None` was not
     /// written.
     pub relay: Option<Relay>,
+    /// Whether connections may go through an upstream, which a name tells more than an address.
+    #[serde(default)]
+    pub proxied: bool,
     /// Whether intakes should find out who opened a connection, where that costs something.
     pub identify: bool,
 }
@@ -321,6 +324,7 @@ impl Intent {
             backend: None,
             confine: Confine::default(),
             relay: None,
+            proxied: false,
             identify: false,
         }
     }
@@ -401,6 +405,7 @@ impl Intent {
                 publish,
             },
             relay,
+            proxied: _,
             identify: _,
         } = self;
         let mut keys = Vec::new();
