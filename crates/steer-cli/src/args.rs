@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Say whether a config is right.
     Check(Check),
+    /// Print the variables that bring programs to an explicit port: eval "$(steer env)".
+    Env(Env),
     /// Remove what a crash left behind; needs no config.
     Clean(Clean),
 }
@@ -84,6 +86,37 @@ pub(crate) struct Check {
     /// The config.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Env {
+    /// The address of the port; that of the config or of `steer up -m explicit` by default.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// The config of the `steer up` that has the port, also for its login.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The language to print.
+    #[arg(long, value_enum, default_value = "sh")]
+    pub(crate) shell: ShellArg,
+
+    /// Print what removes the variables instead.
+    #[arg(long, conflicts_with_all = ["listen", "config"])]
+    pub(crate) unset: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ShellArg {
+    /// sh, bash, zsh and their kin, for `eval`.
+    Sh,
+    /// fish, for `steer env --shell fish | source`.
+    Fish,
+    /// A JSON object.
+    Json,
+    /// Lines `NAME=VALUE` for .env files.
+    Dotenv,
 }
 
 #[derive(Debug, Args)]

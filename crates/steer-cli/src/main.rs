@@ -13,6 +13,7 @@ mod args;
 mod check;
 mod clean;
 mod dial;
+mod env;
 mod failure;
 mod follow;
 mod force;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::up(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Check(args) => check::check(&args),
+        Command::Env(args) => env::env(&args),
         Command::Clean(args) => clean::clean(&args),
     };
     done.unwrap_or_else(|failure| {
