@@ -192,13 +192,19 @@ fn stop(signal: Signal) -> io::Result<()> {
 /// Gives signals on until a report of signal 0.
 fn forward(mut pipe: PipeReader, pid: Pid, gone: &Mutex<bool>) {
     let mut report = [0; 2];
+    let mut born = false;
     while pipe.read_exact(&mut report).is_ok() {
         let [number, from_kernel] = report;
+        if number == sys::process::BORN {
+            born = true;
+            continue;
+        }
         let Ok(signal) = Signal::try_from(i32::from(number)) else {
             return;
         };
         let gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*gone && concerns(signal, from_kernel == 1, pid) {
+        // Whatever came before the command was there came to this process alone.
+        if !*gone && (!born || concerns(signal, from_kernel == 1, pid)) {
             // The command may have changed its user and be out of reach: then it is as under
             // `env`, where the signal would not have reached it either.
             let _ = kill(pid, signal);

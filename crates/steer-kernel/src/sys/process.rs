@@ -58,6 +58,7 @@ pub(crate) fn dispose(signal: Signal, handler: SigHandler) -> io::Result<()> {
 ///
 /// The pipe stays open for the life of the process; a second call replaces it.
 pub(crate) fn report(signals: &[Signal], pipe: OwnedFd) -> io::Result<()> {
+    HEARER.store(nix::unistd::getpid().as_raw(), Ordering::SeqCst);
     let last = REPORTS.swap(pipe.into_raw_fd(), Ordering::SeqCst);
     if last >= 0 {
         // SAFETY: the number came from `into_raw_fd` of an earlier call, and the swap took it out.
@@ -83,6 +84,15 @@ pub(crate) fn listen_again(signal: Signal) -> io::Result<()> {
 
 extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     let errno = Errno::last_raw();
+    if nix::unistd::getpid().as_raw() != HEARER.load(Ordering::SeqCst) {
+        // The command, before it has put its signals back: it takes the signal as they will be.
+        if let Ok(signal) = Signal::try_from(number) {
+            let _ = dispose(signal, SigHandler::SigDfl);
+            let _ = nix::sys::signal::raise(signal);
+        }
+        Errno::set_raw(errno);
+        return;
+    }
     // SAFETY: with SA_SIGINFO the kernel passes a valid structure.
     let code = unsafe { (*info).si_code };
     let byte = u8::try_from(number).unwrap_or(0);
@@ -136,11 +146,15 @@ pub(crate) fn try_in_child(
     }
 }
 
+/// In the place of a signal's number: from here on the command gets signals of its own.
+pub(crate) const BORN: u8 = 255;
+/// The process whose signals are reported.
+static HEARER: AtomicI32 = AtomicI32::new(0);
 /// Where [`on_signal`] writes.
 static REPORTS: AtomicI32 = AtomicI32::new(-1);
 
-/// What a child does between fork and exec: the plan's steps, and in between the signals are put
-/// back.
+/// What a child does between fork and exec: it says that it is there, takes the plan's steps, and
+/// in between puts the signals back.
 ///
 /// When a step is refused, its byte goes into `refused`, so that the caller can tell this from a
 /// failing exec.
@@ -157,6 +171,8 @@ pub(crate) fn prepare(command: &mut Command, steps: Steps, refused: OwnedFd, inh
         })
     };
     let step = move || {
+        // SAFETY: a missing or full pipe is an error without effect; the buffer outlives the call.
+        unsafe { libc::write(REPORTS.load(Ordering::SeqCst), [BORN, 0].as_ptr().cast(), 2) };
         tell(steps.enter())?;
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
         for signal in Signal::iterator() {
