@@ -6,6 +6,8 @@ mod site;
 
 #[path = "verify/privileged.rs"]
 mod privileged;
+#[path = "verify/unprivileged.rs"]
+mod unprivileged;
 
 use lab::{Output, Program, Status};
 

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use steer::core::engaged::Engaged;
 use steer::core::keeper::{EngageError, KeeperError, Released};
-use steer::core::mark::Mark;
 use steer::core::object::ChildSetting;
-use steer::core::symbol::Followed;
+use steer::core::symbol::{Bindings, Followed};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
@@ -26,7 +25,7 @@ struct Inner {
     /// Nothing once it is released.
     engaged: Mutex<Option<Engaged>>,
     child: Vec<ChildSetting>,
-    marked: Option<Mark>,
+    bindings: Bindings,
     /// Told after each question to the keeper, which may have called a successor in its place.
     asked: Notify,
 }
@@ -38,7 +37,7 @@ impl Force {
     pub(crate) fn new(engaged: Engaged) -> Self {
         Self(Arc::new(Inner {
             child: engaged.child().to_vec(),
-            marked: engaged.bindings().slot.map(|slot| slot.mark),
+            bindings: engaged.bindings().clone(),
             engaged: Mutex::new(Some(engaged)),
             asked: Notify::new(),
         }))
@@ -49,9 +48,9 @@ impl Force {
         &self.0.child
     }
 
-    /// What packets carry on their way to the engine, where they are marked.
-    pub(crate) fn marked(&self) -> Option<Mark> {
-        self.0.marked
+    /// The values that the plan's symbols got at first.
+    pub(crate) fn bindings(&self) -> &Bindings {
+        &self.0.bindings
     }
 
     /// What ends when the keeper that there is at present is gone.

@@ -9,8 +9,8 @@ use steer::kernel::child::{Exit, Inherited, Spawner};
 
 use crate::args::Run;
 use crate::failure::Failure;
-use crate::steering::{self, Purpose};
-use crate::verify::{Verdict, Verification};
+use crate::steering::{self, Decided, Purpose};
+use crate::verify::{self, Verdict, Verification};
 use crate::{STATUS_ESCAPED, STATUS_OURS, say};
 
 /// Runs the command and ends as it ended.
@@ -36,7 +36,12 @@ enum Ended {
 fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
     let runtime = crate::runtime()?;
     runtime.block_on(async {
-        let (decided, mut session) = steering::start(&args.steering, Purpose::Command).await?;
+        let adapt = |decided: &mut Decided| match args.verify {
+            true => verify::enclose(decided),
+            false => Ok(()),
+        };
+        let started = steering::start(&args.steering, Purpose::Command, adapt).await;
+        let (decided, mut session) = started?;
         if let Some(text) = decided.announcement() {
             say(&format_args!("steer: {text}"));
         }

@@ -7,10 +7,11 @@ use steer::core::config::LogTarget;
 use steer::core::engaged::Engaged;
 use steer::core::intent::{self, Intent, OnFailure, Source};
 use steer::core::keeper::{Keeper, NoKeeper, Released};
-use steer::core::mark::Mark;
+use steer::core::netns::MakeSockets;
 use steer::core::object::{ChildSetting, Listener};
 use steer::core::plan::{Netns, Plan};
 use steer::core::policy::Policy;
+use steer::core::symbol::Bindings;
 use steer::dns;
 use steer::kernel::{confine, keeper};
 use steer::proxy::engine::{Engine, EngineBuilder};
@@ -24,6 +25,7 @@ use crate::failure::Failure;
 use crate::follow::{self, Learner};
 use crate::force::{Force, Lost};
 use crate::steering::Decided;
+use crate::verify::enclosure::{self, Sieve};
 
 /// A steering in force with its engine.
 pub(crate) struct Session {
@@ -35,6 +37,7 @@ pub(crate) struct Session {
     /// Has the rules follow names.
     following: JoinSet<()>,
     listeners: Vec<Listener>,
+    inside: Option<Arc<dyn MakeSockets>>,
     /// Ends with the keeper. Made at the start, so that whoever is told that the steering is in
     /// force finds the keeper watched.
     lost: Lost,
@@ -65,6 +68,7 @@ impl Session {
         let bound = engaged.take_bound();
         let force = Force::new(engaged);
         let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
+        let inside = bound.iter().find_map(|bound| bound.inside.clone());
         let inward = dial::inward::engine(intent, &bound)
             .map(|builder| engine(builder.recorder(recorder.share())))
             .transpose()?;
@@ -105,9 +109,13 @@ impl Session {
                 Some(inward) if dial::inward::leads_in(&bound) => inward,
                 _ => &engine,
             };
-            let intake = steerer
+            let walls = enclosure::is_wall(&choice.plan, &bound.listener, &bound.netns);
+            let mut intake = steerer
                 .intake(intent, bound)
                 .map_err(|error| Failure::new(&error, "check `ulimit -n` and start again"))?;
+            if walls {
+                intake = Box::new(Sieve::new(intake, intent));
+            }
             serving.spawn(serving_engine.clone().serve(intake));
         }
         let mut following = JoinSet::new();
@@ -124,6 +132,7 @@ impl Session {
             serving,
             following,
             listeners,
+            inside,
             lost,
         })
     }
@@ -138,9 +147,14 @@ impl Session {
         self.force.child()
     }
 
-    /// What packets carry on their way to the engine, where they are marked.
-    pub(crate) fn marked(&self) -> Option<Mark> {
-        self.force.marked()
+    /// The values that the plan's symbols got at first.
+    pub(crate) fn bindings(&self) -> &Bindings {
+        self.force.bindings()
+    }
+
+    /// What makes sockets in the command's namespaces, where the plan has them.
+    pub(crate) fn inside(&self) -> Option<&Arc<dyn MakeSockets>> {
+        self.inside.as_ref()
     }
 
     /// Replaces a keeper that is gone, each time one is; never returns.

@@ -93,10 +93,12 @@ pub(crate) fn facts(args: &Steering, purpose: Purpose) -> Result<Host, Failure> 
 }
 
 /// Chooses a method and puts it in force on this host. Where there are several, each is tried
-/// first, and one that cannot be put in force after all makes room for the next.
+/// first, and one that cannot be put in force after all makes room for the next. `adapt` has the
+/// last word about what is put in force.
 pub(crate) async fn start(
     args: &Steering,
     purpose: Purpose,
+    adapt: impl Fn(&mut Decided) -> Result<(), Failure>,
 ) -> Result<(Decided, Session), Failure> {
     let wish = Wish::read(args, purpose, None)?;
     let order = wish.order();
@@ -117,10 +119,13 @@ pub(crate) async fn start(
         };
         before.append(&mut choice.refused);
         let method = choice.steerer.method();
-        let decided = wish.clone().decided(choice);
-        let failure = match Session::start(&decided).await {
+        let mut decided = wish.clone().decided(choice);
+        let started = match adapt(&mut decided) {
+            Ok(()) => Session::start(&decided).await,
+            Err(failure) => Err(failure),
+        };
+        let failure = match started {
             Ok(session) => {
-                let mut decided = decided;
                 decided.choice.refused = before;
                 return Ok((decided, session));
             }

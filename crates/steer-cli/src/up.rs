@@ -19,7 +19,8 @@ pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
         // Before anything is in force, so that no signal ends us with the host changed.
         let listen = || signals().map_err(|error| Failure::new(&error, "start again"));
         let (mut ended, mut again) = (listen()?, listen()?);
-        let (decided, mut session) = steering::start(&args.steering, Purpose::Config).await?;
+        let (decided, mut session) =
+            steering::start(&args.steering, Purpose::Config, |_| Ok(())).await?;
         let note = decided.announcement().unwrap_or_default();
         let plan = &decided.choice.plan;
         say(&format_args!(

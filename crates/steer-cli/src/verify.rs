@@ -1,13 +1,18 @@
 //! `steer run --verify`: proof, by counting, that nothing left except through the engine.
 
 mod alone;
+pub(crate) mod enclosure;
 
 use std::fmt::Display;
+use std::fs;
+use std::io;
 
+use steer::core::address::Family;
 use steer::core::intent::{Intent, Scope};
-use steer::core::object::ChildSetting;
-use steer::core::symbol::CgroupRef;
-use steer::kernel::witness::{Tally, Witness};
+use steer::core::netns::{SocketKind, SocketWish};
+use steer::core::object::{Binding, Object};
+use steer::core::plan::Planned;
+use steer::kernel::witness::{Boundary, Tally, Witness};
 
 use crate::failure::Failure;
 use crate::say;
@@ -19,6 +24,8 @@ use crate::steering::Decided;
 pub(crate) struct Verification {
     witness: Witness,
     intent: Intent,
+    /// Who holds the command's namespaces, where it has any.
+    holder: Option<u32>,
 }
 
 /// What the witness said.
@@ -30,27 +37,39 @@ pub(crate) enum Verdict {
     Escaped,
 }
 
+/// Sees that the command of a plan will be told from others.
+pub(crate) fn enclose(decided: &mut Decided) -> Result<(), Failure> {
+    // In namespaces of the command's own nothing is left alone.
+    if decided.choice.plan.namespace().is_none() {
+        tellable(&decided.intent)?;
+    }
+    enclosure::enclose(decided)
+}
+
 impl Verification {
     /// Starts to count, before the command does.
     pub(crate) fn begin(decided: &Decided, session: &Session) -> Result<Self, Failure> {
         let intent = decided.intent.clone();
-        tellable(&intent)?;
-        let cgroup = session.child().iter().find_map(|setting| match setting {
-            ChildSetting::Cgroup(CgroupRef::Path(path)) => Some(path),
-            _ => None,
-        });
-        let Some(cgroup) = cgroup else {
-            return Err(Failure::plain(
-                format!(
-                    "`--verify` cannot count for the method {}: nothing tells the command's packets from those of others",
-                    decided.choice.plan.method
-                ),
-                "leave `--verify` out, or choose a method that keeps the command apart: `-m netns` without privileges, `-m tproxy` or `-m redirect` as root",
-            ));
+        let instance = &intent.instance;
+        let bindings = session.bindings();
+        let witness = match (session.inside(), &bindings.command_cgroup) {
+            (Some(inside), _) => {
+                let netlink = inside.make(&FILTER).map_err(|error| {
+                    Failure::new(&error, "the holder of the namespaces is gone: start again")
+                })?;
+                Witness::of_namespace(instance, netlink, &boundary(decided))
+            }
+            (None, Some(cgroup)) => {
+                let marked = bindings.slot.map(|slot| slot.mark);
+                Witness::of_cgroup(instance, cgroup, marked)
+            }
+            (None, None) => unreachable!("every command was put apart"),
         };
-        let witness = Witness::of_cgroup(&intent.instance, cgroup, session.marked())
-            .map_err(|error| Failure::new(&error, error.help()))?;
-        Ok(Self { witness, intent })
+        Ok(Self {
+            witness: witness.map_err(|error| Failure::new(&error, error.help()))?,
+            holder: bindings.holder,
+            intent,
+        })
     }
 
     /// Says on stderr what was counted.
@@ -58,16 +77,71 @@ impl Verification {
         let Self {
             mut witness,
             intent,
+            holder,
         } = self;
-        match witness.read() {
-            Ok(tally) => report(&tally, &intent),
+        let tally = match witness.read() {
+            Ok(tally) => tally,
             Err(error) => {
                 say(&Failure::new(&error, error.help()));
+                return Verdict::Escaped;
+            }
+        };
+        let verdict = report(&tally, &intent);
+        match holder.map(interfaces) {
+            None => verdict,
+            Some(Ok(others)) if others.is_empty() => verdict,
+            Some(Ok(others)) => {
+                let list = others.join(", ");
+                tell(&format_args!(
+                    "not verified: the command's network has got other interfaces than lo: {list}"
+                ));
+                Verdict::Escaped
+            }
+            Some(Err(error)) => {
+                say(&Failure::new(
+                    &error,
+                    "the interfaces of the command's network cannot be listed: mount /proc without hidepid",
+                ));
                 Verdict::Escaped
             }
         }
     }
 }
+
+/// What a packet in the command's namespaces has left by: where they are the method itself, by an
+/// interface, of which there is none; else by going round the method.
+fn boundary(decided: &Decided) -> Boundary<'_> {
+    let plan = &decided.choice.plan;
+    let walls = |p: &Planned| match &p.object {
+        Object::Listener(listener) => enclosure::is_wall(plan, listener, &p.netns),
+        _ => false,
+    };
+    match plan.namespace() {
+        Some(namespace) if plan.objects.iter().any(walls) => Boundary::Destination {
+            own: &namespace.addresses,
+            bypass: decided.intent.bypass,
+        },
+        _ => Boundary::Interface,
+    }
+}
+
+/// The interfaces beside `lo` in the network namespace of a process.
+fn interfaces(pid: u32) -> io::Result<Vec<String>> {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/dev"))?;
+    let names = table.lines().filter_map(|line| line.split_once(':'));
+    let mut names: Vec<_> = names.map(|(name, _)| name.trim().to_owned()).collect();
+    names.retain(|name| name != "lo");
+    Ok(names)
+}
+
+/// To the packet filter: neither family nor address matter.
+const FILTER: SocketWish = SocketWish {
+    family: Family::V4,
+    kind: SocketKind::Filter,
+    binding: Binding::Own,
+    mark: None,
+    bind: None,
+};
 
 /// Packets are told apart by protocol, address and port: whatever else the config leaves alone
 /// would be taken for an escape.

@@ -11,6 +11,7 @@ use steer_core::address::{Destination, Protocol};
 use steer_core::intake::{Bound, Intake};
 use steer_core::intent::Intent;
 use steer_core::method::Method;
+use steer_core::netns::MakeSockets;
 use steer_core::steered::{Flow, ResetAnswer, Steered};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -28,8 +29,12 @@ use crate::owner::Owners;
 /// The intake of a listener: a forward's where it has a fixed destination, else the proxy port's.
 pub(crate) fn open(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
     let Bound {
-        listener, sockets, ..
+        listener,
+        sockets,
+        netns: _,
+        inside,
     } = bound;
+    let owners = |wanted| owners(wanted, inside.as_deref());
     let acceptor = Acceptor::new(sockets.streams()?)?;
     let via = listener.method;
     if let Some(to) = &listener.to {
@@ -41,20 +46,20 @@ pub(crate) fn open(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>>
             upstream: forward::upstream(intent, &listener.id),
         }));
     }
-    let bounds = carried(intent)
-        .contains(&Protocol::Udp)
-        .then(Bounds::default);
+    // A client in namespaces of its own would not reach the sockets of an association.
+    let udp = carried(intent).contains(&Protocol::Udp) && inside.is_none();
+    let bounds = udp.then(Bounds::default);
     let mut intake = ProxyIntake::new(acceptor, via, login(intent)?, bounds, MOST_HANDSHAKES);
     intake.gate = Gate::new(intent, via);
     intake.owners = owners(intent.identify || intake.gate.asks());
     Ok(Box::new(intake))
 }
 
-fn owners(wanted: bool) -> Owners {
-    if wanted {
-        Owners::open()
-    } else {
-        Owners::Unasked
+fn owners(wanted: bool, inside: Option<&dyn MakeSockets>) -> Owners {
+    match inside {
+        _ if !wanted => Owners::Unasked,
+        Some(inside) => Owners::inside(inside),
+        None => Owners::open(),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use steer_core::accept::Accepted;
-use steer_core::address::canonical;
+use steer_core::address::{Family, canonical};
+use steer_core::netns::{MakeSockets, SocketKind, SocketWish};
+use steer_core::object::Binding;
 use steer_core::steered::Identity;
 use steer_kernel::sock_diag::SockDiag;
 
@@ -31,6 +33,24 @@ impl Owners {
             Err(error) => {
                 tracing::debug!(%error, "no lookup of owners: the table of connections is read");
                 Self::Table
+            }
+        }
+    }
+
+    /// Asks in a namespace that this process cannot enter.
+    pub(crate) fn inside(sockets: &dyn MakeSockets) -> Self {
+        let wish = SocketWish {
+            family: Family::V4,
+            kind: SocketKind::Diag,
+            binding: Binding::Own,
+            mark: None,
+            bind: None,
+        };
+        match sockets.make(&wish).and_then(SockDiag::over) {
+            Ok(diag) => Self::Lookup(diag),
+            Err(error) => {
+                tracing::warn!(%error, "owners cannot be asked for, so that nobody is served");
+                Self::Unasked
             }
         }
     }
