@@ -10,7 +10,6 @@ mod inherited;
 mod running;
 mod spawner;
 mod steps;
-mod supervision;
 
 pub use exit::Exit;
 pub(crate) use inherited::Files;

@@ -12,6 +12,7 @@
 
 mod abi;
 mod assembler;
+mod supervision;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,6 +23,7 @@ use nix::libc::{self, sock_filter};
 use crate::sys;
 pub use abi::{Abi, Call};
 use assembler::{Rule, When, assemble};
+pub use supervision::Supervision;
 
 /// A filter of system calls, ready to be installed.
 ///

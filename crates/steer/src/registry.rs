@@ -14,6 +14,8 @@ pub fn all() -> Vec<&'static dyn Steerer> {
         &steer_iptables::Tproxy,
         #[cfg(feature = "netns")]
         &steer_netns::Netns,
+        #[cfg(feature = "seccomp")]
+        &steer_seccomp::Seccomp,
         #[cfg(feature = "explicit")]
         &steer_env::Explicit,
         #[cfg(feature = "env")]

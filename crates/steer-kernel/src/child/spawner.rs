@@ -10,11 +10,10 @@ use steer_core::object::{ChildSetting, Object};
 use steer_core::symbol::{CgroupRef, ControlRef, ProcessRef};
 
 use super::steps::{Entering, Step, Steps};
-use super::supervision::Supervision;
 use super::{Inherited, Running};
 use crate::cgroup::{CgroupError, CgroupTree};
 use crate::confine::Entrance;
-use crate::seccomp::Program;
+use crate::seccomp::{Program, Supervision};
 use crate::sys;
 
 /// Starts commands: streams, terminal, signals and working directory are the caller's.

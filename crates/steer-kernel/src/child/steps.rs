@@ -11,9 +11,8 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{chdir, write};
 
-use super::supervision::Supervision;
 use crate::confine::Entrance;
-use crate::seccomp::{self, Program};
+use crate::seccomp::{self, Program, Supervision};
 
 /// The steps of a plan's settings, prepared so that taking them makes system calls alone.
 #[derive(Debug, Default)]

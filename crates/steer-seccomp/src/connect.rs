@@ -1,0 +1,144 @@
+//! connect(2).
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::socket::{Shutdown, shutdown};
+use socket2::SockRef;
+use std::os::fd::AsRawFd;
+use steer_core::address::{ClientAddr, Destination, Family, Protocol, canonical};
+use steer_core::method::Method;
+use steer_core::steered::{Flow, Steered};
+use steer_kernel::takeover::Again;
+
+use crate::call::{Asked, Kind};
+use crate::joining::Join;
+use crate::memory;
+use crate::name::{Meaning, Name};
+use crate::office::Office;
+use crate::send::UNREACHABLE;
+use crate::sys;
+use crate::traffic::{Verdict, verdict};
+use crate::waiting::Waiting;
+
+/// Lets it pass, refuses it, or brings it to the engine.
+pub(crate) fn connect(office: &Arc<Office>, asked: Asked) {
+    let Ok(length) = u32::try_from(asked.int(2)) else {
+        return asked.notice.go_on();
+    };
+    let name = match memory::name(asked.process, asked.args[1], length) {
+        Ok(name) => name,
+        Err(Errno::EFAULT | Errno::EINVAL) => return asked.notice.go_on(),
+        Err(_) => return hidden(office, asked),
+    };
+    let to = match name.meaning() {
+        Meaning::Other => return asked.notice.go_on(),
+        Meaning::Unspecified => {
+            if !office.takeover.is_idle()
+                && let Ok(socket) = asked.socket()
+            {
+                office.takeover.forget(&socket);
+            }
+            return asked.notice.go_on();
+        }
+        Meaning::Inet(to) => to,
+    };
+    let socket = match asked.socket() {
+        Ok(socket) => socket,
+        Err(Errno::EPERM | Errno::ENOSYS) => return hidden(office, asked),
+        // No such descriptor: the kernel says so.
+        Err(_) => return asked.notice.go_on(),
+    };
+    match Kind::of(&socket) {
+        Kind::Other => asked.notice.go_on(),
+        Kind::Tcp => tcp(office, asked, socket, &name, to),
+        Kind::Udp => match verdict(&office.traffic, Some(Protocol::Udp), to) {
+            Verdict::Leave => own(asked, &socket, &name),
+            Verdict::Steer | Verdict::Refuse => mute(asked, &socket, &name),
+        },
+        Kind::Inet => match verdict(&office.traffic, None, to) {
+            Verdict::Leave => asked.notice.go_on(),
+            Verdict::Steer | Verdict::Refuse => {
+                let _ = asked.notice.fail(UNREACHABLE);
+            }
+        },
+    }
+}
+
+fn hidden(office: &Office, asked: Asked) {
+    office.hidden(asked.notice.thread);
+    let _ = asked.notice.fail(Errno::EPERM);
+}
+
+fn tcp(office: &Arc<Office>, asked: Asked, socket: OwnedFd, name: &Name, to: SocketAddr) {
+    if !office.takeover.is_idle() {
+        let cookie = SockRef::from(&socket).cookie().unwrap_or_default();
+        match office.takeover.again(&socket) {
+            Again::New => {}
+            Again::Answer(Err(Errno::EALREADY)) => {
+                let _ = asked.notice.fail(office.in_progress(cookie));
+                return;
+            }
+            Again::Answer(result) => {
+                let _ = asked.notice.answer(result);
+                return;
+            }
+            Again::Wait => return office.wait(cookie, Waiting::Connect(asked)),
+        }
+    }
+    match verdict(&office.traffic, Some(Protocol::Tcp), to) {
+        Verdict::Steer => steer(office, asked, socket, name, to),
+        Verdict::Leave | Verdict::Refuse => match SockRef::from(&socket).nonblocking() {
+            Ok(true) => own(asked, &socket, name),
+            // It would keep the supervisor from its other work.
+            _ => asked.notice.go_on(),
+        },
+    }
+}
+
+/// Connects the program's socket to the address that was copied, which takes no time.
+fn own(asked: Asked, socket: &OwnedFd, name: &Name) {
+    let _ = asked
+        .notice
+        .answer(sys::connect(socket.as_fd(), name.bytes()));
+}
+
+/// Connects a socket of datagrams that can send none: sending fails with EPIPE.
+///
+/// getaddrinfo(3) connects one to every address to see by which of ours it would be reached, and
+/// sorts by that: it gets the answers that it would get unsteered.
+fn mute(asked: Asked, socket: &OwnedFd, name: &Name) {
+    // A socket without a peer has none to shut, but it is noted all the same (`inet_shutdown` of
+    // net/ipv4/af_inet.c); that of IPv6 is the same.
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
+    own(asked, socket, name);
+}
+
+fn steer(office: &Arc<Office>, asked: Asked, socket: OwnedFd, name: &Name, to: SocketAddr) {
+    let identity = office.identity(asked.process);
+    let client = match SockRef::from(&socket).local_addr() {
+        Ok(local) => local.as_socket().filter(|at| !at.ip().is_unspecified()),
+        Err(_) => None,
+    };
+    let loopback = Family::of(canonical(to).ip()).loopback();
+    let client = client.map_or(SocketAddr::new(loopback, 0), canonical);
+    let Some(answer) = Join::begin(office, asked, socket, name.clone(), to) else {
+        return;
+    };
+    let steered = Steered {
+        flow: Flow::Unmade,
+        client: ClientAddr(client),
+        destination: Destination::addr(canonical(to)),
+        identity,
+        via: Method::Seccomp,
+        upstream: None,
+        app: None,
+        answer: Box::new(answer),
+    };
+    // Dropped with its answer where the engine is behind or gone: the connect is refused.
+    if office.steered_tx.try_send(steered).is_err() {
+        tracing::debug!("a connect was refused: the engine takes no more");
+    }
+}

@@ -1,0 +1,111 @@
+//! Connects of the commands that came under the supervisor.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use steer_core::intake::{Bound, Intake};
+use steer_core::intent::{Intent, Relay};
+use steer_core::plan::Netns;
+use steer_core::steered::Steered;
+use steer_kernel::takeover::Takeover;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::control;
+use crate::office::Office;
+use crate::supervisor::Supervisor;
+
+/// The intake of a control listener.
+///
+/// # Errors
+/// There is no loopback to join sockets on.
+pub(crate) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
+    let Bound {
+        netns,
+        sockets,
+        inside,
+        ..
+    } = bound;
+    let listener = UnixListener::from_std(sockets.control()?)?;
+    let takeover = match inside {
+        Some(inside) => Takeover::open_inside(inside)?,
+        None => Takeover::open()?,
+    };
+    let (steered_tx, steered) = mpsc::channel(MOST_WAITING);
+    let office = Office {
+        takeover,
+        traffic: intent.traffic.clone(),
+        // In namespaces of its own a program gets nowhere by itself.
+        hands_over: intent.relays() == Relay::Needed && netns == Netns::Here,
+        identify: intent.identify,
+        steered_tx,
+        runtime: Handle::current(),
+        waiting: Mutex::new(HashMap::new()),
+        untold: Mutex::new(Vec::new()),
+        hidden: AtomicU64::new(0),
+    };
+    Ok(Box::new(SeccompIntake {
+        listener,
+        office: Arc::new(office),
+        steered,
+        supervisors: Vec::new(),
+    }))
+}
+
+/// Commands come by the listener, their connects by the channel.
+#[derive(Debug)]
+struct SeccompIntake {
+    listener: UnixListener,
+    office: Arc<Office>,
+    steered: mpsc::Receiver<Steered>,
+    supervisors: Vec<Supervisor>,
+}
+
+#[async_trait]
+impl Intake for SeccompIntake {
+    async fn next(&mut self) -> Option<Steered> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(steered) = self.steered.recv() => return Some(steered),
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => self.admit(stream).await,
+                    Err(error) => {
+                        tracing::warn!(%error, "a command could not be heard");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl SeccompIntake {
+    async fn admit(&mut self, mut stream: UnixStream) {
+        // Not cancelled half-way: a command that got no answer does not start.
+        match self.supervise(&mut stream).await {
+            Ok(supervisor) => self.supervisors.push(supervisor),
+            Err(error) => tracing::warn!(%error, "a command could not be supervised"),
+        }
+    }
+
+    async fn supervise(&self, stream: &mut UnixStream) -> io::Result<Supervisor> {
+        let descriptor = control::admit(stream).await?;
+        if !control::is_line(&descriptor) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let supervisor = Supervisor::start(descriptor, Arc::clone(&self.office))?;
+        control::go(stream).await?;
+        Ok(supervisor)
+    }
+}
+
+/// Connects that wait for the engine.
+const MOST_WAITING: usize = 4096;
+
+/// After a failure of the listener.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);

@@ -1,0 +1,289 @@
+//! A connect that the engine decides on.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nix::errno::Errno;
+use socket2::{Domain, SockRef};
+use steer_core::address::canonical;
+use steer_core::steered::{Answer, Flow, Refusal};
+use steer_kernel::takeover::Joining;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+
+use crate::call::Asked;
+use crate::name::Name;
+use crate::notice::{Delivery, Notice};
+use crate::office::{Office, lock};
+use crate::sys;
+
+/// A connect that the engine decides on. Dropped undecided, it is refused.
+#[derive(Debug)]
+pub(crate) struct Join {
+    office: Arc<Office>,
+    stage: Arc<Mutex<Stage>>,
+    cookie: u64,
+    /// What the program asked for, in its own bytes and as it is understood.
+    name: Name,
+    wanted: SocketAddr,
+    /// Limits the time in which a call waits.
+    timer: Option<AbortHandle>,
+}
+
+/// How far it is.
+#[derive(Debug)]
+enum Stage {
+    /// A nonblocking call waits for a moment: the engine may hand the connection over.
+    Asked { notice: Notice, socket: OwnedFd },
+    /// A nonblocking call has its EINPROGRESS.
+    Held { joining: Joining },
+    /// A blocking call waits.
+    Waits { notice: Notice, joining: Joining },
+    /// It is decided.
+    Over,
+}
+
+impl Join {
+    /// Begins; `None` where the call could be answered at once.
+    pub(crate) fn begin(
+        office: &Arc<Office>,
+        asked: Asked,
+        socket: OwnedFd,
+        name: Name,
+        wanted: SocketAddr,
+    ) -> Option<Self> {
+        let notice = asked.notice;
+        let cookie = SockRef::from(&socket).cookie().unwrap_or_default();
+        let waits = !SockRef::from(&socket).nonblocking().unwrap_or(false);
+        let mut limit = None;
+        let stage = if waits {
+            limit = SockRef::from(&socket).write_timeout().unwrap_or(None);
+            match office.takeover.begin(socket, wanted) {
+                Ok(joining) => Stage::Waits { notice, joining },
+                Err(errno) => {
+                    let _ = notice.fail(errno);
+                    return None;
+                }
+            }
+        } else if office.hands_over && office.takeover.is_ours(socket.as_fd()) {
+            limit = Some(CHOICE);
+            Stage::Asked { notice, socket }
+        } else {
+            hold(office, notice, socket, wanted)
+        };
+        if matches!(stage, Stage::Over) {
+            return None;
+        }
+        let stage = Arc::new(Mutex::new(stage));
+        let timer = limit.map(|limit| patience(office, &stage, wanted, limit));
+        Some(Self {
+            office: Arc::clone(office),
+            stage,
+            cookie,
+            name,
+            wanted,
+            timer,
+        })
+    }
+
+    fn take(&mut self) -> Stage {
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+        }
+        std::mem::replace(&mut *lock(&self.stage), Stage::Over)
+    }
+
+    /// Connects the program's socket to the engine.
+    fn complete(&mut self) -> io::Result<std::net::TcpStream> {
+        let canceled = || io::Error::from(Errno::ECANCELED);
+        let mut stage = self.take();
+        if let Stage::Asked { notice, socket } = stage {
+            stage = hold(&self.office, notice, socket, self.wanted);
+        }
+        match stage {
+            Stage::Held { joining } => joining.complete(),
+            Stage::Waits { notice, joining } => {
+                let completed = joining.complete();
+                let told = completed.as_ref().map(drop).map_err(errno);
+                if notice.answer(told) == Delivery::Lost {
+                    self.office.takeover.untold(self.cookie);
+                }
+                completed
+            }
+            Stage::Asked { .. } | Stage::Over => Err(canceled()),
+        }
+    }
+
+    fn refuse(&mut self, errno: Errno) {
+        match self.take() {
+            Stage::Asked { notice, .. } => {
+                let _ = notice.fail(errno);
+            }
+            Stage::Held { joining } => joining.fail(errno),
+            Stage::Waits { notice, joining } => {
+                joining.fail(errno);
+                let _ = notice.fail(errno);
+            }
+            Stage::Over => return,
+        }
+        self.office.over(self.cookie, Err(errno));
+    }
+
+    /// The first address as the program passed it, where it is that one.
+    fn names(&self, socket: &OwnedFd, to: &[SocketAddr]) -> Vec<Name> {
+        let of_v6 = matches!(SockRef::from(socket).domain(), Ok(Domain::IPV6));
+        let wanted = canonical(self.wanted);
+        to.iter()
+            .map(|to| match canonical(*to) == wanted {
+                true => self.name.clone(),
+                false => Name::for_socket(*to, of_v6),
+            })
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Answer for Join {
+    async fn connected(&mut self, flow: &mut Flow) -> io::Result<()> {
+        let completed = self.complete();
+        let result = completed.as_ref().map(drop).map_err(errno);
+        self.office.over(self.cookie, result);
+        *flow = Flow::Tcp(TcpStream::from_std(completed?)?);
+        Ok(())
+    }
+
+    fn can_hand_over(&self) -> bool {
+        self.office.hands_over && !matches!(*lock(&self.stage), Stage::Held { .. } | Stage::Over)
+    }
+
+    async fn hand_over(mut self: Box<Self>, to: &[SocketAddr]) -> io::Result<()> {
+        match self.take() {
+            Stage::Asked { notice, socket } => {
+                let name = self.names(&socket, to).into_iter().next();
+                let name = name.unwrap_or_else(|| self.name.clone());
+                let mut result = sys::connect(socket.as_fd(), name.bytes());
+                if result == Err(Errno::EALREADY) {
+                    result = Err(self.office.in_progress(self.cookie));
+                }
+                let delivery = notice.answer(result);
+                if result == Err(Errno::EINPROGRESS) {
+                    self.office.told_in_progress(self.cookie, delivery);
+                }
+                match result {
+                    Err(errno) if errno != Errno::EINPROGRESS => Err(errno.into()),
+                    _ => Ok(()),
+                }
+            }
+            Stage::Waits { notice, joining } => {
+                let socket = joining.abandon().ok_or(Errno::ECANCELED)?;
+                let names = self.names(&socket, to);
+                // It takes as long as the kernel says; the program's own time limit is the
+                // socket's.
+                let connect = move || {
+                    let mut result = Err(Errno::ECONNREFUSED);
+                    for name in names {
+                        result = sys::connect(socket.as_fd(), name.bytes());
+                        if result.is_ok() {
+                            break;
+                        }
+                    }
+                    result
+                };
+                let result = tokio::task::spawn_blocking(connect).await?;
+                let _ = notice.answer(result);
+                self.office.over(self.cookie, result);
+                Ok(result?)
+            }
+            // The time for the choice ran out meanwhile: it is held for the engine.
+            stage => {
+                *lock(&self.stage) = stage;
+                self.refuse(Errno::ECONNREFUSED);
+                Err(Errno::ECONNREFUSED.into())
+            }
+        }
+    }
+
+    async fn failed(mut self: Box<Self>, _flow: Flow, why: Refusal) {
+        self.refuse(meaning(why));
+    }
+}
+
+impl Drop for Join {
+    fn drop(&mut self) {
+        self.refuse(Errno::ECONNREFUSED);
+    }
+}
+
+/// Has the socket wait in SYN_SENT, and tells the program so.
+fn hold(office: &Office, notice: Notice, socket: OwnedFd, wanted: SocketAddr) -> Stage {
+    let cookie = SockRef::from(&socket).cookie().unwrap_or_default();
+    match office.takeover.begin(socket, wanted) {
+        Ok(joining) => {
+            let delivery = notice.fail(Errno::EINPROGRESS);
+            office.told_in_progress(cookie, delivery);
+            Stage::Held { joining }
+        }
+        // An earlier call, which a signal ended, has begun it.
+        Err(Errno::EALREADY) => {
+            let _ = notice.fail(office.in_progress(cookie));
+            Stage::Over
+        }
+        Err(errno) => {
+            let _ = notice.fail(errno);
+            Stage::Over
+        }
+    }
+}
+
+/// Limits the time in which a call waits: a nonblocking one for the engine's choice, a blocking one
+/// as the program has set it (SO_SNDTIMEO, which connect(2) answers with EINPROGRESS).
+fn patience(
+    office: &Arc<Office>,
+    stage: &Arc<Mutex<Stage>>,
+    wanted: SocketAddr,
+    limit: Duration,
+) -> AbortHandle {
+    let (office, stage) = (Arc::clone(office), Arc::clone(stage));
+    let runtime = office.runtime.clone();
+    let timer = async move {
+        tokio::time::sleep(limit).await;
+        let mut stage = lock(&stage);
+        *stage = match std::mem::replace(&mut *stage, Stage::Over) {
+            Stage::Asked { notice, socket } => hold(&office, notice, socket, wanted),
+            Stage::Waits { notice, joining } => {
+                let cookie = joining.cookie();
+                joining.fail(Errno::ETIMEDOUT);
+                let _ = notice.fail(Errno::EINPROGRESS);
+                office.over(cookie, Err(Errno::ETIMEDOUT));
+                Stage::Over
+            }
+            other => other,
+        };
+    };
+    runtime.spawn(timer).abort_handle()
+}
+
+/// The errno of connect(2) for a dial that failed.
+const fn meaning(why: Refusal) -> Errno {
+    match why {
+        Refusal::Reset => Errno::ECONNRESET,
+        Refusal::TimedOut => Errno::ETIMEDOUT,
+        Refusal::HostUnreachable | Refusal::NoSuchHost => Errno::EHOSTUNREACH,
+        Refusal::NetworkUnreachable => Errno::ENETUNREACH,
+        Refusal::Denied => Errno::EACCES,
+        // Of the rest connect(2) has no word that programs expect.
+        _ => Errno::ECONNREFUSED,
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(Errno::ECONNREFUSED as i32))
+}
+
+/// As long as a nonblocking call may take: the engine chooses in much less, unless it has to look
+/// at the first bytes or to resolve a name.
+const CHOICE: Duration = Duration::from_millis(5);

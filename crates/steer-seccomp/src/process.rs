@@ -1,0 +1,137 @@
+//! The process that made a call.
+
+use std::fs;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
+use nix::unistd::Pid;
+use steer_core::steered::Identity;
+
+use crate::sys;
+
+/// A process, by one of its threads.
+///
+/// What is read of it is the caller's only if its call still waits after it was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process {
+    thread: u32,
+}
+
+impl Process {
+    pub(crate) const fn of(thread: u32) -> Self {
+        Self { thread }
+    }
+
+    /// Fills the buffer from its memory.
+    ///
+    /// # Errors
+    /// EFAULT where it has no such memory, EPERM where it is not ours to read.
+    pub(crate) fn read(self, from: u64, into: &mut [u8]) -> Result<(), Errno> {
+        let remote = [remote(from, into.len())?];
+        let wanted = into.len();
+        let got = process_vm_readv(self.pid()?, &mut [IoSliceMut::new(into)], &remote)?;
+        if got == wanted {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
+    }
+
+    /// Writes into its memory.
+    ///
+    /// # Errors
+    /// As for [`Process::read`].
+    pub(crate) fn write(self, to: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let remote = [remote(to, bytes.len())?];
+        let put = process_vm_writev(self.pid()?, &[IoSlice::new(bytes)], &remote)?;
+        if put == bytes.len() {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
+    }
+
+    /// A duplicate of one of its descriptors.
+    ///
+    /// # Errors
+    /// EBADF where it has no such descriptor, EPERM where they are not ours to take.
+    pub(crate) fn take(self, fd: RawFd) -> Result<OwnedFd, Errno> {
+        let process = match sys::pidfd_open(self.thread) {
+            Err(Errno::EINVAL) => sys::pidfd_open_process(self.leader()?)?,
+            other => other?,
+        };
+        sys::pidfd_getfd(process.as_fd(), fd)
+    }
+
+    /// Who it is, as far as it can be told.
+    pub(crate) fn identity(self) -> Identity {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.thread));
+        let status = status.unwrap_or_default();
+        Identity {
+            pid: field(&status, "Tgid:"),
+            uid: field(&status, "Uid:"),
+            exe: fs::read_link(format!("/proc/{}/exe", self.thread)).ok(),
+        }
+    }
+
+    fn leader(self) -> Result<u32, Errno> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.thread));
+        field(&status.unwrap_or_default(), "Tgid:").ok_or(Errno::ESRCH)
+    }
+
+    fn pid(self) -> Result<Pid, Errno> {
+        let pid = i32::try_from(self.thread).map_err(|_| Errno::ESRCH)?;
+        Ok(Pid::from_raw(pid))
+    }
+}
+
+/// The first number of a line of proc_pid_status(5).
+fn field(status: &str, name: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn remote(base: u64, len: usize) -> Result<RemoteIoVec, Errno> {
+    let base = usize::try_from(base).map_err(|_| Errno::EFAULT)?;
+    Ok(RemoteIoVec { base, len })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_read_and_written_at_its_own_addresses() {
+        let own = Process::of(std::process::id());
+        let said = *b"original";
+        let mut heard = [0; 8];
+        own.read(said.as_ptr() as u64, &mut heard).unwrap();
+        assert_eq!(heard, said);
+        assert_eq!(own.read(8, &mut heard), Err(Errno::EFAULT));
+        assert_eq!(own.write(8, &heard), Err(Errno::EFAULT));
+    }
+
+    #[test]
+    fn a_thread_that_is_not_the_first_gives_its_process_s_descriptors() {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&writer);
+        let thread = std::thread::spawn(move || {
+            let thread = Process::of(nix::unistd::gettid().as_raw().unsigned_abs());
+            (thread.take(number).map(drop), thread.take(-1).map(drop))
+        });
+        assert_eq!(thread.join().unwrap(), (Ok(()), Err(Errno::EBADF)));
+    }
+
+    #[test]
+    fn a_process_is_told_by_its_first_thread_whoever_asks() {
+        let thread = std::thread::spawn(|| {
+            Process::of(nix::unistd::gettid().as_raw().unsigned_abs()).identity()
+        });
+        let Identity { pid, uid, exe } = thread.join().unwrap();
+        assert_eq!(pid, Some(std::process::id()));
+        assert_eq!(uid, Some(nix::unistd::getuid().as_raw()));
+        assert_eq!(exe, std::env::current_exe().ok());
+    }
+}
