@@ -151,9 +151,10 @@ impl Agent {
         }))
     }
 
-    /// Runs a program as a child of the agent, to its end, with nothing as its input.
-    pub fn run<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Output {
-        let words = Vec::from_iter(words).join("\0");
+    /// Runs a program as a child of the agent, to its end, with nothing as its input; but for its
+    /// words, all that was said of the program is the agent's own.
+    pub fn run(&self, program: Program) -> Output {
+        let words = program.into_words().join("\0");
         let request = Message::of_words(format!("run {}", DEADLINE.as_millis()));
         let answer = self.link.ask(request.with_bytes(words));
         let Message { words, bytes, .. } = answer.expect("running is no failure");

@@ -15,10 +15,11 @@ use crate::program::Program;
 use crate::server::{Server, Service, UdpServer};
 use crate::watched::eventually;
 
-/// A network namespace of its own, made by [`Lab::host`](crate::Lab::host).
+/// A network namespace of its own, made by [`Lab::host`](crate::Lab::host), or one that somebody
+/// else has made ([`Host::of_process`]).
 ///
-/// Clones name the same host. When the last handle is dropped, also by a panic, every process
-/// inside is killed and the namespace is removed.
+/// Clones name the same host. When the last handle of one that the lab has made is dropped, also
+/// by a panic, every process inside is killed and the namespace is removed.
 #[derive(Debug, Clone)]
 pub struct Host(Arc<Inner>);
 
@@ -72,6 +73,15 @@ impl Host {
             host.set_sysctl("net/ipv6/conf/all/forwarding", "1");
         }
         host
+    }
+
+    /// The network namespace that a process is in, as it stands; what runs there is let alone.
+    pub fn of_process(label: &str, pid: i32) -> Self {
+        Self(Arc::new(Inner {
+            namespace: Namespace::of_process(label, pid),
+            forwarding: Forwarding::Off,
+            ports: Mutex::default(),
+        }))
     }
 
     /// The namespace's name, as `ip netns` knows it.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::proc::Proc;
+use crate::program::Program;
 
 /// What iperf3 counted of a run over UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,28 +28,22 @@ impl Host {
         server
     }
 
-    /// Sends 1 MB of datagrams to an iperf3 server at 20 Mbit/s, and gives what both sides say.
+    /// A program that sends 1 MB of datagrams to an iperf3 server at 20 Mbit/s; [`Iperf::of`] reads
+    /// what it says.
     ///
     /// A loaded machine loses some of them by itself.
-    pub fn iperf_udp(&self, server: IpAddr) -> Iperf {
-        let words = [
-            "--udp",
-            "--bitrate",
-            "20M",
-            "--bytes",
-            "1M",
-            "--length",
-            "1200",
-        ];
-        let client = self
-            .program("iperf3")
-            .args(["--client", &server.to_string()]);
-        let said = client
-            .args(words)
-            .arg("--forceflush")
-            .run()
-            .expect_success();
-        count(&said).unwrap_or_else(|| panic!("iperf3 says nothing of datagrams: {said}"))
+    pub fn iperf_udp(&self, server: IpAddr) -> Program {
+        let words = "--udp --bitrate 20M --bytes 1M --length 1200 --forceflush";
+        self.program("iperf3")
+            .args(["--client", &server.to_string()])
+            .args(words.split(' '))
+    }
+}
+
+impl Iperf {
+    /// What both sides say, by the words of the program of [`Host::iperf_udp`].
+    pub fn of(said: &str) -> Self {
+        count(said).unwrap_or_else(|| panic!("iperf3 says nothing of datagrams: {said}"))
     }
 }
 

@@ -18,11 +18,22 @@ use nix::unistd::Pid;
 pub(crate) struct Namespace {
     name: String,
     handle: Arc<OwnedFd>,
+    /// Whether what runs inside ends with it.
+    made: bool,
 }
 
 impl Namespace {
     /// Makes a namespace whose name holds `label`, this process's id and a counter.
     pub(crate) fn new(label: &str) -> Self {
+        Self::named(label, None)
+    }
+
+    /// Gives such a name to the namespace of a process, which is another's.
+    pub(crate) fn of_process(label: &str, pid: i32) -> Self {
+        Self::named(label, Some(pid))
+    }
+
+    fn named(label: &str, of: Option<i32>) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         static SWEEP: Once = Once::new();
         // `ip netns add` mounts /run/netns the first time, which two processes must not do at once.
@@ -31,12 +42,16 @@ impl Namespace {
         let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{label}-{}-{counter}", std::process::id());
         let making = MAKING.lock();
-        ip(&["netns", "add", &name]);
+        match of {
+            None => ip(&["netns", "add", &name]),
+            Some(pid) => ip(&["netns", "attach", &name, &pid.to_string()]),
+        };
         drop(making);
         let file = File::open(path_of(&name)).expect("a namespace just made can be opened");
         Self {
             name,
             handle: Arc::new(file.into()),
+            made: of.is_none(),
         }
     }
 
@@ -60,6 +75,9 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        if self.made {
+            end_inhabitants(&self.name);
+        }
         remove(&self.name);
     }
 }
@@ -79,9 +97,10 @@ pub(crate) fn ip(words: &[&str]) -> String {
 
 /// Removes the namespaces of labs whose process is dead.
 fn sweep() {
-    abandoned(DIRECTORY.as_ref())
-        .iter()
-        .for_each(|name| remove(name));
+    for name in abandoned(DIRECTORY.as_ref()) {
+        end_inhabitants(&name);
+        remove(&name);
+    }
 }
 
 /// The entries of a directory that labs made whose process is dead.
@@ -104,10 +123,13 @@ fn owner(name: &str) -> Option<u32> {
     rest.rsplit_once('-')?.1.parse().ok()
 }
 
-fn remove(name: &str) {
+fn end_inhabitants(name: &str) {
     if let Err(error) = kill_inhabitants(&path_of(name)) {
         eprintln!("lab: processes inside {name} could not be listed: {error}");
     }
+}
+
+fn remove(name: &str) {
     let done = Command::new("ip")
         .args(["netns", "del", name])
         .stdin(Stdio::null())

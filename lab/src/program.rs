@@ -186,6 +186,14 @@ impl Program {
         self.into_command_with(None)
     }
 
+    /// Its name and arguments.
+    pub(crate) fn into_words(self) -> Vec<String> {
+        let command = &self.command;
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let text = |word: &OsStr| word.to_str().expect("words of text").to_owned();
+        words.map(text).collect()
+    }
+
     pub(crate) fn into_command_with(self, first: Option<Step>) -> Command {
         let Self {
             mut command,

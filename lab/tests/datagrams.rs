@@ -157,7 +157,7 @@ fn iperf_counts_on_both_sides() {
     lab.link(&app, &srv);
     for family in Family::BOTH {
         let server = srv.serve_iperf();
-        let counted = app.iperf_udp(srv.address(family));
+        let counted = Iperf::of(&app.iperf_udp(srv.address(family)).run().expect_success());
         assert!(counted.sent > 800, "{counted:?}");
         assert!(counted.received > counted.sent / 2, "{counted:?}");
         assert_eq!(server.wait(), lab::Status::Exited(0));

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use lab::{
-    Agent, Client, Digest, End, Failure, Family, Lab, Live, Pattern, Service, Status, eventually,
+    Agent, Client, Digest, End, Failure, Family, Lab, Live, Pattern, Program, Service, Status,
+    eventually,
 };
 
 fn pair(name: &str) -> (Lab, lab::Host, lab::Host) {
@@ -291,11 +292,11 @@ fn namespaces_of_dead_labs_are_swept() {
     lab::require!(Namespaces, Program("ip"));
     // A process id beyond the kernel's largest: certainly dead.
     let name = &format!("lab-orphan-of-{}-4999999-0", std::process::id());
-    let made = lab::Program::new("ip").args(["netns", "add", name]).run();
+    let made = Program::new("ip").args(["netns", "add", name]).run();
     made.expect_success();
     let exe = std::env::current_exe().expect("a test knows itself");
     // Another process, because each sweeps only once.
-    let other = lab::Program::new(exe)
+    let other = Program::new(exe)
         .args(["--exact", "a_host_alone_has_loopback"])
         .run();
     other.expect_success();
@@ -342,7 +343,7 @@ fn an_agent_keeps_sockets_and_runs_programs() {
         let last = server.seen().pop().expect("it was asked");
         assert_eq!(last.peer, connected.local());
     }
-    let said = agent.run(["sh", "-c", "echo out; echo err >&2; exit 3"]);
+    let said = agent.run(Program::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]));
     assert_eq!(
         (said.status, said.stdout.as_str(), said.stderr.as_str()),
         (Status::Exited(3), "out\n", "err\n")
@@ -402,7 +403,7 @@ fn copy_for_anyone(exe: &Path) -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
     // Copied by another process: a child forked meanwhile by a neighbouring test would hold the
     // copy open for writing, and nobody could execute it.
-    let copy = lab::Program::new("cp")
+    let copy = Program::new("cp")
         .arg(exe)
         .arg(directory.path().join("agent"));
     copy.run().expect_success();

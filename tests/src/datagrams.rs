@@ -24,10 +24,10 @@ pub struct Datagrams {
 type Answers = HashMap<SocketAddr, SocketAddr>;
 
 impl Datagrams {
-    /// A plain socket of a host.
-    pub(crate) fn plain(host: &Host, family: Family) -> Self {
+    /// A plain socket.
+    pub(crate) fn plain(socket: UdpClient) -> Self {
         Self {
-            socket: host.udp(family),
+            socket,
             relay: None,
             named: None,
         }

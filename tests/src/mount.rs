@@ -31,11 +31,17 @@ pub enum Mount {
     ExplicitSocks5,
     /// `dns` alone, with clients that ask the resolver of the engine.
     Dns,
+    /// `netns`, around a command whose sockets are the clients.
+    Netns,
+    /// `seccomp`, likewise.
+    Seccomp,
+    /// `preload`, likewise.
+    Preload,
 }
 
 impl Mount {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RedirectNft,
         Self::RedirectIptables,
         Self::RedirectLegacy,
@@ -46,6 +52,7 @@ impl Mount {
         Self::ExplicitConnect,
         Self::ExplicitSocks5,
         Self::Dns,
+        Self::Netns,
     ];
 
     /// How the table calls it.
@@ -61,6 +68,9 @@ impl Mount {
             Self::ExplicitConnect => "explicit (CONNECT)",
             Self::ExplicitSocks5 => "explicit (SOCKS5)",
             Self::Dns => "dns",
+            Self::Netns => "netns",
+            Self::Seccomp => "seccomp",
+            Self::Preload => "preload",
         }
     }
 
@@ -72,6 +82,9 @@ impl Mount {
             Self::Env => "env",
             Self::ExplicitConnect | Self::ExplicitSocks5 => "explicit",
             Self::Dns => "dns",
+            Self::Netns => "netns",
+            Self::Seccomp => "seccomp",
+            Self::Preload => "preload",
         }
     }
 
@@ -81,7 +94,7 @@ impl Mount {
             Self::RedirectNft | Self::TproxyNft => Some("nft"),
             Self::RedirectIptables | Self::TproxyIptables => Some("iptables"),
             Self::RedirectLegacy | Self::TproxyLegacy => Some("iptables-legacy"),
-            Self::Env | Self::ExplicitConnect | Self::ExplicitSocks5 | Self::Dns => None,
+            _ => None,
         }
     }
 
@@ -106,12 +119,31 @@ impl Mount {
 
     /// Whether its clients know nothing of it, and reach any address.
     pub fn is_transparent(self) -> bool {
-        self.backend().is_some()
+        self.backend().is_some() || self.steers_a_command()
+    }
+
+    /// Whether its clients are the sockets of a command of `run`, and no others of the host.
+    pub fn steers_a_command(self) -> bool {
+        matches!(self, Self::Netns | Self::Seccomp | Self::Preload)
+    }
+
+    /// Whether it starts a command, rather than steer what runs.
+    pub fn is_run(self) -> bool {
+        self == Self::Env || self.steers_a_command()
     }
 
     /// Whether it brings datagrams of any port to the engine.
     pub fn steers_udp(self) -> bool {
-        self.method() == "tproxy"
+        self.method() == "tproxy" || self.steers_a_command()
+    }
+
+    /// What can be chosen to happen when the engine dies.
+    pub fn on_failures(self) -> &'static [&'static str] {
+        match self.steers_a_command() {
+            // Their clients are held by the engine, and have no other way.
+            true => &["closed"],
+            false => &["open", "closed"],
+        }
     }
 
     /// What its tests need.

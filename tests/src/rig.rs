@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lab::{Client, Failure, Family, Host, Proc, Section, Signal, Snapshot};
+use lab::{
+    Agent, Client, Failure, Family, Host, Output, Proc, Program, Section, Signal, Snapshot,
+    UdpClient,
+};
 use tempfile::TempDir;
 
 use crate::binary::steer;
@@ -26,7 +29,7 @@ pub struct Rig {
     host: Host,
     name: String,
     records: Records,
-    proc: Proc,
+    running: Running,
     /// The proxy port, for clients that know of it.
     entrance: Option<SocketAddr>,
     /// The names of addresses, for clients that ask by name.
@@ -34,6 +37,15 @@ pub struct Rig {
     /// Each host that may be changed, and how it was.
     before: Vec<(Host, Snapshot)>,
     folder: TempDir,
+}
+
+/// What was started.
+#[derive(Debug)]
+enum Running {
+    /// `steer`, with clients beside it.
+    Alone(Proc),
+    /// `steer run`, with a client as its command.
+    Around(Agent),
 }
 
 impl Rig {
@@ -54,7 +66,7 @@ impl Rig {
         let config = folder.path().join("steer.yaml");
         fs::write(&config, setup.config(mount)).expect("a file in a new directory");
         let log = folder.path().join("log.jsonl");
-        let verb = if mount == Mount::Env { "run" } else { "up" };
+        let verb = if mount.is_run() { "run" } else { "up" };
         let mut program = setup
             .variables
             .iter()
@@ -71,21 +83,29 @@ impl Rig {
             program = program.args(["--", "sh", "-c", "env && echo READY && cat"]);
         }
         let zone = (mount == Mount::Dns).then(|| Arc::new(Zone::serve(host)));
-        let proc = program.spawn();
-        let entrance = match mount {
-            Mount::ExplicitConnect | Mount::ExplicitSocks5 => Some(setup.listen),
-            Mount::Env => Some(proxy_variable(&started(&proc, "READY"))),
-            _ => None,
+        let (running, entrance) = match mount {
+            Mount::Env => {
+                let proc = program.spawn();
+                let entrance = proxy_variable(&started(&proc, "READY"));
+                (Running::Alone(proc), Some(entrance))
+            }
+            _ if mount.steers_a_command() => {
+                let command = program.arg("--").args(Agent::command_line("agent"));
+                (Running::Around(Agent::start(command)), None)
+            }
+            _ => {
+                let proc = program.spawn();
+                started(&proc, "is in force");
+                let of_clients = mount.speech() != Speech::Unaware;
+                (Running::Alone(proc), of_clients.then_some(setup.listen))
+            }
         };
-        if mount != Mount::Env {
-            started(&proc, "is in force");
-        }
         Self {
             mount,
             host: host.clone(),
             name,
             records: Records::of(log),
-            proc,
+            running,
             entrance,
             zone,
             before,
@@ -98,6 +118,19 @@ impl Rig {
         &self.name
     }
 
+    /// Where it is in force.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Where the loopback of those is who are steered.
+    pub fn inside(&self) -> Host {
+        match self.command() {
+            Some(agent) if self.mount == Mount::Netns => Host::of_process("inside", agent.pid()),
+            _ => self.host.clone(),
+        }
+    }
+
     /// The records.
     pub fn records(&self) -> &Records {
         &self.records
@@ -105,7 +138,18 @@ impl Rig {
 
     /// The process that was started.
     pub fn proc(&self) -> &Proc {
-        &self.proc
+        match &self.running {
+            Running::Alone(proc) => proc,
+            Running::Around(agent) => agent.proc(),
+        }
+    }
+
+    /// The client that is the command, of methods that steer a command alone.
+    fn command(&self) -> Option<&Agent> {
+        match &self.running {
+            Running::Alone(_) => None,
+            Running::Around(agent) => Some(agent),
+        }
     }
 
     /// The folder of the config, the log and the journal.
@@ -123,15 +167,49 @@ impl Rig {
     /// # Errors
     /// How it was refused, as far as that is known before the first byte.
     pub fn connect(&self, to: SocketAddr) -> Result<Client, Refused> {
-        self.host.enter(|| self.connect_here(to))
+        self.connect_by(to, |at| self.dial(at))
     }
 
-    /// As [`Self::connect`], on a thread that is inside the host already.
+    /// So many steered connections at once.
+    ///
+    /// Panics where one is refused.
+    pub fn connect_many(&self, count: usize, to: SocketAddr) -> Vec<Client> {
+        self.many(count, |index, dial| {
+            let client = self.connect_by(to, dial);
+            client.unwrap_or_else(|refused| panic!("connection {index}: {refused:?}"))
+        })
+    }
+
+    /// Runs the closure so many times at once, with what connects as the programs that are steered
+    /// do, and gives the values in order.
+    pub fn many<R: Send>(
+        &self,
+        count: usize,
+        run: impl Fn(usize, &dyn Fn(SocketAddr) -> Result<Client, Failure>) -> R + Sync,
+    ) -> Vec<R> {
+        self.host.many(count, |index| match self.command() {
+            None => run(index, &Client::connect),
+            Some(agent) => run(index, &|to| agent.connect(to)),
+        })
+    }
+
+    /// A connection of a program that is steered, by its own words alone.
     ///
     /// # Errors
-    /// As [`Self::connect`].
-    pub fn connect_here(&self, to: SocketAddr) -> Result<Client, Refused> {
-        self.connect_by(to, Client::connect)
+    /// How the connection failed, in the program's own terms.
+    pub fn dial(&self, to: SocketAddr) -> Result<Client, Failure> {
+        match self.command() {
+            None => self.host.connect(to),
+            Some(agent) => agent.connect(to),
+        }
+    }
+
+    /// Runs a program that is steered to its end; it must be one of this rig's host.
+    pub fn run(&self, program: Program) -> Output {
+        match self.command() {
+            None => program.run(),
+            Some(agent) => agent.run(program),
+        }
     }
 
     /// As [`Self::connect`], by a client that connects in its own way, such as an agent.
@@ -165,10 +243,22 @@ impl Rig {
 
     /// A socket of the host whose datagrams are steered.
     pub fn udp(&self, family: Family) -> Datagrams {
-        match (self.entrance, &self.zone) {
-            (Some(entrance), _) => Datagrams::associated(&self.host, entrance),
-            (None, Some(zone)) => Datagrams::named(&self.host, zone),
-            (None, None) => Datagrams::plain(&self.host, family),
+        match (self.command(), self.entrance, &self.zone) {
+            (Some(agent), ..) => Datagrams::plain(agent.udp_client(family)),
+            (None, Some(entrance), _) => Datagrams::associated(&self.host, entrance),
+            (None, None, Some(zone)) => Datagrams::named(&self.host, zone),
+            (None, None, None) => Datagrams::plain(self.host.udp(family)),
+        }
+    }
+
+    /// A plain socket whose datagrams are steered, connected.
+    ///
+    /// # Errors
+    /// Why the kernel would not connect it.
+    pub fn udp_to(&self, to: SocketAddr) -> Result<UdpClient, Failure> {
+        match self.command() {
+            None => self.host.udp_to(to),
+            Some(agent) => agent.udp_client_to(to),
         }
     }
 
@@ -197,21 +287,22 @@ impl Rig {
     pub fn stop(self) -> String {
         // `Drop` does the work; the words are read after the end.
         self.end();
-        self.proc.stderr()
+        self.proc().stderr()
     }
 
     fn end(&self) {
-        if !self.proc.is_running() {
+        let proc = self.proc();
+        if !proc.is_running() {
             return;
         }
-        if self.mount == Mount::Env {
-            self.proc.close_input();
-        } else {
-            self.proc.signal(Signal::SIGTERM);
+        match &self.running {
+            Running::Around(agent) => agent.dismiss(),
+            Running::Alone(proc) if self.mount.is_run() => proc.close_input(),
+            Running::Alone(proc) => proc.signal(Signal::SIGTERM),
         }
-        if self.proc.wait_within(PATIENCE).is_none() {
-            self.proc.kill();
-            complain(&format!("steer does not stop: {:#?}", self.proc));
+        if proc.wait_within(PATIENCE).is_none() {
+            proc.kill();
+            complain(&format!("steer does not stop: {proc:#?}"));
         }
     }
 
@@ -238,7 +329,7 @@ impl Drop for Rig {
     fn drop(&mut self) {
         self.end();
         if std::thread::panicking() {
-            eprintln!("steer said:\n{}", self.proc.stderr());
+            eprintln!("steer said:\n{}", self.proc().stderr());
         } else {
             self.assert_nothing_left();
         }

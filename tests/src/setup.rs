@@ -74,8 +74,10 @@ impl Setup {
                 writeln!(text, "{key}: {value}").expect("a String can be written");
             }
         };
-        if mount.is_transparent() {
+        if mount.backend().is_some() {
             key("scope", &self.scope);
+        }
+        if mount.is_transparent() {
             key("traffic", &self.traffic);
             key("on_failure", &self.on_failure);
         }

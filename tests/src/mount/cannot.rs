@@ -35,12 +35,12 @@ impl Cannot {
     pub(super) fn prove(&self, mount: Mount) {
         let (line, word, run) = match self.refused {
             None => return,
-            Some(Asked::Line(line, word)) => (line, word, mount == Mount::Env),
+            Some(Asked::Line(line, word)) => (line, word, mount.is_run()),
             Some(Asked::Run) => ("", "run -- COMMAND", true),
         };
         let folder = tempfile::tempdir().expect("a temporary directory");
         let path = folder.path().join("steer.yaml");
-        let config = match (mount.is_transparent(), line.starts_with("scope:")) {
+        let config = match (mount.backend().is_some(), line.starts_with("scope:")) {
             // A scope of its own stands in the line.
             (true, true) => Setup::scope("").config(mount),
             _ => Setup::default().config(mount),
@@ -63,6 +63,8 @@ impl Mount {
             "redirect" => transparent(case).or_else(|| redirect(case)),
             "tproxy" => transparent(case).or_else(|| tproxy(case)),
             "dns" => by_name(case),
+            "netns" => of_a_command(case).or_else(|| netns(case)),
+            "seccomp" | "preload" => of_a_command(case),
             _ => self.willing(case),
         }
     }
@@ -218,6 +220,63 @@ fn tproxy(case: &str) -> Option<Cannot> {
         }
         _ => None,
     }
+}
+
+/// The methods that steer the command of `run` alone, whatever it connects to.
+fn of_a_command(case: &str) -> Option<Cannot> {
+    const WHY: &str = "it steers the command that it starts, and nobody else";
+    // `run` has a scope of its own, before any method is asked.
+    let scope = |line| Cannot::line(WHY, line, "names another scope");
+    Some(match case {
+        "a_neighbour_of_another_user_is_untouched" => scope("scope: { uid: 4711 }"),
+        "a_neighbour_of_another_group_is_untouched" => scope("scope: { gid: 4711 }"),
+        "a_neighbour_of_another_cgroup_is_untouched" => scope("scope: { cgroup: some.slice }"),
+        "whoever_is_excepted_is_untouched" => scope("scope: { host: true, except: { uid: 4711 } }"),
+        "a_rule_by_user_decides" => Cannot::plain("its programs are those of one user"),
+        case if GATEWAY.contains(&case) => scope("scope: { interface: [eth0] }"),
+        case if INBOUND.contains(&case) => scope("scope: { inbound: true }"),
+        case if NETNS.contains(&case) => scope("scope: { netns: /run/netns/any }"),
+        _ => return transparent(case),
+    })
+}
+
+fn netns(case: &str) -> Option<Cannot> {
+    const WHY: &str = "nothing can be left out: what is not steered could not leave";
+    Some(match case {
+        "excluded_ports_and_networks_are_untouched" => Cannot::line(
+            WHY,
+            "traffic: { exclude: { ports: [22] } }",
+            "traffic ports",
+        ),
+        "only_included_ports_and_networks_are_steered" => Cannot::line(
+            WHY,
+            "traffic: { include: { cidrs: [192.0.2.0/24] } }",
+            "traffic cidrs",
+        ),
+        "only_connections_to_chosen_names_are_steered"
+        | "only_chosen_names_get_a_made_up_address" => Cannot::line(
+            WHY,
+            "traffic: { dns: capture, include: { domains: [a.example] } }",
+            "domains",
+        ),
+        "answers_that_point_into_the_pools_are_not_followed" => Cannot::plain(
+            "names are all chosen where one is, and each is answered with an address of its own",
+        ),
+        "quic_is_left_alone_where_asked" => {
+            Cannot::line(WHY, "traffic: { quic: leave }", "traffic.quic: leave")
+        }
+        "udp_is_left_alone_under_open" => Cannot::line(WHY, "on_failure: open", "on_failure: open"),
+        "dns_is_left_alone_where_asked" => {
+            Cannot::plain("questions that are left alone are passed on as any datagrams")
+        }
+        "udp_of_the_scope_is_refused_under_closed" => {
+            Cannot::plain("it steers datagrams: see below")
+        }
+        "a_server_in_scope_still_answers_its_clients" => {
+            Cannot::plain("its programs are reached at the ports of `netns.publish` alone")
+        }
+        _ => return None,
+    })
 }
 
 /// The method that has nothing but the answers of its resolver.

@@ -139,7 +139,7 @@ pub(crate) fn oversized_answers_are_cut(mount: Mount) {
         "{} bytes",
         answer.len()
     );
-    let said = dig(&stage, at.ip(), &["big.example", "TXT"]);
+    let said = dig(&rig, at.ip(), &["big.example", "TXT"]);
     assert_eq!(said.matches('x').count(), 60_000);
 }
 
@@ -180,7 +180,7 @@ pub(crate) fn garbage_for_dns_stops_nobody(mount: Mount) {
         );
         for over in ["+notcp", "+tcp"] {
             assert_eq!(
-                dig(&stage, at.ip(), &[over, "www.a.example", "A"]),
+                dig(&rig, at.ip(), &[over, "www.a.example", "A"]),
                 "192.0.2.7\n"
             );
         }
@@ -209,7 +209,7 @@ pub(crate) fn a_flood_of_flows_is_bounded(mount: Mount) {
         )
         .run()
         .expect_success();
-    let flood = stage.app.udp(Family::V4);
+    let flood = rig.udp(Family::V4);
     for port in 1..=FLOOD {
         let at = SocketAddr::new(sink.address(Family::V4), port);
         match flood.send_to(at, b"another flow") {

@@ -22,12 +22,12 @@ fn setup(stage: &Stage) -> Setup {
     }
 }
 
-fn dig(stage: &Stage, words: &[&str]) -> String {
-    super::dns::dig(stage, RESOLVER.parse().expect("an address"), words)
+fn dig(rig: &Rig, words: &[&str]) -> String {
+    super::dns::dig(rig, RESOLVER.parse().expect("an address"), words)
 }
 
-fn address(stage: &Stage, name: &str) -> IpAddr {
-    let said = dig(stage, &[name, "A"]);
+fn address(rig: &Rig, name: &str) -> IpAddr {
+    let said = dig(rig, &[name, "A"]);
     said.trim_end()
         .parse()
         .unwrap_or_else(|error| panic!("{name}: {error}: {said}"))
@@ -39,12 +39,12 @@ pub(crate) fn a_chosen_name_answers_with_an_address_of_the_engine(mount: Mount) 
     let _zone = resolver(&stage, &[CHOSEN, BELOW, OTHER]);
     let servers = [7, 8001].map(|port| stage.srv.serve(port, Service::Echo));
     let rig = Rig::start(&stage.app, mount, &setup(&stage));
-    let (chosen, below) = (address(&stage, CHOSEN), address(&stage, BELOW));
+    let (chosen, below) = (address(&rig, CHOSEN), address(&rig, BELOW));
     assert!(chosen.is_loopback() && below.is_loopback() && chosen != below);
-    assert_eq!(dig(&stage, &["+tcp", CHOSEN, "A"]), format!("{chosen}\n"));
+    assert_eq!(dig(&rig, &["+tcp", CHOSEN, "A"]), format!("{chosen}\n"));
     // Loopback has one address of IPv6, so names have none there.
-    assert_eq!(dig(&stage, &[CHOSEN, "AAAA"]), "");
-    assert_eq!(address(&stage, OTHER), stage.srv.address(Family::V4));
+    assert_eq!(dig(&rig, &[CHOSEN, "AAAA"]), "");
+    assert_eq!(address(&rig, OTHER), stage.srv.address(Family::V4));
     for (ip, name) in [(chosen, CHOSEN), (below, BELOW)] {
         for server in &servers {
             let to = SocketAddr::new(ip, server.port());
@@ -84,7 +84,7 @@ pub(crate) fn a_port_that_was_not_asked_for_is_not_served(mount: Mount) {
     let _zone = resolver(&stage, &[CHOSEN]);
     let server = stage.srv.serve(9, Service::Echo);
     let rig = Rig::start(&stage.app, mount, &setup(&stage));
-    let to = SocketAddr::new(address(&stage, CHOSEN), 9);
+    let to = SocketAddr::new(address(&rig, CHOSEN), 9);
     let refused = refusal_of(stage.app.connect(to).map_err(Refused::Connect));
     assert!(refused.is_an_error(), "{refused:?}");
     assert_eq!(server.seen(), []);

@@ -18,12 +18,10 @@ pub(crate) fn resolver(stage: &Stage, names: &[&str]) -> Resolver {
 }
 
 /// What `dig` says in short, by the program's own choice of everything else.
-pub(crate) fn dig(stage: &Stage, at: IpAddr, words: &[&str]) -> String {
-    let dig = stage.app.program("dig").arg(format!("@{at}"));
-    dig.args(["+short", "+tries=1"])
-        .args(words)
-        .run()
-        .expect_success()
+pub(crate) fn dig(rig: &Rig, at: IpAddr, words: &[&str]) -> String {
+    let dig = rig.host().program("dig").arg(format!("@{at}"));
+    let dig = dig.args(["+short", "+tries=1"]).args(words);
+    rig.run(dig).expect_success()
 }
 
 pub(crate) fn capture(policy: impl Into<String>) -> Setup {
@@ -41,14 +39,13 @@ pub(crate) fn dns_is_captured_over_both_transports(mount: Mount) {
     for family in Family::BOTH {
         let at = stage.srv.address(family);
         for over in ["+notcp", "+tcp"] {
-            let said = dig(
-                &stage,
+            let said = dig(&rig,
                 at,
                 &[over, "www.a.example", "A", "www.a.example", "AAAA"],
             );
             let [v4, v6] = Family::BOTH.map(|family| stage.srv.address(family));
             assert_eq!(said, format!("{v4}\n{v6}\n"), "{at} {over}");
-            assert_eq!(dig(&stage, at, &[over, "none.example", "A"]), "");
+            assert_eq!(dig(&rig, at, &[over, "none.example", "A"]), "");
         }
     }
     // Asked by the engine, for each question.
@@ -87,7 +84,7 @@ pub(crate) fn dns_to_a_stub_on_loopback_is_captured(mount: Mount) {
         ] {
             let at: IpAddr = at.parse().expect("an address");
             for over in ["+notcp", "+tcp"] {
-                let said = dig(&stage, at, &[over, "www.a.example", "AAAA"]);
+                let said = dig(&rig, at, &[over, "www.a.example", "AAAA"]);
                 assert_eq!(said, format!("{v6}\n"), "{at} {over}, by {chosen}");
             }
         }
@@ -107,8 +104,7 @@ pub(crate) fn dns_is_left_alone_where_asked(mount: Mount) {
         };
         let rig = Rig::start(&stage.app, mount, &setup);
         for over in ["+notcp", "+tcp"] {
-            let said = dig(
-                &stage,
+            let said = dig(&rig,
                 stage.srv.address(Family::V4),
                 &[over, "www.a.example", "A"],
             );
@@ -146,8 +142,7 @@ pub(crate) fn only_connections_to_chosen_names_are_steered(mount: Mount) {
     };
     let rig = Rig::start(&stage.app, mount, &setup);
     let is_direct = |ip: IpAddr| {
-        let mut client = stage
-            .app
+        let mut client = rig
             .connect(SocketAddr::new(ip, 7))
             .expect("the server listens");
         client.send(b"hello").expect("the connection stands");
@@ -155,12 +150,11 @@ pub(crate) fn only_connections_to_chosen_names_are_steered(mount: Mount) {
         server.seen().iter().any(|one| one.peer == client.local())
     };
     assert!(is_direct(chosen), "nobody has asked for the name");
-    dig(
-        &stage,
+    dig(&rig,
         at,
         &["www.chosen.example", "A", "www.chosen.example", "AAAA"],
     );
-    dig(&stage, at, &["www.other.example", "A"]);
+    dig(&rig, at, &["www.other.example", "A"]);
     assert!(
         !is_direct(chosen) && !is_direct(chosen6),
         "chosen, and not steered"
@@ -170,7 +164,7 @@ pub(crate) fn only_connections_to_chosen_names_are_steered(mount: Mount) {
     drop(resolver);
     let _resolver = zone(moved);
     assert_eq!(
-        dig(&stage, at, &["www.chosen.example", "A"]),
+        dig(&rig, at, &["www.chosen.example", "A"]),
         format!("{moved}\n")
     );
     assert!(!is_direct(moved), "followed");
@@ -215,7 +209,7 @@ pub(crate) fn captured_dns_never_leaves_by_itself(mount: Mount) {
     let setup = capture(format!("dns: {{ resolver: \"{chosen}\" }}\n"));
     let rig = Rig::start(&stage.app, mount, &setup);
     for over in ["+notcp", "+tcp"] {
-        let said = dig(&stage, at, &[over, "www.a.example", "AAAA"]);
+        let said = dig(&rig, at, &[over, "www.a.example", "AAAA"]);
         assert_eq!(said, format!("{chosen}\n"), "{over}");
     }
     assert_eq!(witness.packets(question), []);

@@ -11,20 +11,28 @@ pub(crate) const CHOSEN: &str = "www.chosen.example";
 const OTHER: &str = "www.other.example";
 
 /// Only what belongs to the domain `chosen.example` gets an address of the pools.
-pub(crate) fn setup(stage: &Stage, more: &str, policy: &str) -> Setup {
+pub(crate) fn setup(mount: Mount, stage: &Stage, more: &str, policy: &str) -> Setup {
     let at = stage.srv.address(Family::V4);
     Setup {
-        traffic: "{ dns: capture, include: { domains: [\"*.chosen.example\"] } }".to_owned(),
+        traffic: traffic(mount).to_owned(),
         ..Setup::policy(format!(
             "dns: {{ resolver: \"{at}\", fake_ip: {more} }}\n{policy}"
         ))
     }
 }
 
+/// All names, where nothing can be left out.
+fn traffic(mount: Mount) -> &'static str {
+    match mount {
+        Mount::Netns => "{ dns: capture }",
+        _ => "{ dns: capture, include: { domains: [\"*.chosen.example\"] } }",
+    }
+}
+
 /// The address that is answered for a name, as the program sees it.
-pub(crate) fn answered(stage: &Stage, name: &str, family: Family) -> IpAddr {
+pub(crate) fn answered(rig: &Rig, stage: &Stage, name: &str, family: Family) -> IpAddr {
     let kind = if family == Family::V4 { "A" } else { "AAAA" };
-    let said = dig(stage, stage.srv.address(Family::V4), &[name, kind]);
+    let said = dig(rig, stage.srv.address(Family::V4), &[name, kind]);
     said.trim_end()
         .parse()
         .unwrap_or_else(|error| panic!("{name} {kind}: {error}: {said}"))
@@ -42,28 +50,27 @@ pub(crate) fn only_chosen_names_get_a_made_up_address(mount: Mount) {
     let stage = Stage::new("fake");
     let zone = resolver(&stage, &[CHOSEN, "ftp.chosen.example", OTHER]);
     let server = stage.srv.serve(7, Service::Echo);
-    let rig = Rig::start(&stage.app, mount, &setup(&stage, "true", ""));
+    let rig = Rig::start(&stage.app, mount, &setup(mount, &stage, "true", ""));
     let at = stage.srv.address(Family::V4);
     for family in Family::BOTH {
-        let chosen = answered(&stage, CHOSEN, family);
+        let chosen = answered(&rig, &stage, CHOSEN, family);
         assert!(is_made_up(chosen), "{chosen}");
         assert_eq!(
-            answered(&stage, CHOSEN, family),
+            answered(&rig, &stage, CHOSEN, family),
             chosen,
             "it is the same again"
         );
-        let another = answered(&stage, "ftp.chosen.example", family);
+        let another = answered(&rig, &stage, "ftp.chosen.example", family);
         assert!(is_made_up(another) && another != chosen, "{another}");
         // Backwards it is the same.
         assert_eq!(
-            dig(&stage, at, &["-x", &chosen.to_string()]),
+            dig(&rig, at, &["-x", &chosen.to_string()]),
             format!("{CHOSEN}.\n")
         );
-        let other = answered(&stage, OTHER, family);
+        let other = answered(&rig, &stage, OTHER, family);
         assert_eq!(other, stage.srv.address(family));
         // What has a true address is not steered.
-        let mut client = stage
-            .app
+        let mut client = rig
             .connect(SocketAddr::new(other, 7))
             .expect("it listens");
         client.send(b"hello").expect("the connection stands");
@@ -111,10 +118,10 @@ pub(crate) fn an_unknown_made_up_address_is_refused_and_never_leaves(mount: Moun
             .expect("there is a route");
         witness.wait_for(|packet| to_pool(packet) && packet.destination == to);
     }
-    for on_failure in ["open", "closed"] {
+    for on_failure in mount.on_failures() {
         witness.clear();
-        let mut setup = setup(&stage, "true", "");
-        on_failure.clone_into(&mut setup.on_failure);
+        let mut setup = setup(mount, &stage, "true", "");
+        setup.on_failure = (*on_failure).to_owned();
         let rig = Rig::start(&stage.app, mount, &setup);
         for to in unknown {
             let refused = rig.refusal(to);

@@ -1,8 +1,11 @@
 //! Many datagrams, large and small, by real programs and through upstreams.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::thread;
 
-use lab::{Failure, Family, Pattern};
+use lab::{Failure, Family, Iperf, Pattern};
 use steer_tests::{Datagrams, Login, Mount, Rig, Setup, Stage, UpstreamProxy};
 
 use super::datagrams::record_to;
@@ -67,7 +70,7 @@ pub(crate) fn a_burst_keeps_its_boundaries(mount: Mount) {
     let rig = Rig::start(&stage.app, mount, &Setup::default());
     for family in Family::BOTH {
         let to = stage.at(family, 7);
-        let socket = stage.app.udp_to(to).expect("there is a route");
+        let socket = rig.udp_to(to).expect("there is a route");
         let before = server.seen().len();
         let bytes = Pattern(7).bytes(40_300);
         socket.send_segmented(&bytes, 1_000).expect("it is sent");
@@ -120,7 +123,8 @@ pub(crate) fn iperf_sends_datagrams(mount: Mount) {
     let rig = Rig::start(&stage.app, mount, &Setup::default());
     for family in Family::BOTH {
         let server = stage.srv.serve_iperf();
-        let counted = stage.app.iperf_udp(stage.srv.address(family));
+        let client = stage.app.iperf_udp(stage.srv.address(family));
+        let counted = Iperf::of(&rig.run(client).expect_success());
         assert!(counted.sent > 800, "{counted:?}");
         assert!(counted.received > counted.sent / 2, "{counted:?}");
         assert_eq!(server.wait(), lab::Status::Exited(0));
@@ -143,6 +147,13 @@ pub(crate) fn openssl_speaks_dtls(mount: Mount) {
     let stage = Stage::new("dtls");
     let folder = tempfile::tempdir().expect("a temporary directory");
     let (key, certificate) = (folder.path().join("key"), folder.path().join("certificate"));
+    let words = folder.path().join("words");
+    stage
+        .app
+        .program("mkfifo")
+        .arg(&words)
+        .run()
+        .expect_success();
     let make = [
         "req",
         "-x509",
@@ -177,13 +188,19 @@ pub(crate) fn openssl_speaks_dtls(mount: Mount) {
         let server = stage.srv.program("openssl").args(serve).arg(&key);
         let server = server.arg("-cert").arg(&certificate).spawn();
         server.wait_line(|line| line.starts_with("ACCEPT"));
-        let connect = ["s_client", "-dtls", flag, "-connect", &at.to_string()];
-        let client = stage.app.program("openssl").args(connect).spawn();
-        client.wait_stdout(|said| said.contains("Verify return code"));
-        client.write(b"words over datagrams\n");
-        server.wait_line(|line| line.contains("words over datagrams"));
-        client.close_input();
-        client.wait();
+        let script = format!("exec openssl s_client -dtls {flag} -connect {at} < $1");
+        let client = stage.app.program("sh").args(["-c", &script, "sh"]);
+        let client = client.arg(&words);
+        let said = thread::scope(|scope| {
+            let client = scope.spawn(|| rig.run(client));
+            // Opened once the client does; it reads after the handshake.
+            let mut input = File::options().write(true).open(&words).expect("a pipe");
+            input.write_all(b"words over datagrams\n").expect("it is read");
+            server.wait_line(|line| line.contains("words over datagrams"));
+            drop(input);
+            client.join().expect("it ends")
+        });
+        assert!(said.stdout.contains("Verify return code"), "{said:#?}");
     }
     let records = rig.finish();
     assert_eq!(records.len(), 2, "{records:#?}");
@@ -304,7 +321,7 @@ pub(crate) fn quic_is_steered_and_shows_its_name(mount: Mount) {
     };
     let rig = Rig::start(&stage.app, mount, &setup);
     for family in Family::BOTH {
-        assert_eq!(ask(&stage, family), "h3 200 200000\n");
+        assert_eq!(ask(&rig, &stage, family), "h3 200 200000\n");
     }
     assert_eq!(server.seen().len(), 2);
     let records = rig.finish();

@@ -19,7 +19,7 @@ pub(crate) fn garbage_on_the_listener_closes_that_connection_alone(mount: Mount)
     let listener = rig.entrance().unwrap_or(([127, 0, 0, 1], 15_001).into());
     for garbage in garbage() {
         // A gate may refuse the connection before it says a word.
-        let Ok(mut client) = stage.app.connect(listener) else {
+        let Ok(mut client) = rig.dial(listener) else {
             assert!(mount.is_transparent(), "the proxy port is gone");
             continue;
         };
@@ -79,8 +79,8 @@ pub(crate) fn half_handshakes_keep_nobody_waiting(mount: Mount) {
             [b"", b"\x05", b"\x05\x01\x00\x05\x01\x00\x03\x40a", b"CONNECT 127.0."],
         ),
     };
-    let begun = stage.app.many(100, |index| {
-        let mut client = Client::connect(entrance).expect("somebody listens");
+    let begun = rig.many(100, |index, dial| {
+        let mut client = dial(entrance).expect("somebody listens");
         client.send(halves[index % 4]).expect("the connection stands");
         client
     });

@@ -96,10 +96,7 @@ pub(crate) fn a_thousand_connections_at_once_are_each_served(mount: Mount) {
     let stage = Stage::new("thousand");
     let (server, to) = stage.serve(7, Service::Echo);
     let rig = Rig::start(&stage.app, mount, &Setup::default());
-    let clients = stage.app.many(THOUSAND, |index| {
-        let client = rig.connect_here(to);
-        client.unwrap_or_else(|refused| panic!("connection {index}: {refused:?}"))
-    });
+    let clients = rig.connect_many(THOUSAND, to);
     server.wait_for(|seen| seen.len() == THOUSAND);
     for (index, mut client) in clients.into_iter().enumerate() {
         let word = format!("connection {index}");
@@ -118,10 +115,7 @@ pub(crate) fn five_hundred_idle_connections_leave_room_for_another(mount: Mount)
     let stage = Stage::new("idle");
     let (server, to) = stage.serve(7, Service::Echo);
     let rig = Rig::start(&stage.app, mount, &Setup::default());
-    let idle = stage.app.many(IDLE, |index| {
-        let client = rig.connect_here(to);
-        client.unwrap_or_else(|refused| panic!("connection {index}: {refused:?}"))
-    });
+    let idle = rig.connect_many(IDLE, to);
     server.wait_for(|seen| seen.len() == IDLE);
     let mut another = rig.connect(to).expect("the server listens");
     another.send(b"hello").expect("the connection stands");

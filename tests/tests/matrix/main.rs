@@ -57,6 +57,7 @@ macro_rules! matrix {
             $($($theme::$case)*)* $($($theme2::$case2)*)*
         }
         mounted! { dns_alone, Dns, $($($theme::$case)*)* $($($theme2::$case2)*)* }
+        mounted! { netns, Netns, $($($theme::$case)*)* $($($theme2::$case2)*)* }
     };
 }
 

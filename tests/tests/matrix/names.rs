@@ -19,8 +19,7 @@ pub(crate) fn a_later_connection_carries_the_name_that_was_asked_for(mount: Moun
     let rig = Rig::start(&stage.app, mount, &capture(rules));
     for (family, kind) in Family::BOTH.into_iter().zip(["A", "AAAA"]) {
         let to = stage.at(family, 5432);
-        dig(
-            &stage,
+        dig(&rig,
             stage.srv.address(Family::V4),
             &["db.a.example", kind],
         );
@@ -65,8 +64,7 @@ pub(crate) fn a_truncated_answer_leads_to_tcp(mount: Mount) {
             Transport::Tcp => vec![query.answer(&vec![Record::address(ip, 60); 200])],
         });
     let rig = Rig::start(&stage.app, mount, &capture(""));
-    let said = dig(
-        &stage,
+    let said = dig(&rig,
         stage.srv.address(Family::V4),
         &["big.a.example", "A"],
     );
@@ -95,9 +93,9 @@ pub(crate) fn a_made_up_address_leads_to_its_name(mount: Mount) {
         proxy.address()
     );
     for (policy, upstream) in [("", "direct"), (corp.as_str(), "corp")] {
-        let rig = Rig::start(&stage.app, mount, &setup(&stage, "true", policy));
+        let rig = Rig::start(&stage.app, mount, &setup(mount, &stage, "true", policy));
         for family in Family::BOTH {
-            let ip = answered(&stage, CHOSEN, family);
+            let ip = answered(&rig, &stage, CHOSEN, family);
             assert!(is_made_up(ip), "{ip}");
             let mut client = rig
                 .connect(SocketAddr::new(ip, 7))
@@ -149,9 +147,9 @@ pub(crate) fn made_up_addresses_outlive_a_restart(mount: Mount) {
     let _server = stage.srv.serve(7, Service::Echo);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("names");
-    let setup = setup(&stage, &format!("{{ file: \"{}\" }}", file.display()), "");
+    let setup = setup(mount, &stage, &format!("{{ file: \"{}\" }}", file.display()), "");
     let rig = Rig::start(&stage.app, mount, &setup);
-    let before = Family::BOTH.map(|family| answered(&stage, CHOSEN, family));
+    let before = Family::BOTH.map(|family| answered(&rig, &stage, CHOSEN, family));
     drop(rig);
     let rig = Rig::start(&stage.app, mount, &setup);
     // A program that has asked before the restart.
@@ -164,8 +162,8 @@ pub(crate) fn made_up_addresses_outlive_a_restart(mount: Mount) {
     }
     // Another name does not get what is taken.
     for (family, before) in Family::BOTH.into_iter().zip(before) {
-        assert_ne!(answered(&stage, "ftp.chosen.example", family), before);
-        assert_eq!(answered(&stage, CHOSEN, family), before);
+        assert_ne!(answered(&rig, &stage, "ftp.chosen.example", family), before);
+        assert_eq!(answered(&rig, &stage, CHOSEN, family), before);
     }
     let records = rig.finish();
     let named = records.iter().filter(|it| it["host_from"] == "fake-ip");

@@ -5,14 +5,14 @@ use steer_tests::{Mount, Rig, Setup, Stage};
 
 pub(crate) const NAME: &str = "www.a.example";
 
-pub(crate) fn ask(stage: &Stage, family: Family) -> String {
+pub(crate) fn ask(rig: &Rig, stage: &Stage, family: Family) -> String {
     let asked = WebClient {
         address: stage.srv.address(family),
         port: 443,
         name: NAME,
         path: "/bytes/200000",
     };
-    stage.app.web_client(asked).run().expect_success()
+    rig.run(stage.app.web_client(asked)).expect_success()
 }
 
 /// The client is told at once, and the page comes over TCP.
@@ -22,7 +22,7 @@ pub(crate) fn quic_is_rejected_at_once_where_asked(mount: Mount) {
     let server = stage.srv.serve_web(443);
     let rig = Rig::start(&stage.app, mount, &Setup::traffic("{ quic: reject }"));
     for family in Family::BOTH {
-        let said = ask(&stage, family);
+        let said = ask(&rig, &stage, family);
         let (failed, then) = said.split_once('\n').expect("two lines");
         assert!(
             failed.starts_with("h3 failed: ") && !failed.contains("Timeout"),
@@ -43,7 +43,7 @@ pub(crate) fn quic_is_rejected_at_once_where_asked(mount: Mount) {
     let _server = stage.srv.serve_udp(4443);
     let to = stage.at(Family::V4, 4443);
     assert_eq!(
-        stage.app.udp(Family::V4).ask(to, b"hello"),
+        rig.udp(Family::V4).ask(to, b"hello"),
         Ok((b"hello".to_vec(), to))
     );
 }
@@ -59,7 +59,7 @@ pub(crate) fn quic_is_left_alone_where_asked(mount: Mount) {
         };
         let rig = Rig::start(&stage.app, mount, &setup);
         for family in Family::BOTH {
-            assert_eq!(ask(&stage, family), "h3 200 200000\n");
+            assert_eq!(ask(&rig, &stage, family), "h3 200 200000\n");
         }
         assert_eq!(rig.finish().len(), 0);
     }

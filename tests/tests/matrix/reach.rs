@@ -51,7 +51,7 @@ pub(crate) fn a_forward_port_leads_to_its_destination(mount: Mount) {
     let policy = format!("forward: [ {{ listen: \"127.0.0.1:15432\", to: \"{to}\" }} ]\n");
     let rig = Rig::start(&stage.app, mount, &Setup::policy(policy));
     let port = ([127, 0, 0, 1], 15_432).into();
-    let mut client = stage.app.connect(port).expect("the port is there");
+    let mut client = rig.dial(port).expect("the port is there");
     client.send(b"hello").expect("the connection stands");
     assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
     client.finish();

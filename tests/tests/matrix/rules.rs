@@ -82,14 +82,14 @@ pub(crate) fn the_name_of_a_real_tls_client_goes_to_the_upstream(mount: Mount) {
         _ => format!("http://{at}"),
     });
     // The address is asked for, the name stands in the hello alone.
-    let output = stage
+    let curl = stage
         .app
         .program("curl")
         .args(["-sS", "--max-time", "15", "--noproxy", ""])
         .args(["--connect-to", &format!("::{to}")])
         .args(through.iter().flat_map(|url| ["--proxy", url]))
-        .arg("https://inner.example/")
-        .run();
+        .arg("https://inner.example/");
+    let output = rig.run(curl);
     // 35: the server finished within the handshake.
     assert_eq!(output.status, lab::Status::Exited(35), "{output:#?}");
     assert_eq!(proxy.asked()[0].target, "inner.example:443");

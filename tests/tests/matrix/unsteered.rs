@@ -94,15 +94,16 @@ pub(crate) fn icmp_of_the_scope_is_refused_under_closed(mount: Mount) {
     lab::require!(Program("python3"));
     let stage = Stage::new("icmp");
     let capture = Capture::start(&stage.app, &stage.app.uplink().name);
-    let send = |family: Family| {
+    let ping = |family: Family| {
         let script = match family {
             Family::V4 => ECHO_V4,
             Family::V6 => ECHO_V6,
         };
         let address = stage.srv.address(family).to_string();
         let words = ["-c", script, &address, std::str::from_utf8(SECRET).expect("text")];
-        stage.app.program("python3").args(words).run().status
+        stage.app.program("python3").args(words)
     };
+    let send = |family| ping(family).run().status;
     let secret = |packet: &lab::Packet| packet.carries(SECRET);
     // The witness does see such packets.
     for family in Family::BOTH {
@@ -117,7 +118,8 @@ pub(crate) fn icmp_of_the_scope_is_refused_under_closed(mount: Mount) {
     };
     let rig = Rig::start(&stage.app, mount, &setup);
     for family in Family::BOTH {
-        assert_eq!(send(family), Status::Exited(REFUSED), "{family:?}");
+        let output = rig.run(ping(family));
+        assert_eq!(output.status, Status::Exited(REFUSED), "{family:?}");
     }
     capture.barrier();
     assert_eq!(capture.packets(secret), []);
