@@ -1,2 +1,37 @@
-//! The method `preload`: a shared object in the command's processes stands before the socket calls.
-#![deny(unsafe_code)]
+//! The method `preload`: a library in the command's processes stands before the socket calls.
+//!
+//! ```text
+//! Intent, Host ─> preload ─> Plan: control listener, LD_PRELOAD, STEER_PRELOAD
+//!                              │
+//! shim/ ─ build.rs ─> library (unpacked) ─ loader ─> program: connect, …
+//!                                                       │ question + socket
+//!                  control listener ─> intake ─> call ──┴─> scope ─┬─> left alone
+//!                                                                  └─> Steered + answer
+//!                                                  names ─> Steered (a DNS conversation)
+//! ```
+//!
+//! The socket of a program comes as a duplicate with its question; [`steer_kernel::takeover`] joins
+//! it to the engine. What the program waits for meanwhile is the [`answer`]'s.
+#![forbid(unsafe_code)]
+
+#[path = "../shim/wire.rs"]
+#[expect(dead_code, reason = "each end says one half and reads the other")]
+mod wire;
+
+mod library;
+mod profile;
+
+mod address;
+mod answer;
+mod call;
+mod engine;
+mod intake;
+mod line;
+mod names;
+mod scope;
+
+mod preload;
+mod probe;
+
+pub use library::{Leftovers, sweep};
+pub use preload::Preload;

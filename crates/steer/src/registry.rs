@@ -16,6 +16,8 @@ pub fn all() -> Vec<&'static dyn Steerer> {
         &steer_netns::Netns,
         #[cfg(feature = "seccomp")]
         &steer_seccomp::Seccomp,
+        #[cfg(feature = "preload")]
+        &steer_preload::Preload,
         #[cfg(feature = "explicit")]
         &steer_env::Explicit,
         #[cfg(feature = "env")]

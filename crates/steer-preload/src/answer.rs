@@ -1,0 +1,84 @@
+//! How a program's connect is answered: with its errno.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use nix::errno::Errno;
+use steer_core::steered::{Answer, Flow, Refusal, abort};
+use tokio::sync::mpsc;
+
+use crate::call::Call;
+
+/// The answer to a program's connect.
+#[derive(Debug)]
+pub(crate) struct ConnectAnswer {
+    call: Arc<Call>,
+    outcome_rx: mpsc::UnboundedReceiver<Errno>,
+}
+
+impl ConnectAnswer {
+    pub(crate) const fn new(call: Arc<Call>, outcome_rx: mpsc::UnboundedReceiver<Errno>) -> Self {
+        Self { call, outcome_rx }
+    }
+}
+
+#[async_trait]
+impl Answer for ConnectAnswer {
+    fn dialling(&mut self) -> io::Result<()> {
+        self.call.dialling()
+    }
+
+    async fn connected(&mut self, flow: &mut Flow) -> io::Result<()> {
+        *flow = Flow::Tcp(self.call.connected()?);
+        Ok(())
+    }
+
+    fn can_hand_over(&self) -> bool {
+        self.call.can_hand_over()
+    }
+
+    async fn hand_over(mut self: Box<Self>, to: &[SocketAddr]) -> io::Result<()> {
+        let Self { call, outcome_rx } = &mut *self;
+        let mut last = Errno::EHOSTUNREACH;
+        for address in to {
+            call.own(*address)?;
+            // Its end is the program's.
+            let outcome = outcome_rx.recv().await.unwrap_or(Errno::ECANCELED);
+            match outcome {
+                Errno::EINPROGRESS | Errno::EINTR => return Ok(()),
+                done if done as i32 == 0 => return Ok(()),
+                errno => last = errno,
+            }
+        }
+        call.not_own(last);
+        Err(last.into())
+    }
+
+    async fn failed(self: Box<Self>, flow: Flow, why: Refusal) {
+        self.call.failed(errno(why));
+        if let Flow::Tcp(stream) = flow {
+            abort(stream);
+        }
+    }
+}
+
+impl Drop for ConnectAnswer {
+    /// Nothing of a connect that was answered; one that nobody answers is refused.
+    fn drop(&mut self) {
+        self.call.failed(Errno::ECONNREFUSED);
+    }
+}
+
+/// What connect(2) says of a refusal.
+const fn errno(why: Refusal) -> Errno {
+    match why {
+        Refusal::Reset => Errno::ECONNRESET,
+        Refusal::TimedOut => Errno::ETIMEDOUT,
+        Refusal::HostUnreachable | Refusal::NoSuchHost => Errno::EHOSTUNREACH,
+        Refusal::NetworkUnreachable => Errno::ENETUNREACH,
+        Refusal::Denied => Errno::EACCES,
+        _ => Errno::ECONNREFUSED,
+    }
+}

@@ -1,0 +1,219 @@
+//! The library on disk: unpacked for one steering, gone when no process needs it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+use steer_kernel::host::libraries;
+
+/// The library, for the machine that this is built for; nothing where there is none.
+pub(crate) static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steer-preload.so"));
+
+/// The library of one steering on disk, locked for as long as the engine lives.
+///
+/// It is called after the engine's control socket, so that nobody can guess it, and two steerings
+/// never share one: what one removes, another's command would no longer load.
+#[derive(Debug)]
+pub(crate) struct Library {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// What [`sweep`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Libraries that were removed.
+    pub removed: Vec<PathBuf>,
+    /// Libraries of dead engines that processes still have in their environment.
+    pub used: Vec<PathBuf>,
+}
+
+impl Library {
+    /// Puts the library where the plan says.
+    pub(crate) fn unpack(dir: &Path, control: &str) -> io::Result<Self> {
+        make(dir)?;
+        let path = dir.join(format!("{control}.so"));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        let written = file
+            .write_all(BYTES)
+            .and_then(|()| file.set_permissions(PermissionsExt::from_mode(0o555)))
+            // One that is open for writing cannot be executed from, nor locked by a reader.
+            .and_then(|()| File::open(&path))
+            .and_then(|file| lock(file)?.ok_or_else(|| io::ErrorKind::WouldBlock.into()));
+        match written {
+            Ok(lock) => Ok(Self { path, _lock: lock }),
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        let Self { path, .. } = self;
+        if is_used(path) {
+            tracing::info!(path = %path.display(), "processes still use the library; it stays");
+            return;
+        }
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::debug!(%error, path = %path.display(), "the library could not be removed");
+        }
+        // Others may have theirs there.
+        let _ = path.parent().map(fs::remove_dir);
+    }
+}
+
+/// Removes libraries whose engine is dead and that no process uses.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn sweep() -> io::Result<Leftovers> {
+    match libraries() {
+        Some(dir) => sweep_in(&dir),
+        None => Ok(Leftovers::default()),
+    }
+}
+
+fn sweep_in(dir: &Path) -> io::Result<Leftovers> {
+    let mut found = Leftovers::default();
+    let files = match fs::read_dir(dir) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for file in files {
+        let path = file?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if !name.is_some_and(|name| name.starts_with(CONTROL) && name.ends_with(".so")) {
+            continue;
+        }
+        // One that goes meanwhile is none.
+        let Some(lock) = File::open(&path).ok().and_then(|file| lock(file).ok()) else {
+            continue;
+        };
+        match lock {
+            None => {}
+            Some(_) if is_used(&path) => found.used.push(path),
+            Some(_) => {
+                fs::remove_file(&path)?;
+                found.removed.push(path);
+            }
+        }
+    }
+    let _ = fs::remove_dir(dir);
+    Ok(found)
+}
+
+/// Locks a file; nothing where its engine has it.
+fn lock(file: File) -> io::Result<Option<Flock<File>>> {
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+/// Makes the directory, or sees that it is ours alone.
+fn make(dir: &Path) -> io::Result<()> {
+    // Programs that become another user load it, too.
+    match DirBuilder::new().mode(0o711).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let meta = fs::symlink_metadata(dir)?;
+    if meta.is_dir() && meta.uid() == geteuid().as_raw() && meta.mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} is not this user's alone", dir.display()),
+        ))
+    }
+}
+
+/// Whether a process has the library in its environment: it, or what it starts, would load it.
+///
+/// Processes of others cannot be asked, except by root.
+fn is_used(path: &Path) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return true;
+    };
+    let needle = path.as_os_str().as_encoded_bytes();
+    processes.flatten().any(|process| {
+        let name = process.file_name();
+        if !name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+            return false;
+        }
+        let variables = fs::read(process.path().join("environ")).unwrap_or_default();
+        variables
+            .split(|byte| *byte == 0)
+            .filter_map(|entry| entry.strip_prefix(b"LD_PRELOAD="))
+            .any(|list| list.split(|byte| *byte == b':').any(|one| one == needle))
+    })
+}
+
+/// What every control socket's name begins with.
+const CONTROL: &str = "steer-control-";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn the_library_is_small_and_needs_no_other() {
+        assert!(BYTES.starts_with(b"\x7fELF"));
+        assert!(BYTES.len() < 100_000, "{}", BYTES.len());
+    }
+
+    #[test]
+    fn a_library_lives_as_long_as_its_engine_and_others_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("lib");
+        let library = Library::unpack(&dir, "steer-control-a").unwrap();
+        let path = library.path.clone();
+        assert_eq!(fs::read(&path).unwrap(), BYTES);
+        assert_eq!(sweep_in(&dir).unwrap(), Leftovers::default());
+        assert!(path.exists());
+        // As kill -9 leaves it.
+        let dead = dir.join("steer-control-b.so");
+        fs::write(&dead, BYTES).unwrap();
+        let foreign = dir.join("something-else");
+        fs::write(&foreign, "").unwrap();
+        let swept = sweep_in(&dir).unwrap();
+        assert_eq!(swept.removed, [dead]);
+        drop(library);
+        assert!(!path.exists() && foreign.exists());
+        fs::remove_file(foreign).unwrap();
+        sweep_in(&dir).unwrap();
+        assert!(!dir.exists());
+    }
+
+    #[test]
+    fn a_library_that_a_process_may_still_load_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = Library::unpack(dir.path(), "steer-control-c").unwrap();
+        let path = library.path.clone();
+        let mut process = Command::new("cat")
+            .env("LD_PRELOAD", &path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(library);
+        assert!(path.exists());
+        assert_eq!(sweep_in(dir.path()).unwrap().used, [path.clone()]);
+        drop(process.stdin.take());
+        process.wait().unwrap();
+        assert_eq!(sweep_in(dir.path()).unwrap().removed, [path]);
+    }
+}
