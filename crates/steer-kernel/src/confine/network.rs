@@ -75,6 +75,11 @@ impl Settings {
                 tracing::debug!(%error, name, "a setting of the network is the kernel's own");
             }
         }
+        // Every connection inside ends at this host: nothing is lost on the way, and a paced
+        // control (BBR) is several times slower there.
+        if let Err(error) = fs::write(path("ipv4/tcp_congestion_control"), "reno") {
+            tracing::debug!(%error, "connections inside have the host's congestion control");
+        }
     }
 }
 
