@@ -31,9 +31,9 @@ fn as_root_the_method_is_tproxy() {
 }
 
 #[test]
-fn without_privilege_the_method_is_env_and_the_reason_is_said() {
+fn without_privilege_the_method_is_netns_and_the_reason_is_said() {
     lab::require!(Namespaces, Program("curl"));
-    let site = Site::new("autoenv");
+    let site = Site::new("autonetns");
     let _server = site.srv.serve(80, Service::Http);
     let at = site.srv.at(Family::V4, 80);
     let output = site
@@ -42,11 +42,11 @@ fn without_privilege_the_method_is_env_and_the_reason_is_said() {
         .arg(site.log())
         .args(["--", "curl", "-sS", &format!("http://{at}/")])
         .run();
-    for word in ["method env", "tproxy", "redirect", "CAP_NET_ADMIN"] {
+    for word in ["method netns", "tproxy", "redirect", "CAP_NET_ADMIN"] {
         assert!(output.stderr.contains(word), "{word}: {output:#?}");
     }
     assert!(output.expect_success().starts_with("GET / "));
-    assert_eq!(site.records().wait_to(at)["method"], "env");
+    assert_eq!(site.records().wait_to(at)["method"], "netns");
     site.assert_untouched();
 }
 
@@ -146,11 +146,11 @@ fn a_method_that_cannot_be_put_in_force_makes_room_for_the_next() {
         .arg(site.log())
         .args(["--", "curl", "-sS", &format!("http://{at}/")])
         .run();
-    for word in ["method env; not tproxy", "/proc/no/such/place"] {
+    for word in ["method netns; not tproxy", "/proc/no/such/place"] {
         assert!(output.stderr.contains(word), "{word}: {output:#?}");
     }
     assert!(output.expect_success().starts_with("GET / "));
-    assert_eq!(site.records().wait_to(at)["method"], "env");
+    assert_eq!(site.records().wait_to(at)["method"], "netns");
     site.assert_untouched();
 }
 
