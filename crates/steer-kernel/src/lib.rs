@@ -7,13 +7,14 @@
 //!    │                                        │
 //!    │                                     Drivers ─┬─ cgroup
 //!    └── child::Spawner ──> command                 ├─ route
-//!                                                   ├─ nft        each: set, observe, remove
-//!                                                   └─ iptables
+//!            │                                      ├─ nft        each: set, observe, remove
+//!            │ enters                               └─ iptables
+//!  engine ── confine::spawn ══ socket ══> holder of namespaces ── nft, listeners, sockets inside
 //! ```
 //!
-//! A program that embeds the keeper process calls [`keeper::entry`] first in `main`, since the
-//! keeper is that program again. Tests without privileges use [`fake::FakeHost`] in place of the
-//! drivers.
+//! A program that embeds the keeper process, or the holder, calls [`keeper::entry`] first in
+//! `main`, since these are that program again. Tests without privileges use [`fake::FakeHost`] in
+//! place of the drivers.
 #![deny(unsafe_code)]
 
 pub mod cgroup;

@@ -96,10 +96,11 @@ impl Wire {
         let rights = [ControlMessage::ScmRights(fds)];
         let beside = if fds.is_empty() { &[][..] } else { &rights[..] };
         let sent = loop {
-            let head = [IoSlice::new(&length)];
+            // One call, so that whoever waits is woken once.
+            let parts = [IoSlice::new(&length), IoSlice::new(&body)];
             match sendmsg::<UnixAddr>(
                 self.0.as_raw_fd(),
-                &head,
+                &parts,
                 beside,
                 MsgFlags::MSG_NOSIGNAL,
                 None,
@@ -108,8 +109,8 @@ impl Wire {
                 other => break other?,
             }
         };
-        self.0.write_all(&length[sent..])?;
-        self.0.write_all(&body)
+        self.0.write_all(&length[sent.min(length.len())..])?;
+        self.0.write_all(&body[sent.saturating_sub(length.len())..])
     }
 
     /// The next message; `None` when the other end closed.
