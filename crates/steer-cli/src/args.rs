@@ -48,6 +48,10 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) verify: bool,
 
+    /// Start the program although it, or one that it starts, would get past the method.
+    #[arg(long)]
+    pub(crate) allow_unsteered: bool,
+
     /// The program and its arguments.
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,

@@ -1,10 +1,14 @@
 //! `steer run`: one program and its children.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use steer::core::intent::OnFailure;
 use steer::core::keeper::Released;
+use steer::core::object::ChildSetting;
+use steer::core::program::Program;
 use steer::kernel::child::{Exit, Inherited, Spawner};
 
 use crate::args::Run;
@@ -34,11 +38,24 @@ enum Ended {
 }
 
 fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
+    let (program, rest) = args.command.split_first().expect("clap requires a command");
+    let file = match Program::locate(program) {
+        Ok(file) => file,
+        Err(error) => {
+            say(&Failure::new(&error, error.help()));
+            return Ok(Ended::NotStarted(error.status()));
+        }
+    };
     let runtime = crate::runtime()?;
     runtime.block_on(async {
-        let adapt = |decided: &mut Decided| match args.verify {
-            true => verify::enclose(decided),
-            false => Ok(()),
+        let adapt = |decided: &mut Decided| {
+            if !args.allow_unsteered {
+                examine(decided, &file, rest)?;
+            }
+            match args.verify {
+                true => verify::enclose(decided),
+                false => Ok(()),
+            }
         };
         let started = steering::start(&args.steering, Purpose::Command, adapt).await;
         let (decided, mut session) = started?;
@@ -55,8 +72,14 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
             Some(Ok(verification)) => Some(verification),
             None => None,
         };
-        let (program, rest) = args.command.split_first().expect("clap requires a command");
-        let running = match Spawner::new(inherited).spawn(program, rest, session.child()) {
+        let mut settings = session.child().to_vec();
+        if args.allow_unsteered {
+            settings.push(ChildSetting::Env {
+                name: "STEER_ALLOW_UNSTEERED".to_owned(),
+                value: "1".to_owned(),
+            });
+        }
+        let running = match Spawner::new(inherited).spawn(program, rest, &settings) {
             Ok(running) => running,
             Err(error) => {
                 say(&Failure::new(&error, error.help()));
@@ -86,6 +109,12 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
             _ => Ok(Ended::Command(exit)),
         }
     })
+}
+
+/// Whether the method would steer the program, as far as that shows before it starts.
+fn examine(decided: &Decided, file: &Path, args: &[OsString]) -> Result<(), Failure> {
+    let examined = decided.choice.steerer.examine(file, args);
+    examined.map_err(|slips| Failure::new(&slips, slips.remedy.clone()))
 }
 
 /// Says what becomes of processes that outlive the command.

@@ -93,15 +93,33 @@ impl ProgramError {
             Self::Unreadable { path, .. } => format!("make it readable: chmod +r {path}"),
         }
     }
+
+    /// The exit status of a program that could not start its command, as `env` and shells have it.
+    #[must_use]
+    pub const fn status(&self) -> u8 {
+        match self {
+            Self::NotFound { .. } => 127,
+            Self::NotExecutable { .. } => 126,
+            Self::Unreadable { .. } => 125,
+        }
+    }
 }
 
 impl Program {
-    /// The program that a command's name means, as execvp(3) finds it.
+    /// The file that a command's name means, as execvp(3) finds it.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be executed.
+    pub fn locate(name: &OsStr) -> Result<PathBuf, ProgramError> {
+        search::find(name, std::env::var_os("PATH").as_deref())
+    }
+
+    /// The program that a command's name means.
     ///
     /// # Errors
     /// There is none, or it cannot be executed or read.
     pub fn find(name: &OsStr) -> Result<Self, ProgramError> {
-        Self::read(&search::find(name, std::env::var_os("PATH").as_deref())?)
+        Self::read(&Self::locate(name)?)
     }
 
     /// The program in a file.
