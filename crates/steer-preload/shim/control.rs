@@ -105,7 +105,7 @@ impl Question {
             },
         ];
         let rights = Rights {
-            length: size_of::<usize>() + 2 * size_of::<c_int>(),
+            length: size_of::<usize>() + 3 * size_of::<c_int>(),
             level: SOL_SOCKET,
             kind: SCM_RIGHTS,
             fd: socket.unwrap_or(-1),

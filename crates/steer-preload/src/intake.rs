@@ -202,14 +202,8 @@ async fn connect(
         app: None,
         answer: Box::new(ConnectAnswer::new(Arc::clone(&call), outcome_rx)),
     };
-    tokio::select! {
-        sent = engine.steered_tx.send(steered) => {
-            if sent.is_ok() {
-                call.attend().await;
-            }
-        }
-        () = call.attend() => {}
-    }
+    // Whoever does not take it refuses it.
+    let _ = tokio::join!(engine.steered_tx.send(steered), call.attend());
 }
 
 /// Has the program connect as if there were no engine.
