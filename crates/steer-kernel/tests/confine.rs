@@ -9,6 +9,8 @@
 #[path = "support/harness.rs"]
 mod harness;
 
+#[path = "confine/masks.rs"]
+mod masks;
 #[path = "confine/role.rs"]
 mod role;
 #[path = "confine/surroundings.rs"]
@@ -41,9 +43,11 @@ fn main() -> ExitCode {
         traffic::there_is_no_interface_but_lo,
         surroundings::the_command_is_the_user_that_it_was,
         surroundings::the_command_has_the_surroundings_that_it_was_given,
+        surroundings::a_working_directory_that_is_gone_is_told,
+        surroundings::a_program_that_does_not_exist_is_told_as_ever,
         surroundings::settings_of_the_network_are_the_host_s,
-        surroundings::masked_paths_are_covered_inside_and_untouched_outside,
-        surroundings::a_masked_path_that_is_made_anew_is_covered_again,
+        masks::masked_paths_are_covered_inside_and_untouched_outside,
+        masks::a_masked_path_that_is_made_anew_is_covered_again,
         surroundings::other_socket_families_are_refused,
         surroundings::a_killed_engine_leaves_no_process_and_no_namespace,
         surroundings::a_terminal_is_the_command_s_as_ever,

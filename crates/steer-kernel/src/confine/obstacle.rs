@@ -160,3 +160,40 @@ const SWITCHES: [(&str, &str, &str); 2] = [
     ("kernel.unprivileged_userns_clone", "0", "1"),
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_by_what_is_behind_it() {
+        let kernel = Obstacle::behind(Stage::Unshare, Errno::EINVAL);
+        assert_eq!(kernel, Obstacle::Kernel);
+        let other = Obstacle::behind(Stage::Map, Errno::EINVAL);
+        assert_eq!(other, Obstacle::Other(Stage::Map, Errno::EINVAL));
+        assert!(other.to_string().starts_with("could not map users in them"));
+    }
+
+    #[test]
+    fn a_sysctl_is_named_with_a_command_that_allows_it() {
+        let switch = Obstacle::Sysctl {
+            name: "kernel.unprivileged_userns_clone",
+            value: "0",
+            allows: "1",
+        };
+        assert_eq!(switch.to_string(), "kernel.unprivileged_userns_clone is 0");
+        let help = switch.help();
+        assert!(
+            help.contains("sysctl -w kernel.unprivileged_userns_clone=1"),
+            "{help}"
+        );
+    }
+
+    #[test]
+    fn what_a_child_tells_is_the_stage_that_failed() {
+        for stage in Stage::ALL {
+            assert_eq!(Stage::told(stage.byte()), Some(stage));
+        }
+        assert_eq!(Stage::told(200), None);
+    }
+}
