@@ -1,7 +1,6 @@
 //! What the command finds around it, and what is left behind it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use lab::{Program, Pty, Signal, Status, eventually};
 
