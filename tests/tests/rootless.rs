@@ -54,7 +54,7 @@ macro_rules! programs {
 }
 
 programs! {
-    [env Env]
+    [netns Netns, env Env]
     {
         web::curl_gets_the_same_bytes
         web::wget_gets_the_same_bytes

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use lab::{Family, Output, Status};
+use lab::{Family, Output, Program, Status};
 use steer_tests::Record;
 
 use crate::column::Column;
@@ -13,6 +13,7 @@ use crate::ground::{Ground, NAME};
 #[derive(Clone, Debug)]
 pub(crate) struct Errand {
     words: Vec<String>,
+    input: String,
     visits: Vec<Visit>,
     exceptions: Vec<(Column, Promise)>,
     restless: bool,
@@ -45,10 +46,17 @@ impl Errand {
     ) -> Self {
         Self {
             words: words.into_iter().map(Into::into).collect(),
+            input: String::new(),
             visits: visits.into_iter().collect(),
             exceptions: Vec::new(),
             restless: false,
         }
+    }
+
+    /// What it reads from its standard input.
+    pub(crate) fn input(mut self, text: String) -> Self {
+        self.input = text;
+        self
     }
 
     /// What a method promises that is not to steer it.
@@ -79,7 +87,7 @@ impl Errand {
     /// What it says by itself; the witness sees every visit.
     fn unsteered(&self, ground: &Ground) -> String {
         ground.look_away();
-        let said = ground.program(&self.words).run().expect_success();
+        let said = self.program(ground, &self.words).run().expect_success();
         assert!(!said.is_empty(), "a command that says something");
         let direct = ground.direct_connections();
         for visit in &self.visits {
@@ -92,6 +100,7 @@ impl Errand {
     }
 
     fn steered(&self, ground: &Ground, column: Column, unsteered: &str) {
+        let asked = ground.asked().len();
         let output = self.run(ground, ground.steer(column));
         assert_eq!(output.status, Status::Exited(0), "{column:?}: {output:#?}");
         let differs = unsteered
@@ -105,7 +114,7 @@ impl Errand {
             unsteered.len(),
             output.stderr
         );
-        self.hold_records(ground, column);
+        self.hold_records(ground, column, asked);
         let direct = ground.direct_connections();
         assert!(direct.is_empty(), "{column:?}: went direct: {direct:#?}");
         if column == Column::Netns {
@@ -119,8 +128,9 @@ impl Errand {
         }
     }
 
-    /// Every visit is recorded as what it was, and nothing else is.
-    fn hold_records(&self, ground: &Ground, column: Column) {
+    /// Every visit is recorded as what it was, and nothing else is; `before` is how much the proxy
+    /// had been asked.
+    fn hold_records(&self, ground: &Ground, column: Column, before: usize) {
         let records = ground.records().all();
         let to = |record: &Record| {
             record["destination"]
@@ -150,13 +160,20 @@ impl Errand {
             );
         }
         // What went through the engine is in the log, one for one.
+        let visited = |to: &str| self.visits.iter().any(|visit| visit.is(ground, to));
         let carried = ground.asked();
-        let carried = carried.iter().filter(|it| it.protocol == "socks5").count();
-        let recorded = |record: &&Record| record["protocol"] == "tcp" && record["outcome"] == "ok";
-        let recorded = records.iter().filter(recorded).count();
-        assert!(
-            recorded <= carried,
-            "{column:?}: {recorded} connections are recorded, {carried} were carried"
+        let carried = carried
+            .iter()
+            .skip(before)
+            .filter(|it| it.protocol == "socks5");
+        let carried = carried.filter(|it| visited(&it.target)).count();
+        let made = records
+            .iter()
+            .filter(|it| it["protocol"] == "tcp" && visited(&to(it)));
+        let made = made.filter(|it| it["upstream"] != "none").count();
+        assert_eq!(
+            made, carried,
+            "{column:?}: recorded, and carried: {records:#?}"
         );
     }
 
@@ -204,7 +221,11 @@ impl Errand {
         ground.look_away();
         words.push("--".to_owned());
         words.extend(self.words.iter().cloned());
-        ground.program(&words).run()
+        self.program(ground, &words).run()
+    }
+
+    fn program(&self, ground: &Ground, words: &[String]) -> Program {
+        ground.program(words).input(self.input.as_str())
     }
 }
 

@@ -180,9 +180,9 @@ cd \"$1\" && shift && exec setpriv --reuid 65534 --regid 65534 --clear-groups en
         self.srv.at(family, port)
     }
 
-    /// A server on a port of its own that says one word to whoever connects.
-    pub(crate) fn serve_word(&self) -> Server {
-        self.srv.serve(0, Service::Banner(b".".to_vec()))
+    /// An echo server on a port of its own.
+    pub(crate) fn serve_echo(&self) -> Server {
+        self.srv.serve(0, Service::Echo)
     }
 
     /// The URLs of a path: by both families at port 80, and by name at port 8080.

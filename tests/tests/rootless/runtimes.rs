@@ -14,8 +14,23 @@ pub(crate) fn node_fetches_the_same_bytes(column: Column) {
     let words = ["node".to_owned(), script.display().to_string()];
     let words = words.into_iter().chain(ground.urls("/bytes/300000"));
     Errand::new(words, Visit::all(&ground, 80, 8080))
-        .except(Column::Env, Promise::Caught)
+        .except(Column::Env, variables_and_node(&ground))
         .hold(&ground, column);
+}
+
+/// What the variables promise of this Node: it reads them from some version on, which shows before
+/// it starts where the code is in the program itself.
+fn variables_and_node(ground: &Ground) -> Promise {
+    const SAY: &str = "\
+const [major, minor] = process.versions.node.split('.').map(Number);
+const reads = major > 24 || (major === 24 && minor >= 5) || (major === 22 && minor >= 21);
+console.log(reads ? 'reads' : process.config.variables.node_shared ? 'shared' : 'whole');";
+    let words = ["node", "-e", SAY].map(str::to_owned);
+    match ground.program(&words).run().expect_success().trim() {
+        "reads" => Promise::Steered,
+        "shared" => Promise::Caught,
+        _ => Promise::Refused("reads no proxy variable"),
+    }
 }
 
 pub(crate) fn java_http_client_gets_the_same_bytes(column: Column) {

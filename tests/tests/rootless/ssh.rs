@@ -1,5 +1,7 @@
 //! ssh with a server of its own.
 
+use std::net::SocketAddr;
+
 use lab::{Family, Proc, Program};
 
 use crate::column::Column;
@@ -15,20 +17,30 @@ pub(crate) fn ssh_runs_the_same_command(column: Column) {
     );
     let ground = Ground::new("ssh");
     let _server = serve(&ground);
-    const SCRIPT: &str = "\
-set -e
-ssh() { command ssh -F none -i key -p 2222 -o BatchMode=yes -o IdentitiesOnly=yes \\
-    -o UserKnownHostsFile=known -o GlobalKnownHostsFile=none -o LogLevel=ERROR \"$@\"; }
-for host; do
-    seq 30000 | ssh root@$host 'sha256sum; echo $SSH_CONNECTION | cut -d\" \" -f4; seq 20000; exit 7' > out ||
-        echo status $?
-    sha256sum out
-done";
-    let [v4, v6] = Family::BOTH.map(|family| ground.srv.address(family).to_string());
-    let words = ["sh", "-c", SCRIPT, "sh", &v4, &v6, NAME];
-    Errand::new(words, Visit::all(&ground, 2222, 2222))
-        .except(Column::Env, Promise::Caught)
-        .hold(&ground, column);
+    let hosts = Family::BOTH.map(|family| ground.srv.address(family));
+    let visits = hosts.map(|host| Visit::Address(SocketAddr::new(host, 2222)));
+    let hosts = hosts.map(|host| host.to_string()).into_iter();
+    for (host, visit) in hosts
+        .zip(visits)
+        .chain([(NAME.to_owned(), Visit::Name(2222))])
+    {
+        let options = [
+            "BatchMode=yes",
+            "IdentitiesOnly=yes",
+            "UserKnownHostsFile=known",
+            "GlobalKnownHostsFile=none",
+        ];
+        let words = ["ssh", "-F", "none", "-i", "key", "-p", "2222"];
+        let words = words
+            .into_iter()
+            .chain(options.iter().flat_map(|it| ["-o", it]));
+        let command = "sha256sum; echo $SSH_CONNECTION | cut -d' ' -f4; seq 20000";
+        let to = format!("root@{host}");
+        Errand::new(words.chain([to.as_str(), command]), [visit])
+            .input("bytes of the client\n".repeat(20_000))
+            .except(Column::Env, Promise::Refused("reads no proxy variable"))
+            .hold(&ground, column);
+    }
 }
 
 /// A server that lets root in by the key that the user nobody has.

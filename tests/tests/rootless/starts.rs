@@ -4,7 +4,6 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lab::{Family, Status};
 
@@ -22,7 +21,7 @@ pub(crate) fn not_one_first_connect_goes_direct(column: Column) {
         Column::Preload => Promise::Refused("static"),
         Column::Env => Promise::Caught,
     };
-    let server = ground.serve_word();
+    let server = ground.serve_echo();
     let at = ground.at(Family::V4, server.port());
     let words = [write_program(&ground, at)];
     let errand = Errand::new(words, [Visit::Address(at)]);
@@ -31,7 +30,7 @@ pub(crate) fn not_one_first_connect_goes_direct(column: Column) {
 
 fn every_start(ground: &Ground, column: Column) {
     for family in Family::BOTH {
-        let server = ground.serve_word();
+        let server = ground.serve_echo();
         let at = ground.at(family, server.port());
         let program = write_program(ground, at);
 
@@ -57,28 +56,32 @@ fn every_start(ground: &Ground, column: Column) {
 
         ground.look_away();
         let count = starts() / Family::BOTH.len();
-        let mut words = ground.routed(column);
+        // Steerings that begin with the program, several at once.
+        let rounds = count.div_ceil(AT_ONCE);
+        let mut words = again(rounds);
+        words.extend(ground.routed(column));
         words.extend(["--".to_owned(), program.clone()]);
-        let left = AtomicUsize::new(count);
-        std::thread::scope(|scope| {
-            for _ in 0..AT_ONCE {
-                scope.spawn(|| {
-                    while take(&left) {
-                        let output = ground.program(&words).run();
-                        assert_eq!(output.status, Status::Exited(0), "{column:?}: {output:#?}");
-                    }
-                });
-            }
-        });
+        let at_once: Vec<_> = (0..AT_ONCE)
+            .map(|_| ground.program(&words).spawn())
+            .collect();
+        for steered in at_once {
+            let status = steered.wait_within(PATIENCE);
+            assert_eq!(status, Some(Status::Exited(0)), "{column:?}: {steered:#?}");
+        }
         // One steering, and many programs that follow each other closely.
-        let many = format!("i=0; while [ $i -lt {count} ]; do i=$((i+1)); \"$0\" || exit; done");
         let mut words = ground.routed(column);
-        words.extend(["--", "sh", "-c", &many, &program].map(str::to_owned));
+        words.push("--".to_owned());
+        words.extend(again(count));
+        words.push(program);
         let output = ground.program(&words).deadline(PATIENCE).run();
         assert_eq!(output.status, Status::Exited(0), "{column:?}: {output:#?}");
 
         let peers = peers(1);
-        assert_eq!(peers.len(), 2 * count, "every start reached the server");
+        assert_eq!(
+            peers.len(),
+            AT_ONCE * rounds + count,
+            "every start reached the server"
+        );
         let direct = peers.iter().filter(|peer| **peer == own).count();
         assert_eq!(direct, 0, "{column:?}: connections that went direct");
         let direct = ground.direct_connections();
@@ -90,18 +93,18 @@ fn every_start(ground: &Ground, column: Column) {
     }
 }
 
-/// How many programs are started: `STEER_STARTS`, or so many that the test stays short.
+/// How many programs are started for each of the two ways below: `STEER_STARTS`, or so many that
+/// the test stays short.
 fn starts() -> usize {
     let asked = std::env::var("STEER_STARTS").ok();
     let asked = asked.map(|it| it.parse().expect("STEER_STARTS is a number"));
     asked.unwrap_or(200)
 }
 
-/// Takes one of what is left.
-fn take(left: &AtomicUsize) -> bool {
-    let one = |left: usize| left.checked_sub(1);
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one)
-        .is_ok()
+/// The words that run a command so many times, each to its end.
+fn again(count: usize) -> Vec<String> {
+    let script = format!("i=0; while [ $i -lt {count} ]; do i=$((i+1)); \"$@\" || exit; done");
+    ["sh", "-c", &script, "sh"].map(str::to_owned).into()
 }
 
 /// Writes the program into the ground's folder and gives its path.
@@ -118,8 +121,8 @@ fn write_program(ground: &Ground, to: SocketAddr) -> String {
     path.display().to_string()
 }
 
-/// A static program for x86-64 without a library: it makes a socket, connects it, passes a byte
-/// on and exits with 0; with 1 when the connect fails, with 2 when no byte comes.
+/// A static program for x86-64 without a library: it makes a socket, connects it, sends a byte,
+/// says what came back, and exits with 0; with 1 when the connect fails, with 2 when no byte comes.
 fn program(to: SocketAddr) -> Vec<u8> {
     let (domain, address) = match to {
         SocketAddr::V4(to) => {
@@ -156,6 +159,8 @@ fn program(to: SocketAddr) -> Vec<u8> {
         0xff, 0xc3, // inc ebx
         0x48, 0x89, 0xe6, // mov rsi, rsp
         0x6a, 1, 0x5a, // push 1; pop rdx
+        0x89, 0xd0, // mov eax, edx (SYS_write)
+        0x0f, 0x05, // syscall
         0x31, 0xc0, // xor eax, eax (SYS_read)
         0x0f, 0x05, // syscall
         0x83, 0xf8, 1, // cmp eax, 1
@@ -208,7 +213,7 @@ fn elf(code: &[u8]) -> Vec<u8> {
     file
 }
 
-/// How many commands run at once.
+/// How many steerings are there at once.
 const AT_ONCE: usize = 4;
 
 /// How long many starts below one steering may take.
