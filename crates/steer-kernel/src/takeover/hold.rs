@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use socket2::{SockFilter, SockRef, Socket};
+use socket2::{SockRef, Socket};
 use steer_core::address::Family;
 
 use super::{Maker, Target, canonical, errno};
 
-/// A loopback listener that answers no SYN.
+/// A loopback listener that answers no SYN: nobody accepts, and its queue is full. (A filter of its
+/// own on a TCP socket is not everywhere allowed to users without privilege.)
 #[derive(Debug)]
 pub(super) struct Hold {
     maker: Maker,
     /// Kept open: without it the port would refuse.
     _listener: Socket,
+    /// Kept open: without it the queue would have room.
+    _filler: Socket,
     address: SocketAddr,
 }
 
@@ -26,13 +29,24 @@ impl Hold {
         let listener = maker.socket(family)?;
         listener.set_reuse_port(true)?;
         listener.bind(&SocketAddr::new(family.loopback(), 0).into())?;
-        // Before it listens: no SYN is ever answered.
-        listener.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])?;
-        listener.listen(1)?;
+        // Room for one.
+        listener.listen(0)?;
         let address = canonical(&listener.local_addr()?)?;
+        let filler = maker.socket(family)?;
+        match filler.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if errno_is(&error, Errno::EINPROGRESS) => await_open(&filler)?,
+            Err(error) => return Err(error),
+        }
+        // It is in the queue once its last segment has been taken, which is a moment later.
+        let mut arrived = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut arrived, patience())? == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         Ok(Self {
             maker,
             _listener: listener,
+            _filler: filler,
             address,
         })
     }
@@ -70,19 +84,19 @@ impl Hold {
 /// does.
 fn await_open(ours: &Socket) -> io::Result<()> {
     let mut wait = [PollFd::new(ours.as_fd(), PollFlags::POLLOUT)];
-    let patience = PollTimeout::try_from(PATIENCE).expect("a second is no long time");
-    if poll(&mut wait, patience)? == 0 {
+    if poll(&mut wait, patience())? == 0 {
         return Err(io::ErrorKind::TimedOut.into());
     }
     ours.take_error()?.map_or(Ok(()), Err)
 }
 
+fn patience() -> PollTimeout {
+    PollTimeout::try_from(PATIENCE).expect("a second is no long time")
+}
+
 fn errno_is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno as i32)
 }
-
-/// `BPF_RET | BPF_K`: with nothing of the packet left, it is dropped.
-const RETURN: u16 = 0x06;
 
 /// How long the kernel may take to open a connection over loopback.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
