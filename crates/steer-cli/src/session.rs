@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use steer::core::config::LogTarget;
 use steer::core::engaged::Engaged;
+use steer::core::intake::Bound;
 use steer::core::intent::{self, Intent, OnFailure, Source};
 use steer::core::keeper::{Keeper, NoKeeper, Released};
 use steer::core::netns::MakeSockets;
@@ -88,6 +89,10 @@ impl Session {
             builder = builder.follower(Arc::new(learner.clone()));
         }
         builder = builder.sockets(sockets).resolver(Arc::clone(&resolver));
+        let apart = |bound: &Bound| bound.netns == Netns::New || dial::inward::leads_in(bound);
+        if bound.iter().all(apart) {
+            builder = builder.apart();
+        }
         // A listener inside is not what its address leads to from here.
         for bound in bound.iter().filter(|bound| bound.netns != Netns::New) {
             let addresses = bound

@@ -14,7 +14,7 @@ use super::dns;
 use super::flood::Flood;
 use super::lanes::Lanes;
 use super::live::Live;
-use super::loops::Loops;
+use super::loops::{Loops, Returning};
 use super::rules::Rules;
 use super::udp::held::HELD;
 use super::{Engine, Limits, Shared};
@@ -98,6 +98,7 @@ pub struct EngineBuilder {
     resolver: Box<dyn Resolver>,
     recorder: Recorder,
     source: Source,
+    returning: Returning,
     names: Option<Arc<dyn Names>>,
     conversation: Arc<dyn Conversation>,
     dns_resolver: Option<SocketAddr>,
@@ -115,6 +116,7 @@ impl Engine {
             resolver: Box::new(SystemResolver),
             recorder: Recorder::none(),
             source: Source::Engine,
+            returning: Returning::Possible,
             names: None,
             conversation: Arc::new(dns::Plain),
             dns_resolver: None,
@@ -127,6 +129,13 @@ impl EngineBuilder {
     /// Sets the limits.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Says that no dial can come back: the intakes are in a network that no packet of the engine's
+    /// reaches. Equal addresses there and here are then different ones.
+    pub fn apart(mut self) -> Self {
+        self.returning = Returning::Impossible;
         self
     }
 
@@ -195,6 +204,7 @@ impl EngineBuilder {
             resolver,
             recorder,
             source,
+            returning,
             names,
             conversation,
             dns_resolver,
@@ -210,7 +220,7 @@ impl EngineBuilder {
                 upstream: name.to_owned(),
             });
         }
-        let loops = Arc::new(Loops::new(listeners));
+        let loops = Arc::new(Loops::new(listeners, returning));
         let proxies = upstreams
             .into_iter()
             .map(|upstream| proxy(upstream, &loops, sockets.as_ref()))

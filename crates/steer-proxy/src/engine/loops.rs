@@ -18,8 +18,17 @@ use crate::upstream::SocketFactory;
 #[derive(Debug)]
 pub(crate) struct Loops {
     listeners: Vec<SocketAddr>,
+    returning: Returning,
     dials: [Mutex<HashSet<Dial>>; SHARDS],
     hasher: RandomState,
+}
+
+/// Whether what the engine dials can come to one of its intakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Returning {
+    Possible,
+    /// They are in another network, where addresses have another meaning.
+    Impossible,
 }
 
 /// Source and destination of a dial, hashed with this engine's secret key: an eighth of the room,
@@ -37,10 +46,11 @@ pub(crate) struct Claim {
 }
 
 impl Loops {
-    pub(crate) fn new(listeners: Vec<SocketAddr>) -> Self {
+    pub(crate) fn new(listeners: Vec<SocketAddr>, returning: Returning) -> Self {
         let listeners = listeners.into_iter().map(canonical).collect();
         Self {
             listeners,
+            returning,
             dials: Default::default(),
             hasher: RandomState::new(),
         }
@@ -71,7 +81,9 @@ impl Loops {
         from: Option<SocketAddr>,
         to: SocketAddr,
     ) -> Claim {
-        let dial = from.map(|from| self.dial(protocol, from, to));
+        let dial = from
+            .filter(|_| self.returning == Returning::Possible)
+            .map(|from| self.dial(protocol, from, to));
         if let Some(dial) = dial {
             self.shard(dial).insert(dial);
         }
@@ -147,7 +159,10 @@ mod tests {
     use crate::upstream::PlainSockets;
 
     fn loops(listener: &str) -> Arc<Loops> {
-        Arc::new(Loops::new(vec![listener.parse().unwrap()]))
+        Arc::new(Loops::new(
+            vec![listener.parse().unwrap()],
+            Returning::Possible,
+        ))
     }
 
     fn leads_back(listener: &str, to: &str) -> bool {
@@ -199,6 +214,17 @@ mod tests {
         assert!(!loops.is_ours(Protocol::Tcp, from, "192.0.2.3:443".parse().unwrap()));
         assert!(!loops.is_ours(Protocol::Udp, from, to));
         drop(claim);
+        assert!(!loops.is_ours(Protocol::Tcp, from, to));
+    }
+
+    #[test]
+    fn addresses_of_another_network_are_no_dial_of_ours() {
+        let loops = Arc::new(Loops::new(Vec::new(), Returning::Impossible));
+        let (from, to) = (
+            "127.0.0.1:40000".parse().unwrap(),
+            "127.0.0.1:443".parse().unwrap(),
+        );
+        let _claim = loops.claim(Protocol::Tcp, Some(from), to);
         assert!(!loops.is_ours(Protocol::Tcp, from, to));
     }
 }
