@@ -274,7 +274,7 @@ mod tests {
     fn the_plan_is_a_control_listener_and_two_variables() {
         let lines = lines(&intent());
         assert_eq!(lines[0], "method preload");
-        assert!(lines[1].starts_with("listener control "), "{}", lines[1]);
+        assert_eq!(lines[1], "control listener control for preload");
         assert_eq!(
             lines[2..4],
             [

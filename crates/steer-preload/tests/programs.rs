@@ -1,0 +1,15 @@
+//! Real programs under the library, an engine of a few lines behind it: no privilege, no network
+//! but loopback.
+
+#[path = "programs/c.rs"]
+mod c;
+#[path = "programs/connect.rs"]
+mod connect;
+#[path = "programs/engine.rs"]
+mod engine;
+#[path = "programs/fetch.rs"]
+mod fetch;
+#[path = "programs/names.rs"]
+mod names;
+#[path = "programs/start.rs"]
+mod start;
