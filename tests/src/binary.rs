@@ -1,6 +1,7 @@
 //! The `steer` command under test.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -10,6 +11,28 @@ use std::time::SystemTime;
 /// older than its sources.
 pub fn steer() -> &'static Path {
     &STEER
+}
+
+/// A path at which every user can read and execute a program: its own, or that of a copy in a
+/// folder that is open to all, since the folder of the build may be closed to others.
+pub(crate) fn for_everyone(program: &Path, folder: &Path) -> PathBuf {
+    if program.ancestors().all(is_open) {
+        return program.to_owned();
+    }
+    let copy = folder.join(program.file_name().expect("a file"));
+    // By another process: a descriptor for writing here would be inherited by programs that other
+    // tests start meanwhile, and the copy be busy.
+    let cp = lab::Program::new("cp").arg(program).arg(&copy);
+    cp.run().expect_success();
+    fs::set_permissions(&copy, Permissions::from_mode(0o755)).expect("our own");
+    copy
+}
+
+fn is_open(path: &Path) -> bool {
+    let mode = |metadata: fs::Metadata| metadata.permissions().mode();
+    fs::metadata(path)
+        .map(mode)
+        .is_ok_and(|mode| mode & 0o005 == 0o005)
 }
 
 static STEER: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os("STEER_BIN") {

@@ -44,7 +44,7 @@ pub use name::instance_name;
 pub use record::{Record, Records};
 pub use refused::Refused;
 pub use rig::{Rig, refusal_of};
-pub use setup::Setup;
+pub use setup::{Setup, User};
 pub use speech::{Speech, connect_with_login};
 pub use stage::Stage;
 pub use table::{About, Theme, hold_table};

@@ -1,7 +1,8 @@
 //! An instance in force, and clients that it steers.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +13,13 @@ use lab::{
 };
 use tempfile::TempDir;
 
-use crate::binary::steer;
+use crate::binary::{for_everyone, steer};
 use crate::datagrams::Datagrams;
 use crate::mount::Mount;
 use crate::name::instance_name;
 use crate::record::{Record, Records};
 use crate::refused::Refused;
-use crate::setup::Setup;
+use crate::setup::{Setup, User};
 use crate::speech::Speech;
 use crate::zone::Zone;
 
@@ -58,6 +59,8 @@ impl Rig {
     pub fn start_over(host: &Host, others: &[&Host], mount: Mount, setup: &Setup) -> Self {
         let name = instance_name();
         let folder = tempfile::tempdir().expect("a temporary directory");
+        // Whoever runs `steer` writes the log.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).expect("our own");
         let all = [&[host], others].concat();
         let before = all
             .into_iter()
@@ -67,10 +70,15 @@ impl Rig {
         fs::write(&config, setup.config(mount)).expect("a file in a new directory");
         let log = folder.path().join("log.jsonl");
         let verb = if mount.is_run() { "run" } else { "up" };
+        let drops = mount.steers_a_command() && setup.user == User::Ordinary;
+        let program = match drops {
+            true => for_everyone(steer(), folder.path()),
+            false => steer().to_owned(),
+        };
         let mut program = setup
             .variables
             .iter()
-            .fold(host.program(steer()), |program, (name, value)| {
+            .fold(host.program(program), |program, (name, value)| {
                 program.env(name, value)
             })
             .env("STEER_RUN_DIR", folder.path().join("run"))
@@ -90,7 +98,13 @@ impl Rig {
                 (Running::Alone(proc), Some(entrance))
             }
             _ if mount.steers_a_command() => {
-                let command = program.arg("--").args(Agent::command_line("agent"));
+                let mut words = Agent::command_line("agent");
+                if drops {
+                    program = program.without_privileges();
+                    let copy = for_everyone(words[0].as_ref(), folder.path());
+                    words[0] = copy.to_str().expect("a path of text").to_owned();
+                }
+                let command = program.arg("--").args(words);
                 (Running::Around(Agent::start(command)), None)
             }
             _ => {

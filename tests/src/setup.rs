@@ -25,6 +25,17 @@ pub struct Setup {
     pub listen: SocketAddr,
     /// Variables of the environment of `steer`.
     pub variables: Vec<(&'static str, PathBuf)>,
+    /// Who runs `steer`, where the method needs no privilege.
+    pub user: User,
+}
+
+/// Who runs `steer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// Root.
+    Root,
+    /// Somebody without privileges.
+    Ordinary,
 }
 
 impl Default for Setup {
@@ -37,6 +48,7 @@ impl Default for Setup {
             policy: String::new(),
             listen: PROXY_PORT,
             variables: Vec::new(),
+            user: User::Ordinary,
         }
     }
 }

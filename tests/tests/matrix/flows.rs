@@ -9,7 +9,7 @@ use lab::{Failure, Family, Iperf, Pattern};
 use steer_tests::{Datagrams, Login, Mount, Rig, Setup, Stage, UpstreamProxy};
 
 use super::datagrams::record_to;
-use super::quic::{NAME, ask};
+use super::quic::{CLIENT, NAME, ask};
 
 pub(crate) fn one_socket_speaks_to_two_destinations(mount: Mount) {
     let stage = Stage::new("twodest");
@@ -315,6 +315,7 @@ pub(crate) fn quic_is_steered_and_shows_its_name(mount: Mount) {
     let server = stage.srv.serve_web(443);
     let setup = Setup {
         traffic: "{ quic: steer }".to_owned(),
+        user: CLIENT,
         ..Setup::policy(
             "rules: [ { name: web, match: { host: \"*.a.example\" }, action: direct } ]",
         )

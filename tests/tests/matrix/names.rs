@@ -1,6 +1,8 @@
 //! What the engine makes of names, however it came to know them.
 
+use std::fs::{self, Permissions};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 
 use lab::{Family, Kind, Record, Service, Transport};
 use steer_tests::{Login, Mount, Rig, Stage, UpstreamProxy};
@@ -146,6 +148,7 @@ pub(crate) fn made_up_addresses_outlive_a_restart(mount: Mount) {
     let _zone = resolver(&stage, &[CHOSEN, "ftp.chosen.example"]);
     let _server = stage.srv.serve(7, Service::Echo);
     let folder = tempfile::tempdir().expect("a temporary directory");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).expect("our own");
     let file = folder.path().join("names");
     let setup = setup(mount, &stage, &format!("{{ file: \"{}\" }}", file.display()), "");
     let rig = Rig::start(&stage.app, mount, &setup);

@@ -1,9 +1,12 @@
 //! HTTP/3 by a real client and server: steered, rejected or left alone.
 
 use lab::{Family, WebClient};
-use steer_tests::{Mount, Rig, Setup, Stage};
+use steer_tests::{Mount, Rig, Setup, Stage, User};
 
 pub(crate) const NAME: &str = "www.a.example";
+
+/// Whose the Python of the client is.
+pub(crate) const CLIENT: User = User::Root;
 
 pub(crate) fn ask(rig: &Rig, stage: &Stage, family: Family) -> String {
     let asked = WebClient {
@@ -20,7 +23,11 @@ pub(crate) fn quic_is_rejected_at_once_where_asked(mount: Mount) {
     lab::require!(Quic);
     let stage = Stage::new("noquic");
     let server = stage.srv.serve_web(443);
-    let rig = Rig::start(&stage.app, mount, &Setup::traffic("{ quic: reject }"));
+    let setup = Setup {
+        user: CLIENT,
+        ..Setup::traffic("{ quic: reject }")
+    };
+    let rig = Rig::start(&stage.app, mount, &setup);
     for family in Family::BOTH {
         let said = ask(&rig, &stage, family);
         let (failed, then) = said.split_once('\n').expect("two lines");

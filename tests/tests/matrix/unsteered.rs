@@ -1,7 +1,7 @@
 //! What a method cannot steer is refused where nothing may leak.
 
 use lab::{Capture, DEADLINE, Failure, Family, Service, Status};
-use steer_tests::{Gateway, Mount, Rig, Setup, Stage};
+use steer_tests::{Gateway, Mount, Rig, Setup, Stage, User};
 
 pub(crate) fn udp_of_the_scope_is_refused_under_closed(mount: Mount) {
     let stage = Stage::new("udp");
@@ -113,6 +113,8 @@ pub(crate) fn icmp_of_the_scope_is_refused_under_closed(mount: Mount) {
     capture.clear();
     let setup = Setup {
         scope: "{ uid: 0 }".to_owned(),
+        // Who may make such packets at all.
+        user: User::Root,
         on_failure: "closed".to_owned(),
         ..Setup::default()
     };
