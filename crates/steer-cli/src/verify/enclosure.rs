@@ -6,7 +6,7 @@ use steer::core::address::{Destination, PortRange};
 use steer::core::intake::Intake;
 use steer::core::intent::{Dns, Intent, Scope};
 use steer::core::method::Method;
-use steer::core::object::{ChildSetting, Listener, Object};
+use steer::core::object::{Binding, ChildSetting, Listener, Object};
 use steer::core::plan::{Netns, Plan};
 use steer::core::steered::{Refusal, Steered};
 use steer::registry;
@@ -45,7 +45,9 @@ pub(crate) fn enclose(decided: &mut Decided) -> Result<(), Failure> {
 
 /// Whether a listener takes what went round the method of the plan.
 pub(crate) fn is_wall(plan: &Plan, listener: &Listener, netns: &Netns) -> bool {
-    *netns == Netns::New && listener.method != plan.method && listener.to.is_none()
+    *netns == Netns::New
+        && listener.method != plan.method
+        && listener.binding == Binding::Transparent
 }
 
 /// The walls leave loopback what it is to the command without them: its own, and the host's where
