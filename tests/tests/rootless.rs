@@ -54,7 +54,7 @@ macro_rules! programs {
 }
 
 programs! {
-    [netns Netns, env Env]
+    [netns Netns, seccomp Seccomp, preload Preload, env Env]
     {
         web::curl_gets_the_same_bytes
         web::wget_gets_the_same_bytes
