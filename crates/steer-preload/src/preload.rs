@@ -209,7 +209,10 @@ fn notes(intent: &Intent) -> Vec<&'static str> {
         notes.push("loopback is left alone");
     }
     notes.push("port 53 is left alone");
-    notes.push("steering, not containment: a program that makes system calls of its own gets past");
+    notes.push(
+        "steering, not containment: a program that makes system calls of its own gets past, and \
+         unix sockets (resolvers, container engines) are not looked at",
+    );
     notes
 }
 
