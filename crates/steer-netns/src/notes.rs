@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use steer_core::address::Family;
 use steer_core::host::Host;
-use steer_core::intent::{Intent, Loopback};
+use steer_core::intent::{Dns, Intent, Loopback};
 use steer_core::plan::Plan;
 
 use crate::masks;
@@ -28,8 +28,9 @@ pub(crate) fn all(intent: &Intent, host: &Host, resolvers: &[IpAddr], plan: &mut
         masks::reasons().join("; ")
     ));
     plan.note(
-        "still reachable past the network: files, unix sockets by path that are not covered, and \
-         signals to processes of the same user; sockets without a path (abstract) are not",
+        "still reachable past the network: files, the terminal, unix sockets by path that are not \
+         covered, and signals to processes of the same user; sockets without a path (abstract) and \
+         the memory of processes are not",
     );
     if host.uid == 0 {
         plan.note(
@@ -65,7 +66,11 @@ fn choices(intent: &Intent, resolvers: &[IpAddr], plan: &mut Plan) {
     if traffic.quic.is_none() {
         plan.note("traffic.quic is not written: steer (UDP port 443 like all UDP)");
     }
-    if !resolvers.is_empty() {
+    if traffic.dns == Some(Dns::Capture) {
+        plan.note(
+            "queries to any address come to the engine, unless the command has a server there",
+        );
+    } else if !resolvers.is_empty() {
         let all: Vec<String> = resolvers.iter().map(ToString::to_string).collect();
         plan.note(format!(
             "queries to {} come to the engine, unless the command has a server there",

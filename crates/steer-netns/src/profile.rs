@@ -44,7 +44,7 @@ pub(crate) static PROFILE: Profile = Profile {
         "multicast, broadcast, IPv6 link-local addresses, ICMP (ping) and other IP protocols are \
          refused",
         "sockets by path that are not covered stay reachable (displays, agents, databases), and so \
-         do files; sockets of the host without a path do not",
+         do files and the terminal; sockets of the host without a path do not",
         "processes of the same user outside can be sent signals; they cannot be traced",
         "setuid and setgid programs run without the privilege that they would give, and files of \
          other users belong to nobody, unless steer runs as root",

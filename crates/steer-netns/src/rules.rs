@@ -79,12 +79,11 @@ impl Rules<'_> {
     fn loopback(&self, family: Family) -> Vec<Rule> {
         let net = || Test::To(vec![network::loopback(family)]);
         let mut rules = Vec::new();
-        let resolvers: Vec<Cidr> = self
-            .resolvers
-            .iter()
-            .filter(|ip| Family::of(**ip) == family)
-            .map(|ip| Cidr::host(*ip))
-            .collect();
+        let (resolvers, whose) = match self.dns() {
+            // Whichever address a program takes for a resolver's.
+            Entry::Dns => (vec![network::loopback(family)], "dns: capture"),
+            Entry::Outbound => (self.resolvers_of(family), "the host's resolver"),
+        };
         let ports = &self.intent.confine.host_loopback;
         if !resolvers.is_empty() || !ports.is_empty() {
             let why = "what has a socket of the command's own";
@@ -97,8 +96,8 @@ impl Rules<'_> {
                     Test::Protocol(protocol),
                     Test::ToPort(vec![port(53)]),
                 ];
-                let why = "the host's resolver";
-                rules.push(Rule::new(tests, self.to_engine(self.dns(), protocol), why));
+                let verdict = self.to_engine(self.dns(), protocol);
+                rules.push(Rule::new(tests, verdict, whose));
             }
             if !ports.is_empty() {
                 let tests = [net(), Test::Protocol(protocol), Test::ToPort(ports.clone())];
@@ -113,6 +112,13 @@ impl Rules<'_> {
             "the command's own loopback",
         ));
         rules
+    }
+
+    fn resolvers_of(&self, family: Family) -> Vec<Cidr> {
+        let of = self.resolvers.iter();
+        of.filter(|ip| Family::of(**ip) == family)
+            .map(|ip| Cidr::host(*ip))
+            .collect()
     }
 
     /// What no socket of the engine could take is refused as it is sent: every address is local, and
