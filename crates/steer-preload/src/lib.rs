@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The socket of a program comes as a duplicate with its question; [`steer_kernel::takeover`] joins
-//! it to the engine. What the program waits for meanwhile is the [`answer`]'s.
+//! it to the engine. What the program waits for meanwhile, its answer tells.
 #![forbid(unsafe_code)]
 
 #[path = "../shim/wire.rs"]

@@ -211,7 +211,8 @@ mod tests {
             .unwrap();
         drop(library);
         assert!(path.exists());
-        assert_eq!(sweep_in(dir.path()).unwrap().used, [path.clone()]);
+        let used = sweep_in(dir.path()).unwrap().used;
+        assert_eq!(used, std::slice::from_ref(&path));
         drop(process.stdin.take());
         process.wait().unwrap();
         assert_eq!(sweep_in(dir.path()).unwrap().removed, [path]);

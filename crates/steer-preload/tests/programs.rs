@@ -1,5 +1,9 @@
 //! Real programs under the library, an engine of a few lines behind it: no privilege, no network
 //! but loopback.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy sees no test in the helpers of a test"
+)]
 
 #[path = "programs/c.rs"]
 mod c;
