@@ -1,0 +1,66 @@
+//! Which method is taken for an intent, and what comes with its plan.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(all(feature = "netns", feature = "env", feature = "explicit"))]
+
+use steer::auto::{choose, order};
+use steer::core::host::{Host, Presence};
+use steer::core::instance::Instance;
+use steer::core::intent::{Forward, Intent, Publish, Scope};
+use steer::core::method::Method;
+use steer::core::object::Object;
+use steer::core::plan::Netns;
+
+fn command() -> Intent {
+    Intent::new(Instance::new("demo").unwrap(), Scope::command())
+}
+
+/// A host of a user without privilege.
+fn user() -> Host {
+    Host {
+        uid: 1000,
+        net_admin: Presence::Absent("not among this process's capabilities".to_owned()),
+        ..Host::example()
+    }
+}
+
+fn chosen(intent: &Intent, host: &Host) -> Method {
+    let choice = choose(&order(intent), intent, host).unwrap();
+    choice.plan.method
+}
+
+#[test]
+fn methods_that_need_privilege_come_first_and_netns_before_all_others() {
+    assert_eq!(chosen(&command(), &Host::example()), Method::Tproxy);
+    assert_eq!(chosen(&command(), &user()), Method::Netns);
+    let forbidden = Host {
+        user_namespaces: Presence::Absent("user.max_user_namespaces is 0".to_owned()),
+        ..user()
+    };
+    assert_ne!(chosen(&command(), &forbidden), Method::Netns);
+}
+
+#[test]
+fn a_key_of_one_method_alone_chooses_it() {
+    let mut intent = command();
+    intent.confine.publish = vec!["8080".parse::<Publish>().unwrap()];
+    assert_eq!(chosen(&intent, &Host::example()), Method::Netns);
+}
+
+#[test]
+fn ports_for_the_command_are_where_the_command_is() {
+    let mut intent = command();
+    intent.forward = vec![Forward {
+        listen: "127.0.0.1:15432".parse().unwrap(),
+        to: "db.internal:5432".parse().unwrap(),
+        upstream: None,
+    }];
+    for (host, place) in [(user(), Netns::New), (Host::example(), Netns::Here)] {
+        let plan = choose(&order(&intent), &intent, &host).unwrap().plan;
+        let forward = plan.objects.iter().find(|planned| match &planned.object {
+            Object::Listener(listener) => listener.port == Some(15432),
+            _ => false,
+        });
+        assert_eq!(forward.unwrap().netns, place);
+    }
+}
