@@ -258,6 +258,16 @@ impl Takeover {
         }
     }
 
+    /// The answer of [`Takeover::error`] did not reach its call: the next one gets it.
+    pub fn unasked(&self, socket: impl AsFd, errno: Errno) {
+        if let Ok(cookie) = SockRef::from(&socket).cookie() {
+            let mut table = self.0.table();
+            if table.state(cookie) == Some(State::Told) {
+                table.set(cookie, State::Failed(errno));
+            }
+        }
+    }
+
     /// Whether a socket is of the network namespace in which this was opened.
     ///
     /// A kernel that cannot tell (before 5.14) is taken for one that says yes: a connect within

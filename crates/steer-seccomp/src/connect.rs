@@ -1,14 +1,13 @@
 //! connect(2).
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{Shutdown, shutdown};
 use socket2::SockRef;
-use std::os::fd::AsRawFd;
-use steer_core::address::{ClientAddr, Destination, Family, Protocol, canonical};
+use steer_core::address::{ClientAddr, Destination, Protocol, canonical};
 use steer_core::method::Method;
 use steer_core::steered::{Flow, Steered};
 use steer_kernel::takeover::Again;
@@ -17,7 +16,7 @@ use crate::call::{Asked, Kind};
 use crate::joining::Join;
 use crate::memory;
 use crate::name::{Meaning, Name};
-use crate::office::Office;
+use crate::office::{Office, lock};
 use crate::send::UNREACHABLE;
 use crate::sys;
 use crate::traffic::{Verdict, verdict};
@@ -73,19 +72,20 @@ fn hidden(office: &Office, asked: Asked) {
 }
 
 fn tcp(office: &Arc<Office>, asked: Asked, socket: OwnedFd, name: &Name, to: SocketAddr) {
+    let cookie = SockRef::from(&socket).cookie().unwrap_or_default();
+    let Some(asked) = Join::again(office, cookie, asked) else {
+        return;
+    };
     if !office.takeover.is_idle() {
-        let cookie = SockRef::from(&socket).cookie().unwrap_or_default();
-        match office.takeover.again(&socket) {
+        let one = lock(&office.holding);
+        let known = office.takeover.again(&socket);
+        drop(one);
+        match known {
             Again::New => {}
-            Again::Answer(Err(Errno::EALREADY)) => {
-                let _ = asked.notice.fail(office.in_progress(cookie));
-                return;
-            }
-            Again::Answer(result) => {
-                let _ = asked.notice.answer(result);
-                return;
-            }
             Again::Wait => return office.wait(cookie, Waiting::Connect(asked)),
+            known @ Again::Answer(_) => {
+                return office.answer_again(cookie, asked.notice, known);
+            }
         }
     }
     match verdict(&office.traffic, Some(Protocol::Tcp), to) {
@@ -118,18 +118,12 @@ fn mute(asked: Asked, socket: &OwnedFd, name: &Name) {
 
 fn steer(office: &Arc<Office>, asked: Asked, socket: OwnedFd, name: &Name, to: SocketAddr) {
     let identity = office.identity(asked.process);
-    let client = match SockRef::from(&socket).local_addr() {
-        Ok(local) => local.as_socket().filter(|at| !at.ip().is_unspecified()),
-        Err(_) => None,
-    };
-    let loopback = Family::of(canonical(to).ip()).loopback();
-    let client = client.map_or(SocketAddr::new(loopback, 0), canonical);
     let Some(answer) = Join::begin(office, asked, socket, name.clone(), to) else {
         return;
     };
     let steered = Steered {
         flow: Flow::Unmade,
-        client: ClientAddr(client),
+        client: ClientAddr(answer.client()),
         destination: Destination::addr(canonical(to)),
         identity,
         via: Method::Seccomp,

@@ -46,6 +46,8 @@ pub(crate) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
         runtime: Handle::current(),
         waiting: Mutex::new(HashMap::new()),
         untold: Mutex::new(Vec::new()),
+        choices: Mutex::new(HashMap::new()),
+        holding: Mutex::new(()),
         hidden: AtomicU64::new(0),
     };
     Ok(Box::new(SeccompIntake {

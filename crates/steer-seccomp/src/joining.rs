@@ -3,15 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use nix::errno::Errno;
 use socket2::{Domain, SockRef};
-use steer_core::address::canonical;
+use steer_core::address::{Family, canonical};
 use steer_core::steered::{Answer, Flow, Refusal};
-use steer_kernel::takeover::Joining;
+use steer_kernel::takeover::{Again, Joining};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
@@ -36,7 +36,7 @@ pub(crate) struct Join {
 
 /// How far it is.
 #[derive(Debug)]
-enum Stage {
+pub(crate) enum Stage {
     /// A nonblocking call waits for a moment: the engine may hand the connection over.
     Asked { notice: Notice, socket: OwnedFd },
     /// A nonblocking call has its EINPROGRESS.
@@ -79,6 +79,9 @@ impl Join {
             return None;
         }
         let stage = Arc::new(Mutex::new(stage));
+        if limit == Some(CHOICE) {
+            lock(&office.choices).insert(cookie, Arc::downgrade(&stage));
+        }
         let timer = limit.map(|limit| patience(office, &stage, wanted, limit));
         Some(Self {
             office: Arc::clone(office),
@@ -88,6 +91,35 @@ impl Join {
             wanted,
             timer,
         })
+    }
+
+    /// Goes on with a call that a signal ended and that is made again: the engine has been asked.
+    ///
+    /// Gives the call back where there was none.
+    pub(crate) fn again(office: &Office, cookie: u64, asked: Asked) -> Option<Asked> {
+        let stage = lock(&office.choices).get(&cookie).and_then(Weak::upgrade);
+        let Some(stage) = stage else {
+            return Some(asked);
+        };
+        match &mut *lock(&stage) {
+            Stage::Asked { notice, .. } => {
+                // The one before is over.
+                *notice = asked.notice;
+                None
+            }
+            Stage::Held { .. } | Stage::Waits { .. } | Stage::Over => Some(asked),
+        }
+    }
+
+    /// The program's address, as far as its socket has one: the port is 0 until it is connected.
+    pub(crate) fn client(&self) -> SocketAddr {
+        match &*lock(&self.stage) {
+            Stage::Held { joining } | Stage::Waits { joining, .. } => joining.local(),
+            Stage::Asked { .. } | Stage::Over => {
+                let family = Family::of(canonical(self.wanted).ip());
+                SocketAddr::new(family.loopback(), 0)
+            }
+        }
     }
 
     fn take(&mut self) -> Stage {
@@ -215,22 +247,31 @@ impl Answer for Join {
 impl Drop for Join {
     fn drop(&mut self) {
         self.refuse(Errno::ECONNREFUSED);
+        let mut choices = lock(&self.office.choices);
+        let ours = choices.get(&self.cookie);
+        if ours.is_some_and(|stage| stage.as_ptr() == Arc::as_ptr(&self.stage)) {
+            choices.remove(&self.cookie);
+        }
     }
 }
 
 /// Has the socket wait in SYN_SENT, and tells the program so.
 fn hold(office: &Office, notice: Notice, socket: OwnedFd, wanted: SocketAddr) -> Stage {
     let cookie = SockRef::from(&socket).cookie().unwrap_or_default();
+    // One at a time, until it is known whether the call has its answer: a call that a signal ended
+    // may be here as well as the one that was made again.
+    let one = lock(&office.holding);
+    let known = office.takeover.again(&socket);
+    if known != Again::New {
+        drop(one);
+        office.answer_again(cookie, notice, known);
+        return Stage::Over;
+    }
     match office.takeover.begin(socket, wanted) {
         Ok(joining) => {
             let delivery = notice.fail(Errno::EINPROGRESS);
             office.told_in_progress(cookie, delivery);
             Stage::Held { joining }
-        }
-        // An earlier call, which a signal ended, has begun it.
-        Err(Errno::EALREADY) => {
-            let _ = notice.fail(office.in_progress(cookie));
-            Stage::Over
         }
         Err(errno) => {
             let _ = notice.fail(errno);

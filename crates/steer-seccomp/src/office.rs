@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use nix::errno::Errno;
 use steer_core::intent::Traffic;
 use steer_core::steered::{Identity, Steered};
-use steer_kernel::takeover::Takeover;
+use steer_kernel::takeover::{Again, Takeover};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::notice::Delivery;
+use crate::joining::Stage;
+use crate::notice::{Delivery, Notice};
 use crate::process::Process;
 use crate::waiting::Waiting;
 
@@ -30,6 +31,10 @@ pub(crate) struct Office {
     pub(crate) waiting: Mutex<HashMap<u64, Vec<Waiting>>>,
     /// Held sockets whose EINPROGRESS did not reach its call.
     pub(crate) untold: Mutex<Vec<u64>>,
+    /// Nonblocking calls that wait for the engine's choice, by the socket's cookie.
+    pub(crate) choices: Mutex<HashMap<u64, Weak<Mutex<Stage>>>>,
+    /// Held by whoever begins to hold a socket.
+    pub(crate) holding: Mutex<()>,
     /// Calls of processes that let nobody take their descriptors.
     pub(crate) hidden: AtomicU64,
 }
@@ -77,6 +82,19 @@ impl Office {
                 Errno::EINPROGRESS
             }
             None => Errno::EALREADY,
+        }
+    }
+
+    /// Answers a further connect of a socket that is known.
+    pub(crate) fn answer_again(&self, cookie: u64, notice: Notice, known: Again) {
+        let result = match known {
+            Again::Answer(Err(Errno::EALREADY)) => Err(self.in_progress(cookie)),
+            Again::Answer(result) => result,
+            // A nonblocking call does not wait.
+            Again::New | Again::Wait => Err(Errno::EALREADY),
+        };
+        if notice.answer(result) == Delivery::Lost && result.is_ok() {
+            self.takeover.untold(cookie);
         }
     }
 

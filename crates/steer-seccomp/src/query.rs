@@ -7,6 +7,7 @@ use steer_kernel::takeover::Told;
 use crate::call::Asked;
 use crate::memory;
 use crate::name::Name;
+use crate::notice::Delivery;
 use crate::office::Office;
 use crate::waiting::Waiting;
 
@@ -26,7 +27,11 @@ pub(crate) fn option(office: &Office, asked: Asked) {
     }
     match office.takeover.error(&socket) {
         Told::Kernel => asked.notice.go_on(),
-        Told::Error(errno) => put_error(asked, Some(errno)),
+        Told::Error(errno) => {
+            if put_error(asked, Some(errno)) == Delivery::Lost {
+                office.takeover.unasked(&socket, errno);
+            }
+        }
         Told::Wait => {
             if let Ok(cookie) = socket2::SockRef::from(&socket).cookie() {
                 office.wait(cookie, Waiting::Error(asked));
@@ -49,7 +54,7 @@ pub(crate) fn peer(office: &Office, asked: Asked) {
 }
 
 /// Answers getsockopt(2) of SO_ERROR as `sock_getsockopt` does.
-pub(crate) fn put_error(asked: Asked, errno: Option<Errno>) {
+pub(crate) fn put_error(asked: Asked, errno: Option<Errno>) -> Delivery {
     let error = errno.map_or(0, |errno| errno as i32);
     let written = (|| {
         let room = memory::number(asked.process, asked.args[4])?;
@@ -60,7 +65,7 @@ pub(crate) fn put_error(asked: Asked, errno: Option<Errno>) {
         let length = u32::try_from(length).expect("four at most");
         asked.process.write(asked.args[4], &length.to_ne_bytes())
     })();
-    let _ = asked.notice.answer(written);
+    asked.notice.answer(written)
 }
 
 /// What becomes of an address for which there is too little room.

@@ -21,7 +21,9 @@ impl Waiting {
             Self::Connect(asked) => {
                 let _ = asked.notice.answer(result);
             }
-            Self::Error(asked) => query::put_error(asked, result.err()),
+            Self::Error(asked) => {
+                let _ = query::put_error(asked, result.err());
+            }
         }
     }
 }
