@@ -13,6 +13,13 @@ use crate::{print, say};
 
 /// Removes everything that carries our tags and belongs to nobody alive.
 pub(crate) fn clean(args: &Clean) -> Result<ExitCode, Failure> {
+    for steerer in registry::all() {
+        let swept = steerer.sweep();
+        let swept = swept.map_err(|error| Failure::new(&error, "look at what the path holds"))?;
+        for line in swept {
+            print(&format_args!("{line}\n"))?;
+        }
+    }
     let dir = RunDir::find().map_err(|error| Failure::new(&error, error.help()))?;
     let reach = if args.force { Reach::All } else { Reach::Dead };
     let mut drivers = Drivers::new(registry::drivers());

@@ -60,6 +60,15 @@ pub trait Steerer: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Removes what engines left behind that were killed, as far as no driver knows of it, and tells
+    /// what became of each thing, for people. What is still needed stays.
+    ///
+    /// # Errors
+    /// It could not be looked for, or not removed.
+    fn sweep(&self) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Really tries the method for this intent, where that is harmless.
     async fn probe(&self, intent: &Intent) -> Evidence;
 }

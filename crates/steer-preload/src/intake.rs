@@ -88,7 +88,10 @@ async fn serve(listener: UnixListener, engine: Arc<Engine>) {
                     Some(peer) => {
                         questions.spawn(answer(Line::new(stream), peer, Arc::clone(&engine)));
                     }
-                    None => tracing::warn!("a process of another user asked, and got no answer"),
+                    None => tracing::warn!(
+                        help = "start steer as the user that the command becomes",
+                        "a process of another user asked, and got no answer"
+                    ),
                 },
                 Err(error) => {
                     tracing::warn!(%error, help = "raise `ulimit -n`", "a question was lost");

@@ -7,7 +7,7 @@
 //!                                                       │ question + socket
 //!                  control listener ─> intake ─> call ──┴─> scope ─┬─> left alone
 //!                                                                  └─> Steered + answer
-//!                                                  names ─> Steered (a DNS conversation)
+//!                                                  names ─> an address that stands for a name
 //! ```
 //!
 //! The socket of a program comes as a duplicate with its question; [`steer_kernel::takeover`] joins
@@ -33,5 +33,4 @@ mod scope;
 mod preload;
 mod probe;
 
-pub use library::{Leftovers, sweep};
 pub use preload::Preload;

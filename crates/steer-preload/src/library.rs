@@ -24,11 +24,11 @@ pub(crate) struct Library {
 
 /// What [`sweep`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Leftovers {
+pub(crate) struct Leftovers {
     /// Libraries that were removed.
-    pub removed: Vec<PathBuf>,
+    pub(crate) removed: Vec<PathBuf>,
     /// Libraries of dead engines that processes still have in their environment.
-    pub used: Vec<PathBuf>,
+    pub(crate) used: Vec<PathBuf>,
 }
 
 impl Library {
@@ -76,7 +76,7 @@ impl Drop for Library {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn sweep() -> io::Result<Leftovers> {
+pub(crate) fn sweep() -> io::Result<Leftovers> {
     match libraries() {
         Some(dir) => sweep_in(&dir),
         None => Ok(Leftovers::default()),

@@ -21,7 +21,7 @@ use steer_core::steerer::{Evidence, PlanError, Slips, Steerer, admit};
 use steer_core::symbol::ListenerId;
 
 use crate::intake::ControlIntake;
-use crate::library;
+use crate::library::{self, Leftovers};
 use crate::names;
 use crate::probe;
 use crate::profile::PROFILE;
@@ -135,6 +135,20 @@ impl Steerer for Preload {
             Ok(found) => reason(&found).map_or(Ok(()), |why| Err(slips(why.to_owned()))),
             Err(error) => Err(slips(format!("{error}, so that nobody knows what it is"))),
         }
+    }
+
+    fn sweep(&self) -> io::Result<Vec<String>> {
+        let Leftovers { removed, used } = library::sweep()?;
+        let removed = removed
+            .iter()
+            .map(|path| format!("removed the library {}", path.display()));
+        let used = used.iter().map(|path| {
+            format!(
+                "left alone the library {}, which processes still load",
+                path.display()
+            )
+        });
+        Ok(removed.chain(used).collect())
     }
 
     async fn probe(&self, _intent: &Intent) -> Evidence {
