@@ -36,7 +36,7 @@ fn every_start(ground: &Ground, column: Column) {
 
         // The control: by itself it goes direct, and both witnesses see it.
         ground.look_away();
-        let output = ground.program(&[program.clone()]).run();
+        let output = ground.program(std::slice::from_ref(&program)).run();
         assert_eq!(output.status, Status::Exited(0), "{output:#?}");
         let own = ground.app.address(family);
         let peers = |from: usize| -> Vec<IpAddr> {
