@@ -3,11 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
 use socket2::SockRef;
 use steer_core::intent::{Intent, Relay};
+use steer_core::netns::MakeSockets;
 use steer_core::steered::Steered;
 use steer_kernel::takeover::{Again, Takeover, Told};
 use tokio::sync::{Notify, mpsc};
@@ -41,12 +42,25 @@ struct Failed {
 }
 
 impl Engine {
-    pub(crate) fn open(intent: &Intent, steered_tx: mpsc::Sender<Steered>) -> io::Result<Self> {
+    pub(crate) fn open(
+        intent: &Intent,
+        inside: Option<Arc<dyn MakeSockets>>,
+        steered_tx: mpsc::Sender<Steered>,
+    ) -> io::Result<Self> {
+        // In namespaces of its own a program gets nowhere by itself.
+        let relay = match inside {
+            Some(_) => Relay::Always,
+            None => intent.relays(),
+        };
+        let takeover = match inside {
+            Some(inside) => Takeover::open_inside(inside)?,
+            None => Takeover::open()?,
+        };
         Ok(Self {
-            takeover: Takeover::open()?,
+            takeover,
             names: Names::of(intent),
             scope: Scope::of(&intent.traffic),
-            relay: intent.relays(),
+            relay,
             identify: intent.identify,
             steered_tx,
             decided: Notify::new(),

@@ -49,7 +49,10 @@ impl ControlIntake {
     }
 
     pub(crate) fn open_in(intent: &Intent, bound: Bound, dir: &Path) -> io::Result<Self> {
-        let listener = bound.sockets.control()?;
+        let Bound {
+            sockets, inside, ..
+        } = bound;
+        let listener = sockets.control()?;
         let address = listener.local_addr()?;
         let name = std::os::linux::net::SocketAddrExt::as_abstract_name(&address);
         let name = name.and_then(|name| std::str::from_utf8(name).ok());
@@ -60,7 +63,7 @@ impl ControlIntake {
         }
         let library = Library::unpack(dir, &name)?;
         let (steered_tx, steered_rx) = mpsc::channel(WAITING);
-        let engine = Arc::new(Engine::open(intent, steered_tx)?);
+        let engine = Arc::new(Engine::open(intent, inside, steered_tx)?);
         let listener = UnixListener::from_std(listener)?;
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, engine));

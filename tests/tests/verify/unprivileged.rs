@@ -81,6 +81,54 @@ fn a_program_that_reads_the_variables_is_verified_and_one_that_ignores_them_is_n
     }
 }
 
+#[test]
+fn programs_whose_calls_are_steered_are_verified() {
+    lab::require!(Root, Program("python3"));
+    let site = Site::new("calls");
+    let _server = site.srv.serve(80, Service::Banner(b"greeting!".to_vec()));
+    let at = Family::BOTH.map(|family| site.srv.at(family, 80));
+    for method in ["seccomp", "preload"] {
+        for run in runs(&site, method) {
+            let said = verified(run.args(greeted(&at)));
+            let line = "packets counted, none left except through the engine";
+            assert!(said.contains(line), "{method}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_program_that_goes_past_a_library_is_named_and_held() {
+    lab::require!(Root, Program("python3"));
+    let site = Site::new("past");
+    let _server = site.srv.serve(80, Service::Http);
+    let at = site.srv.at(Family::V4, 80);
+    let wire = site.witness();
+    // The call itself, by code that was made for it.
+    let code = format!(
+        "import ctypes, mmap, platform, socket, struct\n\
+         s = socket.socket()\n\
+         to = struct.pack('!2sH4s8x', struct.pack('=H', 2), {}, socket.inet_aton('{}'))\n\
+         code = {{\n\
+           'x86_64': b'\\xb8\\x2a\\0\\0\\0\\x0f\\x05\\xc3',\n\
+           'aarch64': b'\\x68\\x19\\x80\\xd2\\x01\\0\\0\\xd4\\xc0\\x03\\x5f\\xd6',\n\
+         }}[platform.machine()]\n\
+         page = mmap.mmap(-1, 4096, prot=7); page.write(code)\n\
+         start = ctypes.addressof(ctypes.c_char.from_buffer(page))\n\
+         kind = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_long)\n\
+         print(kind(start)(s.fileno(), to, 16))",
+        at.port(),
+        at.ip()
+    );
+    for run in runs(&site, "preload") {
+        let output = run.args(python(&code)).run();
+        assert_eq!(output.status, Status::Exited(124), "{output:#?}");
+        let line = format!("steer: escaped: tcp {at}, ");
+        assert!(output.stderr.contains(&line), "{output:#?}");
+    }
+    let packets = wire.packets(|packet| packet.destination == at);
+    assert!(packets.is_empty(), "{packets:?}");
+}
+
 /// A program that connects without a look at its variables, and succeeds whatever becomes of it.
 fn past(at: SocketAddr) -> String {
     format!(

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use steer::core::address::{Destination, PortRange};
 use steer::core::intake::Intake;
-use steer::core::intent::{Dns, Intent, Scope};
+use steer::core::intent::{Dns, Intent, Relay, Scope};
 use steer::core::method::Method;
 use steer::core::object::{Binding, ChildSetting, Listener, Object};
 use steer::core::plan::{Netns, Plan};
@@ -27,6 +27,12 @@ pub(crate) fn enclose(decided: &mut Decided) -> Result<(), Failure> {
         return Ok(());
     }
     let method = plan.method;
+    if decided.intent.relay == Some(Relay::Needed) {
+        return Err(Failure::plain(
+            "`relay: needed` gives programs connections of their own past the engine, which `--verify` would take for escapes",
+            "remove `relay`, or leave `--verify` out",
+        ));
+    }
     let cannot = |why: String, help: String| {
         Failure::plain(
             format!(
@@ -40,6 +46,8 @@ pub(crate) fn enclose(decided: &mut Decided) -> Result<(), Failure> {
         .plan(&around(&decided.intent), &decided.host)
         .map_err(|error| cannot(error.to_string(), WITHOUT.to_owned()))?;
     decided.choice.plan = joined(plan, walls);
+    // What is to be seen at the engine has to pass it.
+    decided.intent.relay = Some(Relay::Always);
     Ok(())
 }
 
