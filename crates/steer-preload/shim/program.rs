@@ -20,8 +20,9 @@ pub unsafe fn admit(settings: &Settings, folder: c_int, path: *const c_char) -> 
     // SAFETY: as the caller says.
     let why = match unsafe { open(folder, path) } {
         Ok(file) => slips(file),
-        Err(Errno(EACCES)) => Some(UNREADABLE),
-        // The kernel says what is wrong with it.
+        // SAFETY: as the caller says.
+        Err(Errno(EACCES)) if unsafe { can_be_executed(folder, path) } => Some(UNREADABLE),
+        // The kernel says what is wrong with it, or with the folders on the way.
         Err(_) => return Ok(()),
     };
     // SAFETY: as the caller says.
@@ -41,6 +42,16 @@ pub fn admit_open(settings: &Settings, fd: c_int) -> Result<(), Errno> {
     let path = path.ok_or(Errno(EACCES))?;
     // SAFETY: the text ends with a zero.
     unsafe { admit(settings, AT_FDCWD, path.as_ptr()) }
+}
+
+/// Whether whoever asks may execute a file, if not read it.
+///
+/// # Safety
+/// `path` is a C string.
+pub unsafe fn can_be_executed(folder: c_int, path: *const c_char) -> bool {
+    let args = [folder as usize, path as usize, X_OK, 0, 0, 0];
+    // SAFETY: as the caller says.
+    unsafe { call(number::FACCESSAT, args) }.is_ok()
 }
 
 fn judge(settings: &Settings, why: Option<&[u8]>, path: &[u8]) -> Result<(), Errno> {
@@ -198,6 +209,7 @@ fn read(file: &Fd, from: u64, place: &mut [u8]) -> usize {
 
 /// The working directory, where a path is to begin.
 pub const AT_FDCWD: c_int = -100;
+const X_OK: usize = 1;
 const AT_EMPTY_PATH: usize = 0x1000;
 const O_CLOEXEC: usize = 0o2_000_000;
 const PR_GET_NO_NEW_PRIVS: usize = 39;

@@ -52,8 +52,9 @@ pub unsafe extern "C" fn posix_spawnp(
     // SAFETY: as the caller says.
     let found = unsafe {
         search(name, |path| {
-            let args = [AT_FDCWD as usize, path as usize, X_OK, 0, 0, 0];
-            call(number::FACCESSAT, args).ok()?;
+            if !program::can_be_executed(AT_FDCWD, path) {
+                return None;
+            }
             Text::<4096>::from(sys::bytes(path))
         })
     };
@@ -133,4 +134,3 @@ fn keep_loaded(settings: &Settings) {
     );
 }
 
-const X_OK: usize = 1;

@@ -47,6 +47,8 @@ pub(crate) static PROFILE: Profile = Profile {
         "Names go to an upstream where getaddrinfo and gethostbyname look them up; a program with \
          a resolver of its own (c-ares, `dig`) gets addresses by DNS, and is steered by them.",
         "A connect that waits cannot be cancelled by pthread_cancel(3).",
+        "A program that is linked with a sanitizer may insist on being loaded first, and end: \
+         ASAN_OPTIONS=verify_asan_link_order=0.",
         "A network or mount namespace, or a root directory, of a program's own keeps it from the \
          engine: its connects are refused, and programs from there are not started.",
         "A process of another user than the one that runs steer, and root, gets no answer of the \
