@@ -146,9 +146,9 @@ pub fn install(program: &Program) -> io::Result<()> {
 /// Installs a filter in the calling thread, and gives the descriptor by which a supervisor gets
 /// the calls that it puts (seccomp_unotify(2)); it is close-on-exec.
 ///
-/// As [`install`], and sets `no_new_privs` in any case. A signal does not interrupt a call that
-/// the supervisor has taken, where the kernel (5.19) can have it so; elsewhere the call is made
-/// again.
+/// As [`install`], and sets `no_new_privs` in any case. Where the kernel can (5.19), a signal does
+/// not end a call that the supervisor has taken, so that no answer is lost: a supervisor that
+/// keeps a call waiting looks for signals itself, and answers ERESTARTSYS.
 ///
 /// # Errors
 /// What the kernel says: EBUSY where an earlier filter has a supervisor already, EINVAL where it

@@ -144,15 +144,15 @@ impl Takeover {
     /// network namespace.
     pub fn begin(&self, socket: OwnedFd, wanted: SocketAddr) -> Result<Joining, Errno> {
         let program = SockRef::from(&socket);
-        let cookie = program.cookie().map_err(errno)?;
+        let cookie = program.cookie().map_err(|e| errno(&e))?;
         if !self.is_ours(socket.as_fd()) || is_bound_to_a_device(&program) {
             return Err(Errno::EACCES);
         }
-        if program.peer_addr().is_ok() || program.is_listener().map_err(errno)? {
+        if program.peer_addr().is_ok() || program.is_listener().map_err(|e| errno(&e))? {
             return Err(Errno::EISCONN);
         }
         let target = self.0.target(&program, wanted)?;
-        let held = program.nonblocking().map_err(errno)?;
+        let held = program.nonblocking().map_err(|e| errno(&e))?;
         let mut table = self.0.table();
         if held {
             self.0.place(target)?.hold.begin(&program, target)?;
@@ -295,12 +295,12 @@ impl Shared {
     /// Where a socket is connected to in the place of `wanted`.
     fn target(&self, program: &SockRef<'_>, wanted: SocketAddr) -> Result<Target, Errno> {
         let has = |family| self.places.iter().any(|place| place.family == family);
-        let of_v6 = program.domain().map_err(errno)? == socket2::Domain::IPV6;
+        let of_v6 = program.domain().map_err(|e| errno(&e))? == socket2::Domain::IPV6;
         if !of_v6 {
             return Ok(Target::new(Family::V4, false));
         }
         let mapped = matches!(wanted.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
-        match (program.only_v6().map_err(errno)?, mapped) {
+        match (program.only_v6().map_err(|e| errno(&e))?, mapped) {
             (true, true) => Err(Errno::ENETUNREACH),
             (false, true) => Ok(Target::new(Family::V4, true)),
             // Where loopback has no IPv6, its sockets speak IPv4 to us.
@@ -356,7 +356,7 @@ fn canonical(address: &socket2::SockAddr) -> io::Result<SocketAddr> {
     Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
-fn errno(error: io::Error) -> Errno {
+fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32))
 }
 

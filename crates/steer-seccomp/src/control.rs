@@ -10,22 +10,24 @@ use tokio::net::UnixStream;
 
 use crate::process::Process;
 
-/// Takes the notification descriptor of a command whose first process called: it has installed its
+/// Takes the notification descriptor of a command whose first process, which is told as well,
+/// called: it has installed its
 /// filter, writes the descriptor's number, and waits for a byte before it executes the program.
 ///
 /// # Errors
 /// It is another user's, or lets nobody take its descriptors, or says nothing in time.
-pub(crate) async fn admit(stream: &mut UnixStream) -> io::Result<OwnedFd> {
+pub(crate) async fn admit(stream: &mut UnixStream) -> io::Result<(OwnedFd, u32)> {
     let peer = stream.peer_cred()?;
     let own = nix::unistd::geteuid().as_raw();
     if peer.uid() != own && peer.uid() != 0 {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let process = peer.pid().and_then(|pid| u32::try_from(pid).ok());
-    let process = Process::of(process.ok_or(Errno::ESRCH)?);
+    let process = process.ok_or(Errno::ESRCH)?;
     let mut number = [0; 4];
     tokio::time::timeout(PATIENCE, stream.read_exact(&mut number)).await??;
-    Ok(process.take(i32::from_ne_bytes(number))?)
+    let descriptor = Process::of(process).take(i32::from_ne_bytes(number))?;
+    Ok((descriptor, process))
 }
 
 /// Lets the command go on.

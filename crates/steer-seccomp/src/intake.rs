@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::control;
 use crate::office::Office;
+use crate::orphans::Orphans;
 use crate::supervisor::Supervisor;
 
 /// The intake of a control listener.
@@ -55,6 +56,7 @@ pub(crate) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
         office: Arc::new(office),
         steered,
         supervisors: Vec::new(),
+        orphans: Orphans::adopt(),
     }))
 }
 
@@ -65,6 +67,7 @@ struct SeccompIntake {
     office: Arc<Office>,
     steered: mpsc::Receiver<Steered>,
     supervisors: Vec<Supervisor>,
+    orphans: Orphans,
 }
 
 #[async_trait]
@@ -96,7 +99,8 @@ impl SeccompIntake {
     }
 
     async fn supervise(&self, stream: &mut UnixStream) -> io::Result<Supervisor> {
-        let descriptor = control::admit(stream).await?;
+        let (descriptor, process) = control::admit(stream).await?;
+        self.orphans.spare(process);
         if !control::is_line(&descriptor) {
             return Err(io::ErrorKind::InvalidData.into());
         }

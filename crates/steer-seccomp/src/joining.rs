@@ -14,6 +14,7 @@ use steer_core::steered::{Answer, Flow, Refusal};
 use steer_kernel::takeover::{Again, Joining};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::call::Asked;
 use crate::name::Name;
@@ -41,8 +42,11 @@ pub(crate) enum Stage {
     Asked { notice: Notice, socket: OwnedFd },
     /// A nonblocking call has its EINPROGRESS.
     Held { joining: Joining },
-    /// A blocking call waits.
-    Waits { notice: Notice, joining: Joining },
+    /// A blocking call waits; none while a signal has ended it and it is not made again.
+    Waits {
+        notice: Option<Notice>,
+        joining: Joining,
+    },
     /// It is decided.
     Over,
 }
@@ -63,7 +67,10 @@ impl Join {
         let stage = if waits {
             limit = SockRef::from(&socket).write_timeout().unwrap_or(None);
             match office.takeover.begin(socket, wanted) {
-                Ok(joining) => Stage::Waits { notice, joining },
+                Ok(joining) => Stage::Waits {
+                    notice: Some(notice),
+                    joining,
+                },
                 Err(errno) => {
                     let _ = notice.fail(errno);
                     return None;
@@ -79,10 +86,17 @@ impl Join {
             return None;
         }
         let stage = Arc::new(Mutex::new(stage));
-        if limit == Some(CHOICE) {
+        let timer = (waits || limit.is_some()).then(|| {
             lock(&office.choices).insert(cookie, Arc::downgrade(&stage));
-        }
-        let timer = limit.map(|limit| patience(office, &stage, wanted, limit));
+            let timer = Timer {
+                office: Arc::clone(office),
+                stage: Arc::clone(&stage),
+                cookie,
+                wanted,
+            };
+            let timing = timer.run(limit);
+            office.runtime.spawn(timing).abort_handle()
+        });
         Some(Self {
             office: Arc::clone(office),
             stage,
@@ -105,6 +119,10 @@ impl Join {
             Stage::Asked { notice, .. } => {
                 // The one before is over.
                 *notice = asked.notice;
+                None
+            }
+            Stage::Waits { notice, .. } if notice.as_ref().is_none_or(|n| !n.is_waiting()) => {
+                *notice = Some(asked.notice);
                 None
             }
             Stage::Held { .. } | Stage::Waits { .. } | Stage::Over => Some(asked),
@@ -141,7 +159,8 @@ impl Join {
             Stage::Waits { notice, joining } => {
                 let completed = joining.complete();
                 let told = completed.as_ref().map(drop).map_err(errno);
-                if notice.answer(told) == Delivery::Lost {
+                let delivery = notice.map_or(Delivery::Lost, |notice| notice.answer(told));
+                if delivery == Delivery::Lost {
                     self.office.takeover.untold(self.cookie);
                 }
                 completed
@@ -158,7 +177,7 @@ impl Join {
             Stage::Held { joining } => joining.fail(errno),
             Stage::Waits { notice, joining } => {
                 joining.fail(errno);
-                let _ = notice.fail(errno);
+                let _ = notice.map(|notice| notice.fail(errno));
             }
             Stage::Over => return,
         }
@@ -225,8 +244,17 @@ impl Answer for Join {
                     }
                     result
                 };
-                let result = tokio::task::spawn_blocking(connect).await?;
-                let _ = notice.answer(result);
+                let mut connecting = tokio::task::spawn_blocking(connect);
+                let mut notice = notice;
+                let result = loop {
+                    tokio::select! {
+                        result = &mut connecting => break result?,
+                        () = tokio::time::sleep(LOOK) => {
+                            look(&self.office, self.cookie, &mut notice);
+                        }
+                    }
+                };
+                let _ = notice.map(|notice| notice.answer(result));
                 self.office.over(self.cookie, result);
                 Ok(result?)
             }
@@ -280,32 +308,59 @@ fn hold(office: &Office, notice: Notice, socket: OwnedFd, wanted: SocketAddr) ->
     }
 }
 
-/// Limits the time in which a call waits: a nonblocking one for the engine's choice, a blocking one
-/// as the program has set it (SO_SNDTIMEO, which connect(2) answers with EINPROGRESS).
-fn patience(
-    office: &Arc<Office>,
-    stage: &Arc<Mutex<Stage>>,
+/// Ends the time in which a call waits.
+struct Timer {
+    office: Arc<Office>,
+    stage: Arc<Mutex<Stage>>,
+    cookie: u64,
     wanted: SocketAddr,
-    limit: Duration,
-) -> AbortHandle {
-    let (office, stage) = (Arc::clone(office), Arc::clone(stage));
-    let runtime = office.runtime.clone();
-    let timer = async move {
-        tokio::time::sleep(limit).await;
-        let mut stage = lock(&stage);
+}
+
+impl Timer {
+    /// A nonblocking call waits for the engine's choice alone, a blocking one as long as the
+    /// program has set it (SO_SNDTIMEO, which connect(2) answers with EINPROGRESS), or until a
+    /// signal comes.
+    async fn run(self, limit: Option<Duration>) {
+        let end = limit.map(|limit| Instant::now() + limit);
+        loop {
+            let next = Instant::now() + LOOK;
+            tokio::time::sleep_until(end.map_or(next, |end| end.min(next))).await;
+            match end.is_some_and(|end| end <= Instant::now()) {
+                true => return self.over(),
+                false => self.look(),
+            }
+        }
+    }
+
+    fn over(&self) {
+        let mut stage = lock(&self.stage);
         *stage = match std::mem::replace(&mut *stage, Stage::Over) {
-            Stage::Asked { notice, socket } => hold(&office, notice, socket, wanted),
+            Stage::Asked { notice, socket } => hold(&self.office, notice, socket, self.wanted),
             Stage::Waits { notice, joining } => {
-                let cookie = joining.cookie();
                 joining.fail(Errno::ETIMEDOUT);
-                let _ = notice.fail(Errno::EINPROGRESS);
-                office.over(cookie, Err(Errno::ETIMEDOUT));
+                let _ = notice.map(|notice| notice.fail(Errno::EINPROGRESS));
+                self.office.over(self.cookie, Err(Errno::ETIMEDOUT));
                 Stage::Over
             }
             other => other,
         };
-    };
-    runtime.spawn(timer).abort_handle()
+    }
+
+    fn look(&self) {
+        if let Stage::Waits { notice, .. } = &mut *lock(&self.stage) {
+            look(&self.office, self.cookie, notice);
+        }
+    }
+}
+
+/// Lets calls that wait end where a signal waits for their thread.
+fn look(office: &Office, cookie: u64, notice: &mut Option<Notice>) {
+    if notice.as_ref().is_some_and(Notice::is_signalled)
+        && let Some(notice) = notice.take()
+    {
+        notice.interrupt();
+    }
+    office.look_for_signals(cookie);
 }
 
 /// The errno of connect(2) for a dial that failed.
@@ -328,3 +383,6 @@ fn errno(error: &io::Error) -> Errno {
 /// As long as a nonblocking call may take: the engine chooses in much less, unless it has to look
 /// at the first bytes or to resolve a name.
 const CHOICE: Duration = Duration::from_millis(5);
+
+/// How often a blocking call is looked at for a signal that would end it.
+const LOOK: Duration = Duration::from_millis(20);

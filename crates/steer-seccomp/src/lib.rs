@@ -29,6 +29,7 @@ mod requirements;
 
 mod control;
 mod intake;
+mod orphans;
 mod supervisor;
 
 mod call;

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::libc;
 use steer_kernel::seccomp::{Abi, Call};
 
+use crate::process::Process;
 use crate::sys;
 
 /// The descriptor by which the calls of a command come.
@@ -88,6 +89,11 @@ impl Notice {
         sys::is_waiting(self.line.as_fd(), self.id)
     }
 
+    /// Whether a signal waits for its thread.
+    pub(crate) fn is_signalled(&self) -> bool {
+        Process::of(self.thread).has_signal()
+    }
+
     /// The kernel makes the call, with its arguments as they are by then.
     pub(crate) fn go_on(mut self) {
         let go_on = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).expect("a bit of 32");
@@ -108,6 +114,14 @@ impl Notice {
         self.answer(Err(errno))
     }
 
+    /// A signal ends the call, which is made again or fails with EINTR, as the program has it.
+    ///
+    /// Only where a signal waits for the thread: the kernel then takes the number for its own
+    /// (`ERESTARTSYS` of linux/errno.h), and no program ever sees it.
+    pub(crate) fn interrupt(mut self) {
+        let _ = self.respond(0, -ERESTARTSYS, 0);
+    }
+
     fn respond(&mut self, val: i64, error: i32, flags: u32) -> Delivery {
         self.answered = true;
         let response = libc::seccomp_notif_resp {
@@ -125,6 +139,8 @@ impl Notice {
         }
     }
 }
+
+const ERESTARTSYS: i32 = 512;
 
 impl Drop for Notice {
     fn drop(&mut self) {

@@ -31,7 +31,7 @@ pub(crate) struct Office {
     pub(crate) waiting: Mutex<HashMap<u64, Vec<Waiting>>>,
     /// Held sockets whose EINPROGRESS did not reach its call.
     pub(crate) untold: Mutex<Vec<u64>>,
-    /// Nonblocking calls that wait for the engine's choice, by the socket's cookie.
+    /// Calls that wait for the engine, by the socket's cookie.
     pub(crate) choices: Mutex<HashMap<u64, Weak<Mutex<Stage>>>>,
     /// Held by whoever begins to hold a socket.
     pub(crate) holding: Mutex<()>,
@@ -101,6 +101,15 @@ impl Office {
     /// Has a call wait for the connect of an earlier one.
     pub(crate) fn wait(&self, cookie: u64, waiting: Waiting) {
         lock(&self.waiting).entry(cookie).or_default().push(waiting);
+    }
+
+    /// Lets calls that wait for a connect end where a signal waits for their thread.
+    pub(crate) fn look_for_signals(&self, cookie: u64) {
+        let mut all = lock(&self.waiting);
+        if let Some(waiting) = all.get_mut(&cookie) {
+            let still = std::mem::take(waiting).into_iter();
+            waiting.extend(still.filter_map(Waiting::unless_signalled));
+        }
     }
 
     /// A connect is over: whoever waited for it is told.

@@ -76,6 +76,19 @@ impl Process {
         }
     }
 
+    /// Whether a signal waits for this thread, which it has not blocked: it is delivered when the
+    /// call is over.
+    ///
+    /// One that is for the whole process counts for its first thread, which the kernel prefers.
+    pub(crate) fn has_signal(self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.thread));
+        let status = status.unwrap_or_default();
+        let blocked = bits(&status, "SigBlk:");
+        let own = bits(&status, "SigPnd:") & !blocked != 0;
+        let first = field(&status, "Tgid:") == Some(self.thread);
+        own || first && bits(&status, "ShdPnd:") & !blocked != 0
+    }
+
     fn leader(self) -> Result<u32, Errno> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.thread));
         field(&status.unwrap_or_default(), "Tgid:").ok_or(Errno::ESRCH)
@@ -91,6 +104,13 @@ impl Process {
 fn field(status: &str, name: &str) -> Option<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// A set of signals in proc_pid_status(5).
+fn bits(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 fn remote(base: u64, len: usize) -> Result<RemoteIoVec, Errno> {

@@ -15,6 +15,17 @@ pub(crate) enum Waiting {
 }
 
 impl Waiting {
+    /// Lets the call end where a signal waits for its thread; gives it back otherwise.
+    pub(crate) fn unless_signalled(self) -> Option<Self> {
+        let (Self::Connect(asked) | Self::Error(asked)) = &self;
+        if !asked.process.has_signal() {
+            return Some(self);
+        }
+        let (Self::Connect(asked) | Self::Error(asked)) = self;
+        asked.notice.interrupt();
+        None
+    }
+
     /// Tells how the connect ended.
     pub(crate) fn tell(self, result: Result<(), Errno>) {
         match self {

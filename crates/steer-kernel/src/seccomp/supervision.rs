@@ -52,7 +52,7 @@ impl Supervision {
             None,
         )?;
         connect(control.as_raw_fd(), &self.control)?;
-        let listener = install_supervised(&self.program).map_err(number)?;
+        let listener = install_supervised(&self.program).map_err(|error| number(&error))?;
         write(&control, &listener.as_raw_fd().to_le_bytes())?;
         match read(&control, &mut [0])? {
             1 => Ok(()),
@@ -62,6 +62,6 @@ impl Supervision {
 }
 
 /// An error that is a number is made without memory.
-fn number(error: io::Error) -> Errno {
+fn number(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EINVAL as i32))
 }

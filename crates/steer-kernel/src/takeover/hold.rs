@@ -54,7 +54,7 @@ impl Hold {
     /// Has the program's socket send its SYN.
     pub(super) fn begin(&self, program: &SockRef<'_>, target: Target) -> Result<(), Errno> {
         let address = target.address(self.address.port());
-        match program.connect(&address.into()).map_err(errno) {
+        match program.connect(&address.into()).map_err(|e| errno(&e)) {
             Err(Errno::EINPROGRESS) => Ok(()),
             // It is not ours to let it pass.
             Ok(()) => Err(Errno::EISCONN),

@@ -97,7 +97,7 @@ fn connecting_again_gets_what_the_kernel_itself_says() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = server.local_addr().unwrap();
     let real = nonblocking(Domain::IPV4);
-    let connect = |socket: &Socket| socket.connect(&to.into()).map_err(errno);
+    let connect = |socket: &Socket| socket.connect(&to.into()).map_err(|e| errno(&e));
     let first = connect(&real);
     let (_peer, _) = server.accept().unwrap();
     let expected = [connect(&real), connect(&real), connect(&real)];

@@ -1,0 +1,314 @@
+//! Programs under the supervisor, with an engine that answers as the destination says.
+//!
+//! Nothing leaves the host: what is asked for are addresses of documentation networks, and the
+//! engine dials nobody.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use lab::require;
+use steer_core::address::Destination;
+use steer_core::intake::{Bound, Intake, Sockets};
+use steer_core::intent::{Intent, Relay, Scope};
+use steer_core::object::{ChildSetting, Object};
+use steer_core::plan::Netns;
+use steer_core::steered::{Flow, Refusal, Steered};
+use steer_core::steerer::Steerer;
+use steer_core::symbol::ControlRef;
+use steer_core::{host::Host, instance::Instance, listen};
+use steer_kernel::child::{Exit, Inherited, Spawner};
+use steer_seccomp::Seccomp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// What becomes of a connect, by the last byte of its destination.
+async fn engine(mut steered: Steered, own: Own) {
+    let Destination::Addr(to) = steered.destination.clone() else {
+        panic!("a name");
+    };
+    let last = match to.addr().ip() {
+        std::net::IpAddr::V4(ip) => ip.octets()[3],
+        std::net::IpAddr::V6(ip) => ip.octets()[15],
+    };
+    let refusal = match last {
+        1 => None,
+        2 => Some(Refusal::Refused),
+        3 => Some(Refusal::TimedOut),
+        4 => Some(Refusal::HostUnreachable),
+        5 => Some(Refusal::NetworkUnreachable),
+        6 => Some(Refusal::Denied),
+        7 => Some(Refusal::Reset),
+        8 => {
+            tokio::time::sleep(SLOW).await;
+            None
+        }
+        9 => {
+            tokio::time::sleep(SLOW).await;
+            Some(Refusal::Refused)
+        }
+        10 => std::future::pending().await,
+        last @ (11 | 12) => {
+            // Past the engine, where that is allowed; by way of it to the same end elsewhere.
+            let to = if last == 11 { own.echo } else { own.nobody };
+            if steered.answer.can_hand_over() {
+                let handed = steered.answer.hand_over(&[to]).await;
+                assert!(handed.is_ok() || last == 12, "{handed:?}");
+                return;
+            }
+            (last == 12).then_some(Refusal::Refused)
+        }
+        other => panic!("nobody answers for {other}"),
+    };
+    if let Some(refusal) = refusal {
+        return steered.answer.failed(steered.flow, refusal).await;
+    }
+    if steered.answer.connected(&mut steered.flow).await.is_err() {
+        return;
+    }
+    let Flow::Tcp(mut stream) = steered.flow else {
+        panic!("no stream was put in place");
+    };
+    let mut room = vec![0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut room).await {
+        if stream.write_all(&room[..n]).await.is_err() {
+            return;
+        }
+    }
+    let _ = socket2::SockRef::from(&stream).set_linger(None);
+}
+
+/// Where connections go that are handed over.
+#[derive(Clone, Copy)]
+struct Own {
+    echo: SocketAddr,
+    nobody: SocketAddr,
+}
+
+impl Own {
+    fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let echo = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                std::thread::spawn(|| {
+                    let stream = stream.unwrap();
+                    std::io::copy(&mut &stream, &mut &stream)
+                });
+            }
+        });
+        // Bound and not listening: refused, and nobody else's.
+        let nobody = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let nobody = nobody.unwrap();
+        nobody
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
+        let at = nobody.local_addr().unwrap().as_socket().unwrap();
+        std::mem::forget(nobody);
+        Self { echo, nobody: at }
+    }
+}
+
+fn intent(relay: Relay) -> Intent {
+    let mut intent = Intent::new(Instance::new("main").unwrap(), Scope::command());
+    intent.relay = Some(relay);
+    intent.identify = true;
+    intent
+}
+
+/// The intake of a plan, and how its command is started.
+fn open(intent: &Intent) -> (Box<dyn Intake>, Vec<ChildSetting>) {
+    let plan = Seccomp.plan(intent, &Host::example()).unwrap();
+    let mut intake = None;
+    let mut name = String::new();
+    let mut settings = Vec::new();
+    for planned in plan.objects {
+        match planned.object {
+            Object::Listener(listener) => {
+                let (_, sockets) = listen::listen(&listener).unwrap();
+                name = control_name(&sockets);
+                let bound = Bound {
+                    listener,
+                    netns: Netns::Here,
+                    sockets,
+                    inside: None,
+                };
+                intake = Some(Seccomp.intake(intent, bound).unwrap());
+            }
+            Object::Child(ChildSetting::Supervised { .. }) => {
+                settings.push(ChildSetting::Supervised {
+                    control: ControlRef::Name(name.clone()),
+                });
+            }
+            Object::Child(setting) => settings.push(setting),
+            other => panic!("an object that is not for this method: {other}"),
+        }
+    }
+    (intake.unwrap(), settings)
+}
+
+fn control_name(sockets: &Sockets) -> String {
+    use std::os::linux::net::SocketAddrExt;
+    let Sockets::Control(socket) = sockets else {
+        panic!("not a control listener");
+    };
+    let address = socket.local_addr().unwrap();
+    String::from_utf8(address.as_abstract_name().unwrap().to_vec()).unwrap()
+}
+
+/// Runs a program under the supervisor and tells how it ended.
+fn run(relay: Relay, program: &str, args: &[&str]) -> Exit {
+    // Signals are the process's: one command at a time.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let exit = runtime.block_on(async {
+        let (mut intake, settings) = open(&intent(relay));
+        let own = Own::open();
+        tokio::spawn(async move {
+            while let Some(steered) = intake.next().await {
+                assert!(steered.identity.pid.is_some() && steered.identity.exe.is_some());
+                assert_eq!(steered.answer.can_hand_over(), relay == Relay::Needed);
+                tokio::spawn(engine(steered, own));
+            }
+        });
+        let args: Vec<_> = args.iter().map(Into::into).collect();
+        let spawner = Spawner::new(Inherited::capture().unwrap());
+        let running = spawner.spawn(program.as_ref(), &args, &settings).unwrap();
+        let waited = tokio::task::spawn_blocking(|| running.wait());
+        tokio::time::timeout(Duration::from_secs(60), waited)
+            .await
+            .expect("the program ends in time")
+            .unwrap()
+            .unwrap()
+    });
+    runtime.shutdown_background();
+    exit
+}
+
+fn script() -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/programs/sockets.py");
+    path.to_str().unwrap().to_owned()
+}
+
+/// One that every user may execute, where there is one.
+fn python() -> &'static str {
+    const SHARED: &str = "/usr/bin/python3";
+    match std::path::Path::new(SHARED).exists() {
+        true => SHARED,
+        false => "python3",
+    }
+}
+
+/// A case of the script, in both ways.
+fn case(name: &str) {
+    require!(Program("python3"));
+    for relay in [Relay::Always, Relay::Needed] {
+        let exit = run(relay, python(), &[&script(), name]);
+        assert_eq!(exit, Exit::Status(0), "{name}, relay {relay:?}");
+    }
+}
+
+macro_rules! cases {
+    ($($test:ident: $name:literal,)*) => {$(
+        #[test]
+        fn $test() {
+            case($name);
+        }
+    )*};
+}
+
+cases! {
+    a_blocking_connect_is_the_engine_s: "blocking",
+    a_blocking_connect_fails_with_the_engine_s_errno_and_leaves_the_socket_as_it_was:
+        "blocking_errors",
+    a_nonblocking_connect_is_pending_until_the_engine_is_there: "nonblocking",
+    a_nonblocking_connect_that_fails_tells_its_errno_when_it_is_asked: "nonblocking_errors",
+    a_socket_in_an_epoll_since_before_connect_is_woken: "registered_before",
+    a_duplicate_is_the_same_connection: "duplicates",
+    poll_waits_for_the_engine: "polled",
+    asyncio_connects_and_is_refused: "loop",
+    a_time_limit_of_the_program_holds: "timeout",
+    two_hundred_threads_connect_at_once: "threads",
+    a_connect_that_waits_stops_no_other: "blocked_does_not_block",
+    children_and_daemons_are_steered: "forks",
+    signals_end_a_call_as_without_a_supervisor: "signals",
+    an_interrupt_ends_a_connect_that_waits: "interrupted",
+    loopback_and_unix_sockets_are_left_alone: "loopback",
+    datagrams_that_would_leave_are_refused: "datagrams",
+    rings_other_families_and_x32_are_refused: "others",
+    what_the_kernel_refuses_is_refused_in_its_words: "bad_arguments",
+    a_connection_that_is_handed_over_is_the_program_s_own: "handed_over",
+    a_process_that_hides_is_refused: "hidden",
+}
+
+#[test]
+fn when_the_supervisor_is_killed_nothing_is_connected_and_what_was_is_reset() {
+    require!(Program("python3"));
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let mut supervisor = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "a_supervisor_that_is_killed",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(OUT, &out)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(supervisor.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("ready")));
+    supervisor.kill().unwrap();
+    supervisor.wait().unwrap();
+    // The program has the pipe, too: it ends with it.
+    assert_eq!(lines.count(), 0);
+    let told = std::fs::read_to_string(out).unwrap();
+    assert_eq!(told, "ENOSYS ENOSYS reset");
+}
+
+#[test]
+#[ignore = "the supervisor of another test"]
+fn a_supervisor_that_is_killed() {
+    let out = std::env::var(OUT).unwrap();
+    let own = std::process::id().to_string();
+    run(
+        Relay::Always,
+        python(),
+        &[&script(), "orphaned", &own, &out],
+    );
+}
+
+const OUT: &str = "STEER_TEST_OUT";
+
+#[test]
+fn all_of_it_holds_for_a_user_without_privileges() {
+    require!(Root, Program("python3"));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let test = dir.path().join("supervised");
+    std::fs::copy(std::env::current_exe().unwrap(), &test).unwrap();
+    let done = Command::new(&test)
+        .args(["--skip", "all_of_it_holds"])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .current_dir("/")
+        .status()
+        .unwrap();
+    assert!(done.success());
+}
+
+const NOBODY: u32 = 65534;
+
+/// Longer than a nonblocking call waits for the engine's choice.
+const SLOW: Duration = Duration::from_millis(150);
