@@ -1,12 +1,15 @@
 //! Whether a process can have namespaces of its own.
 
 use std::ffi::CStr;
+use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt,
+};
 use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid, write};
 use steer_core::host::Presence;
@@ -50,7 +53,9 @@ impl Attempt {
             .and_then(|()| put(c"/proc/self/uid_map", users))
             .and_then(|()| put(c"/proc/self/gid_map", groups))
             .map_err(|errno| (Stage::Map, errno))?;
-        administer().map_err(|errno| (Stage::Use, errno))
+        administer()
+            .and_then(|()| reach_out())
+            .map_err(|errno| (Stage::Use, errno))
     }
 }
 
@@ -62,6 +67,18 @@ fn administer() -> Result<(), Errno> {
     let kind = SockType::Datagram;
     let socket = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&socket, sockopt::IpTransparent, &true)
+}
+
+/// Connects to nowhere, which a supervisor of system calls forbids in other namespaces than its own.
+fn reach_out() -> Result<(), Errno> {
+    let kind = SockType::Stream;
+    let socket = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    let nowhere = SockaddrIn::new(192, 0, 2, 1, 9);
+    match connect(socket.as_raw_fd(), &nowhere) {
+        Err(errno @ (Errno::EACCES | Errno::EPERM)) => Err(errno),
+        // There is no way to anywhere.
+        _ => Ok(()),
+    }
 }
 
 fn put(path: &CStr, text: &str) -> Result<(), Errno> {
