@@ -133,4 +133,3 @@ fn keep_loaded(settings: &Settings) {
         settings.variable.as_ptr(),
     );
 }
-
