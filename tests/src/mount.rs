@@ -41,7 +41,7 @@ pub enum Mount {
 
 impl Mount {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::RedirectNft,
         Self::RedirectIptables,
         Self::RedirectLegacy,
@@ -53,6 +53,8 @@ impl Mount {
         Self::ExplicitSocks5,
         Self::Dns,
         Self::Netns,
+        Self::Seccomp,
+        Self::Preload,
     ];
 
     /// How the table calls it.
@@ -134,15 +136,15 @@ impl Mount {
 
     /// Whether it brings datagrams of any port to the engine.
     pub fn steers_udp(self) -> bool {
-        self.method() == "tproxy" || self.steers_a_command()
+        self.method() == "tproxy" || self == Self::Netns
     }
 
     /// What can be chosen to happen when the engine dies.
     pub fn on_failures(self) -> &'static [&'static str] {
-        match self.steers_a_command() {
+        match self {
             // Their clients are held by the engine, and have no other way.
-            true => &["closed"],
-            false => &["open", "closed"],
+            Self::Netns | Self::Seccomp => &["closed"],
+            _ => &["open", "closed"],
         }
     }
 

@@ -64,7 +64,12 @@ impl Mount {
             "tproxy" => transparent(case).or_else(|| tproxy(case)),
             "dns" => by_name(case),
             "netns" => of_a_command(case).or_else(|| netns(case)),
-            "seccomp" | "preload" => of_a_command(case),
+            "seccomp" => of_a_command(case)
+                .or_else(|| calls(case))
+                .or_else(|| seccomp(case)),
+            "preload" => of_a_command(case)
+                .or_else(|| calls(case))
+                .or_else(|| preload(case)),
             _ => self.willing(case),
         }
     }
@@ -275,6 +280,74 @@ fn netns(case: &str) -> Option<Cannot> {
         "a_server_in_scope_still_answers_its_clients" => {
             Cannot::plain("its programs are reached at the ports of `netns.publish` alone")
         }
+        _ => return None,
+    })
+}
+
+/// The methods that answer the command's calls.
+fn calls(case: &str) -> Option<Cannot> {
+    const TCP: &str = "it answers calls for connections; datagrams are refused";
+    Some(match case {
+        "the_listener_cannot_be_dialled_in_any_spelling"
+        | "garbage_on_the_listener_closes_that_connection_alone" => Cannot::line(
+            "it has no port",
+            "listen: { outbound: 15001 }",
+            "listen.outbound",
+        ),
+        "a_server_in_scope_still_answers_its_clients" => {
+            Cannot::plain("sockets that are bound and never connected are no concern of it")
+        }
+        "names_are_found_for_an_upstream_that_no_rule_asks_them_for" => Cannot::plain(
+            "its clients wait for the upstream before they show a name that no rule looks for",
+        ),
+        "quic_is_steered_and_shows_its_name" => {
+            Cannot::line(TCP, "traffic: { quic: steer }", "traffic.quic")
+        }
+        case if UDP.contains(&case) => {
+            Cannot::line(TCP, "traffic: { include: { protocols: [udp] } }", "udp")
+        }
+        case if DNS.contains(&case) && case != "dns_is_left_alone_where_asked" => {
+            Cannot::line(TCP, "traffic: { dns: capture }", "traffic.dns")
+        }
+        "only_connections_to_chosen_names_are_steered"
+        | "only_chosen_names_get_a_made_up_address"
+        | "answers_that_point_into_the_pools_are_not_followed" => Cannot::line(
+            "it sees the addresses of connections, and no questions",
+            "traffic: { include: { domains: [a.example] } }",
+            "domains",
+        ),
+        _ => return None,
+    })
+}
+
+fn seccomp(case: &str) -> Option<Cannot> {
+    Some(match case {
+        "udp_is_left_alone_under_open" => Cannot::line(
+            "a call without its supervisor fails",
+            "on_failure: open",
+            "on_failure: open",
+        ),
+        case if FAKE_IP.contains(&case) => Cannot::line(
+            "a call has an address, never a name",
+            "traffic: { dns: capture }\ndns: { fake_ip: true }",
+            "dns.fake_ip",
+        ),
+        _ => return None,
+    })
+}
+
+fn preload(case: &str) -> Option<Cannot> {
+    Some(match case {
+        "quic_is_left_alone_where_asked" => Cannot::line(
+            "datagrams are refused or left alone as one",
+            "traffic: { quic: leave }",
+            "traffic.quic",
+        ),
+        case if FAKE_IP.contains(&case) => Cannot::line(
+            "its library makes addresses up by itself, for names that an upstream is to get",
+            "traffic: { dns: capture }\ndns: { fake_ip: true }",
+            "traffic.dns",
+        ),
         _ => return None,
     })
 }

@@ -97,9 +97,9 @@ pub(crate) fn dns_is_left_alone_where_asked(mount: Mount) {
     lab::require!(Program("dig"), Program("dnsmasq"));
     let stage = Stage::new("dnsleft");
     let _server = resolver(&stage, &["www.a.example"]);
-    for on_failure in ["open", "closed"] {
+    for on_failure in mount.on_failures() {
         let setup = Setup {
-            on_failure: on_failure.to_owned(),
+            on_failure: (*on_failure).to_owned(),
             ..Setup::traffic("{ dns: leave }")
         };
         let rig = Rig::start(&stage.app, mount, &setup);

@@ -58,6 +58,8 @@ macro_rules! matrix {
         }
         mounted! { dns_alone, Dns, $($($theme::$case)*)* $($($theme2::$case2)*)* }
         mounted! { netns, Netns, $($($theme::$case)*)* $($($theme2::$case2)*)* }
+        mounted! { seccomp, Seccomp, $($($theme::$case)*)* $($($theme2::$case2)*)* }
+        mounted! { preload, Preload, $($($theme::$case)*)* $($($theme2::$case2)*)* }
     };
 }
 
