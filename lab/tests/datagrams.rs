@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lab::{Capture, Failure, Family, Lab, Pattern, Section, Snapshot};
+use lab::{Capture, Failure, Family, Iperf, Lab, Pattern, Section, Snapshot};
 
 #[test]
 fn a_connected_socket_and_an_unconnected_one_are_told_of_a_refusal() {
