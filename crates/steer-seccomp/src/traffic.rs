@@ -120,9 +120,11 @@ mod tests {
 
     #[test]
     fn what_is_written_decides() {
-        let mut traffic = Traffic::default();
-        traffic.dns = Some(Dns::Leave);
-        traffic.quic = Some(Quic::Leave);
+        let mut traffic = Traffic {
+            dns: Some(Dns::Leave),
+            quic: Some(Quic::Leave),
+            ..Traffic::default()
+        };
         traffic.include.cidrs = vec!["203.0.113.0/24".parse().unwrap()];
         traffic.exclude.ports = vec!["22".parse().unwrap()];
         assert_eq!(of(&traffic, TCP, "203.0.113.7:53"), Verdict::Leave);

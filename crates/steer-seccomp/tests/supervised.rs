@@ -4,8 +4,12 @@
 //! engine dials nobody.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+#[cfg(target_arch = "x86_64")]
+#[path = "supervised/elf.rs"]
+mod elf;
+
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -14,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lab::require;
+use nix::errno::Errno;
 use steer_core::address::Destination;
 use steer_core::intake::{Bound, Intake, Sockets};
 use steer_core::intent::{Intent, Relay, Scope};
@@ -249,6 +254,38 @@ cases! {
     what_the_kernel_refuses_is_refused_in_its_words: "bad_arguments",
     a_connection_that_is_handed_over_is_the_program_s_own: "handed_over",
     a_process_that_hides_is_refused: "hidden",
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn static_programs_that_begin_with_a_connect_are_steered_in_either_convention() {
+    use elf::Convention;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (convention, last, status) in [
+        (Convention::Native, 1, 0),
+        (Convention::Native, 2, Errno::ECONNREFUSED as i32),
+        (Convention::Direct, 1, 0),
+        (Convention::Direct, 2, Errno::ECONNREFUSED as i32),
+        // Its arguments are in memory, where no filter sees the family.
+        (Convention::Socketcall, 1, Errno::EAFNOSUPPORT as i32),
+    ] {
+        let to = SocketAddrV4::new([203, 0, 113, last].into(), 7);
+        let program = elf::write(dir.path(), convention, to);
+        if convention != Convention::Native && !runs_32_bits() {
+            eprintln!("SKIPPED: {convention:?} needs a kernel that runs 32-bit programs");
+            continue;
+        }
+        let exit = run(Relay::Always, program.to_str().unwrap(), &[]);
+        assert_eq!(exit, Exit::Status(status), "{convention:?} {last}");
+    }
+}
+
+/// Whether the kernel was made with the convention of 32-bit programs (CONFIG_IA32_EMULATION).
+#[cfg(target_arch = "x86_64")]
+fn runs_32_bits() -> bool {
+    std::fs::read_to_string("/proc/kallsyms")
+        .is_ok_and(|all| all.lines().any(|line| line.ends_with(" ia32_sys_call")))
 }
 
 #[test]
