@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "--crate-type",
         "cdylib",
     ]);
-    rustc.args(["--edition", "2024", "--cap-lints", "warn", "-D", "warnings"]);
+    rustc.args(["--edition", "2024"]);
     rustc.arg("--target").arg(&target);
     rustc.args(CODEGEN.iter().flat_map(|option| ["-C", option]));
     if env::var("CARGO_CFG_TARGET_ENV")? == "musl" {

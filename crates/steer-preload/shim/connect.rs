@@ -72,19 +72,19 @@ pub fn way(settings: &Settings, fd: c_int, to: &Address) -> Way {
     if domain != address::AF_INET && domain != address::AF_INET6 {
         return Way::Own;
     }
-    // The kernel refuses an address of the other family, except an IPv6 socket to disconnect.
-    let family = if to.version == 4 {
-        address::AF_INET
-    } else {
-        address::AF_INET6
+    let kind = number(SO_TYPE);
+    // The kernel refuses an address of the other family for a stream.
+    let family = match to.version {
+        4 => address::AF_INET,
+        _ => address::AF_INET6,
     };
-    if family != domain && number(SO_TYPE) == Ok(SOCK_STREAM) {
+    if family != domain && kind == Ok(SOCK_STREAM) {
         return Way::Own;
     }
     if settings.dns && to.port == DNS {
         return Way::Own;
     }
-    match (number(SO_TYPE), number(SO_PROTOCOL)) {
+    match (kind, number(SO_PROTOCOL)) {
         (Ok(SOCK_STREAM), Ok(IPPROTO_TCP | IPPROTO_MPTCP)) => {
             // One that connects already, or listens: the kernel knows what to say.
             // SAFETY: the first byte of the option is the state.
