@@ -15,7 +15,7 @@ mod assembler;
 mod supervision;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc::{self, sock_filter};
@@ -160,14 +160,20 @@ pub fn install_supervised(program: &Program) -> io::Result<OwnedFd> {
 
 /// Whether a command that this thread starts could be supervised; asking leaves no trace.
 ///
-/// A thread that ends at once tries it.
+/// A thread that ends at once tries it: it installs a filter and takes its descriptor, as a
+/// supervisor does.
 ///
 /// # Errors
-/// What the kernel says, as for [`install_supervised`].
+/// What the kernel says, as for [`install_supervised`]; EPERM or ENOSYS where a sandbox forbids
+/// one of the calls.
 pub fn try_supervision() -> io::Result<()> {
     std::thread::Builder::new()
         .name("steer-seccomp".to_owned())
-        .spawn(|| install_supervised(&Program::nothing()).map(drop))?
+        .spawn(|| {
+            let listener = install_supervised(&Program::nothing())?;
+            let own = sys::process::pidfd_open(std::process::id())?;
+            Ok(sys::seccomp::duplicate(own.as_fd(), listener.as_fd()).map(drop)?)
+        })?
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

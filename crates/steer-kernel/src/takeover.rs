@@ -141,7 +141,7 @@ impl Takeover {
     /// # Errors
     /// What the program's call shall fail with: what the kernel says of the socket, ENETUNREACH for
     /// a family that cannot be, EACCES for a socket that is bound to a device or of another
-    /// network namespace.
+    /// network namespace, and for a nonblocking one of Multipath TCP.
     pub fn begin(&self, socket: OwnedFd, wanted: SocketAddr) -> Result<Joining, Errno> {
         let program = SockRef::from(&socket);
         let cookie = program.cookie().map_err(|e| errno(&e))?;
@@ -153,6 +153,10 @@ impl Takeover {
         }
         let target = self.0.target(&program, wanted)?;
         let held = program.nonblocking().map_err(|e| errno(&e))?;
+        // Two of its SYNs that meet make no connection.
+        if held && program.protocol().ok().flatten() == Some(socket2::Protocol::MPTCP) {
+            return Err(Errno::EACCES);
+        }
         let mut table = self.0.table();
         if held {
             self.0.place(target)?.hold.begin(&program, target)?;

@@ -37,6 +37,8 @@ pub(crate) static PROFILE: Profile = Profile {
          engine (getsockname); getpeername and SO_PEERNAME tell the destination that was asked \
          for.",
         "TCP Fast Open is answered as by a host that has it switched off (EOPNOTSUPP).",
+        "A nonblocking socket of Multipath TCP is refused with EACCES where the connection would \
+         pass the engine.",
         "A socket that is bound to a device (SO_BINDTODEVICE) or of another network namespace \
          (`unshare -n` inside) is refused with EACCES.",
         "Set-user-id programs run without the user id that is theirs (no_new_privs). A process \

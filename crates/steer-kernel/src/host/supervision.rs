@@ -29,8 +29,12 @@ pub(super) fn presence() -> Presence {
 fn refused(error: &io::Error) -> Presence {
     let why = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EBUSY) => "another supervisor has this process's system calls",
-        Some(Errno::EINVAL | Errno::ENOSYS) => "the kernel has no such filters (Linux 5.0)",
-        Some(Errno::EPERM | Errno::EACCES) => "a filter around this process forbids seccomp(2)",
+        Some(Errno::EINVAL | Errno::ENOSYS) => {
+            "the kernel lacks seccomp_unotify(2) or pidfd_getfd(2) (Linux 5.6)"
+        }
+        Some(Errno::EPERM | Errno::EACCES) => {
+            "a sandbox around this process forbids seccomp(2) or pidfd_getfd(2)"
+        }
         _ => return Presence::Unknown(format!("seccomp(2): {error}")),
     };
     Presence::Absent(why.to_owned())

@@ -1,6 +1,6 @@
 //! Installing filters of system calls. Safe between fork and exec: nothing is allocated.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc::{self, sock_filter, sock_fprog};
@@ -26,6 +26,22 @@ pub(crate) fn install_listener(program: &[sock_filter]) -> Result<OwnedFd, Errno
         other => other,
     }?;
     let fd = RawFd::try_from(fd).expect("the kernel numbers descriptors in 31 bits");
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A duplicate of a descriptor of a process (pidfd_getfd(2)).
+pub(crate) fn duplicate(process: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    // SAFETY: the call takes three integers and touches no memory of ours.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_getfd,
+            process.as_raw_fd(),
+            fd.as_raw_fd(),
+            0,
+        )
+    };
+    let fd = RawFd::try_from(Errno::result(fd)?).expect("the kernel numbers descriptors in an int");
     // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

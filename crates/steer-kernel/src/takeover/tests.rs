@@ -233,6 +233,10 @@ fn sockets_that_cannot_be_joined_are_refused_as_the_kernel_would() {
     let _ = connected.connect(&to);
     let _accepted = listening.accept().unwrap();
     assert_eq!(refused(&connected), Errno::EISCONN);
+    let mptcp = Some(socket2::Protocol::MPTCP);
+    if let Ok(multipath) = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), mptcp) {
+        assert_eq!(refused(&multipath), Errno::EACCES);
+    }
     let on_loopback = blocking(Domain::IPV4);
     on_loopback.bind_device(Some(b"lo")).unwrap();
     let engine = begin(&takeover, &on_loopback, "203.0.113.7:443".parse().unwrap());
