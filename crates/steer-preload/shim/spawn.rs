@@ -7,7 +7,7 @@ use crate::exec::{environ, search};
 use crate::program::{self, AT_FDCWD};
 use crate::real::{self, List};
 use crate::settings::{Settings, settings};
-use crate::sys::{self, Errno, call, number};
+use crate::sys::{self, Errno};
 use crate::text::Text;
 
 /// posix_spawn(3)

@@ -142,13 +142,64 @@ pub unsafe extern "C" fn syscall() -> isize {
     )
 }
 
+/// syscall(2)
+#[cfg(target_arch = "aarch64")]
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn syscall() -> isize {
+    use crate::sys::number;
+    naked_asm!(
+        "cmp x0, {connect}",
+        "b.eq {ours}",
+        "cmp x0, {sendto}",
+        "b.eq {ours}",
+        "cmp x0, {sendmsg}",
+        "b.eq {ours}",
+        "cmp x0, {sendmmsg}",
+        "b.eq {ours}",
+        "cmp x0, {execve}",
+        "b.eq {ours}",
+        "cmp x0, {execveat}",
+        "b.eq {ours}",
+        "cmp x0, {ring}",
+        "b.eq {ours}",
+        "mov x8, x0",
+        "mov x0, x1",
+        "mov x1, x2",
+        "mov x2, x3",
+        "mov x3, x4",
+        "mov x4, x5",
+        "mov x5, x6",
+        "svc 0",
+        "cmn x0, #4095",
+        "b.hs 2f",
+        "ret",
+        "2:",
+        "stp x30, x0, [sp, #-16]!",
+        "bl {errno}",
+        "ldp x30, x1, [sp], #16",
+        "neg w1, w1",
+        "str w1, [x0]",
+        "mov x0, #-1",
+        "ret",
+        connect = const number::CONNECT,
+        sendto = const number::SENDTO,
+        sendmsg = const number::SENDMSG,
+        sendmmsg = const number::SENDMMSG,
+        execve = const number::EXECVE,
+        execveat = const number::EXECVEAT,
+        ring = const number::IO_URING_SETUP,
+        ours = sym numbered,
+        errno = sym __errno_location,
+    )
+}
+
 unsafe extern "C" {
     fn __errno_location() -> *mut c_int;
 }
 
 /// # Safety
 /// As for syscall(2).
-#[cfg(target_arch = "x86_64")]
 unsafe extern "C" fn numbered(
     call: usize,
     a: usize,
