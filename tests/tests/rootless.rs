@@ -20,6 +20,8 @@ mod ground;
 
 #[path = "rootless/built.rs"]
 mod built;
+#[path = "rootless/cpython.rs"]
+mod cpython;
 #[path = "rootless/python.rs"]
 mod python;
 #[path = "rootless/runtimes.rs"]
