@@ -2,6 +2,8 @@
 
 #[path = "lifecycle/clean.rs"]
 mod clean;
+#[path = "lifecycle/command.rs"]
+mod command;
 #[path = "lifecycle/crash.rs"]
 mod crash;
 #[path = "lifecycle/datagrams.rs"]
@@ -14,6 +16,10 @@ mod gateway;
 mod host;
 #[path = "lifecycle/leftover.rs"]
 mod leftover;
+#[path = "lifecycle/outlive.rs"]
+mod outlive;
+#[path = "lifecycle/scene.rs"]
+mod scene;
 #[path = "lifecycle/site.rs"]
 #[allow(dead_code)] // shared with the other test binaries
 mod site;
