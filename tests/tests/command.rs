@@ -6,6 +6,8 @@ mod site;
 
 #[path = "command/choice.rs"]
 mod choice;
+#[path = "command/examined.rs"]
+mod examined;
 #[path = "command/example.rs"]
 mod example;
 #[path = "command/passing.rs"]
