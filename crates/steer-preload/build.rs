@@ -42,9 +42,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     rustc.arg("-o").arg(&library).arg("shim/lib.rs");
     // What cargo sets for whatever it wraps is about this crate.
     rustc.env_remove("RUSTC_WORKSPACE_WRAPPER");
-    let status = rustc.status()?;
-    if !status.success() {
-        return Err(format!("the library of the method preload was not built: {status}").into());
+    let output = rustc.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("the library of the method preload was not built:\n{said}").into());
+    }
+    for line in said.lines() {
+        println!("cargo::warning={line}");
     }
     Ok(())
 }

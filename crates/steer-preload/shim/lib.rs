@@ -12,6 +12,9 @@
 //! library), and no state but what it read of the environment when it was loaded. Each question to
 //! the engine is a connection of its own: a fork, a thread or a signal handler in between finds
 //! nothing half done.
+//!
+//! Everything here is a function of C, called by C, with pointers of programs: unsafe code is not
+//! gathered in one file as elsewhere, since there would be nothing left for the others.
 #![no_std]
 #![allow(
     clippy::missing_safety_doc,
