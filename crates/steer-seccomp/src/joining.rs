@@ -39,7 +39,12 @@ pub(crate) struct Join {
 #[derive(Debug)]
 pub(crate) enum Stage {
     /// A nonblocking call waits for a moment: the engine may hand the connection over.
-    Asked { notice: Notice, socket: OwnedFd },
+    Asked {
+        notice: Notice,
+        socket: OwnedFd,
+        /// The engine has chosen, and the time for it is no more.
+        chosen: bool,
+    },
     /// A nonblocking call has its EINPROGRESS.
     Held { joining: Joining },
     /// A blocking call waits; none while a signal has ended it and it is not made again.
@@ -78,7 +83,11 @@ impl Join {
             }
         } else if office.hands_over && office.takeover.is_ours(socket.as_fd()) {
             limit = Some(CHOICE);
-            Stage::Asked { notice, socket }
+            Stage::Asked {
+                notice,
+                socket,
+                chosen: false,
+            }
         } else {
             hold(office, notice, socket, wanted)
         };
@@ -151,7 +160,7 @@ impl Join {
     fn complete(&mut self) -> io::Result<std::net::TcpStream> {
         let canceled = || io::Error::from(Errno::ECANCELED);
         let mut stage = self.take();
-        if let Stage::Asked { notice, socket } = stage {
+        if let Stage::Asked { notice, socket, .. } = stage {
             stage = hold(&self.office, notice, socket, self.wanted);
         }
         match stage {
@@ -208,12 +217,20 @@ impl Answer for Join {
     }
 
     fn can_hand_over(&self) -> bool {
-        self.office.hands_over && !matches!(*lock(&self.stage), Stage::Held { .. } | Stage::Over)
+        match &mut *lock(&self.stage) {
+            // Whoever asks has chosen to hand over.
+            Stage::Asked { chosen, .. } => {
+                *chosen = true;
+                true
+            }
+            Stage::Waits { .. } => self.office.hands_over,
+            Stage::Held { .. } | Stage::Over => false,
+        }
     }
 
     async fn hand_over(mut self: Box<Self>, to: &[SocketAddr]) -> io::Result<()> {
         match self.take() {
-            Stage::Asked { notice, socket } => {
+            Stage::Asked { notice, socket, .. } => {
                 let name = self.names(&socket, to).into_iter().next();
                 let name = name.unwrap_or_else(|| self.name.clone());
                 let mut result = sys::connect(socket.as_fd(), name.bytes());
@@ -258,7 +275,7 @@ impl Answer for Join {
                 self.office.over(self.cookie, result);
                 Ok(result?)
             }
-            // The time for the choice ran out meanwhile: it is held for the engine.
+            // The time that the program has set ran out meanwhile.
             stage => {
                 *lock(&self.stage) = stage;
                 self.refuse(Errno::ECONNREFUSED);
@@ -335,7 +352,11 @@ impl Timer {
     fn over(&self) {
         let mut stage = lock(&self.stage);
         *stage = match std::mem::replace(&mut *stage, Stage::Over) {
-            Stage::Asked { notice, socket } => hold(&self.office, notice, socket, self.wanted),
+            Stage::Asked {
+                notice,
+                socket,
+                chosen: false,
+            } => hold(&self.office, notice, socket, self.wanted),
             Stage::Waits { notice, joining } => {
                 joining.fail(Errno::ETIMEDOUT);
                 let _ = notice.map(|notice| notice.fail(Errno::EINPROGRESS));
@@ -385,4 +406,4 @@ fn errno(error: &io::Error) -> Errno {
 const CHOICE: Duration = Duration::from_millis(5);
 
 /// How often a blocking call is looked at for a signal that would end it.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(50);

@@ -61,7 +61,8 @@ async fn engine(mut steered: Steered, own: Own) {
         last @ (11 | 12) => {
             // Past the engine, where that is allowed; by way of it to the same end elsewhere.
             let to = if last == 11 { own.echo } else { own.nobody };
-            if steered.answer.can_hand_over() {
+            assert_eq!(steered.answer.can_hand_over(), own.allowed);
+            if own.allowed {
                 let handed = steered.answer.hand_over(&[to]).await;
                 assert!(handed.is_ok() || last == 12, "{handed:?}");
                 return;
@@ -93,10 +94,12 @@ async fn engine(mut steered: Steered, own: Own) {
 struct Own {
     echo: SocketAddr,
     nobody: SocketAddr,
+    /// Whether the method offers it.
+    allowed: bool,
 }
 
 impl Own {
-    fn open() -> Self {
+    fn open(relay: Relay) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let echo = listener.local_addr().unwrap();
         std::thread::spawn(move || {
@@ -115,7 +118,11 @@ impl Own {
             .unwrap();
         let at = nobody.local_addr().unwrap().as_socket().unwrap();
         std::mem::forget(nobody);
-        Self { echo, nobody: at }
+        Self {
+            echo,
+            nobody: at,
+            allowed: relay == Relay::Needed,
+        }
     }
 }
 
@@ -178,11 +185,10 @@ fn run(relay: Relay, program: &str, args: &[&str]) -> Exit {
         .unwrap();
     let exit = runtime.block_on(async {
         let (mut intake, settings) = open(&intent(relay));
-        let own = Own::open();
+        let own = Own::open(relay);
         tokio::spawn(async move {
             while let Some(steered) = intake.next().await {
                 assert!(steered.identity.pid.is_some() && steered.identity.exe.is_some());
-                assert_eq!(steered.answer.can_hand_over(), relay == Relay::Needed);
                 tokio::spawn(engine(steered, own));
             }
         });
