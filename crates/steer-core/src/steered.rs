@@ -154,7 +154,7 @@ pub enum Refusal {
     NetworkUnreachable,
     /// The name has no address.
     NoSuchHost,
-    /// A rule rejects it.
+    /// A rule rejects it, or this host's routes or packet filter forbid it.
     Denied,
     /// It would come back to the engine.
     Loop,
@@ -178,6 +178,8 @@ impl Refusal {
             io::ErrorKind::TimedOut => Self::TimedOut,
             io::ErrorKind::HostUnreachable => Self::HostUnreachable,
             io::ErrorKind::NetworkUnreachable => Self::NetworkUnreachable,
+            // EACCES of a route that prohibits, EPERM of a packet filter.
+            io::ErrorKind::PermissionDenied => Self::Denied,
             _ if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => Self::TooLarge,
             _ => Self::Other,
         }
