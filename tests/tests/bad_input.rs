@@ -9,6 +9,8 @@ mod neighbours;
 mod others;
 #[path = "bad_input/surroundings.rs"]
 mod surroundings;
+#[path = "bad_input/unprivileged.rs"]
+mod unprivileged;
 
 #[path = "lifecycle/site.rs"]
 #[allow(dead_code)] // shared with the other test binaries

@@ -17,6 +17,7 @@ mod env;
 mod failure;
 mod follow;
 mod force;
+mod nested;
 mod plan;
 mod run;
 mod session;
@@ -48,7 +49,8 @@ fn main() -> ExitCode {
     let inherited = match inherited {
         Ok(inherited) => inherited,
         Err(error) => {
-            say(&Failure::new(&error, "mount /proc"));
+            let what = format!("what the command inherits cannot be read from /proc: {error}");
+            say(&Failure::plain(what, "mount it: mount -t proc proc /proc"));
             return ExitCode::from(STATUS_OURS);
         }
     };

@@ -13,6 +13,7 @@ use steer::kernel::child::{Exit, Inherited, Spawner};
 
 use crate::args::Run;
 use crate::failure::Failure;
+use crate::nested;
 use crate::steering::{self, Decided, Purpose};
 use crate::verify::{self, Verdict, Verification};
 use crate::{STATUS_ESCAPED, STATUS_OURS, say};
@@ -52,10 +53,10 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
             if !args.allow_unsteered {
                 examine(decided, &file, rest)?;
             }
-            match args.verify {
-                true => verify::enclose(decided),
-                false => Ok(()),
+            if args.verify {
+                verify::enclose(decided)?;
             }
+            nested::check(&decided.intent, &decided.choice.plan)
         };
         let started = steering::start(&args.steering, Purpose::Command, adapt).await;
         let (decided, mut session) = started?;
