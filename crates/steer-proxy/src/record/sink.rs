@@ -362,4 +362,28 @@ mod tests {
         );
         assert!(error.help().contains("/nonexistent/log"));
     }
+
+    #[test]
+    fn a_shared_recorder_writes_to_the_same_sink_and_ends_nothing() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let sink = Failing {
+            failures: 0,
+            taken: 0,
+            written: Arc::clone(&written),
+            half: false,
+        };
+        let recorder = Recorder::to(sink).unwrap();
+        let shared = recorder.share();
+        shared.write(&record(1));
+        drop(shared);
+        recorder.write(&record(2));
+        drop(recorder);
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(
+            lines[0].contains("192.0.2.1:1") && lines[1].contains("192.0.2.1:2"),
+            "{text}"
+        );
+    }
 }
