@@ -24,6 +24,8 @@ mod built;
 mod cpython;
 #[path = "rootless/python.rs"]
 mod python;
+#[path = "rootless/refusals.rs"]
+mod refusals;
 #[path = "rootless/runtimes.rs"]
 mod runtimes;
 #[path = "rootless/ssh.rs"]
@@ -65,6 +67,7 @@ programs! {
         python::urllib_gets_the_same_bytes
         python::sockets_see_no_difference
         python::asyncio_sees_no_difference
+        refusals::connects_fail_with_the_same_errors
         runtimes::node_fetches_the_same_bytes
         runtimes::java_http_client_gets_the_same_bytes
         runtimes::a_static_go_program_gets_the_same_bytes

@@ -10,7 +10,9 @@ PATIENCE = 15
 def blocking(host, port):
     plain = socket.create_connection((host, port), PATIENCE)
     plain.settimeout(PATIENCE)
-    print("peer port", plain.getpeername()[1], "own port", plain.getsockname()[1] > 0)
+    # A name may stand for any of several addresses.
+    by_address = host[0].isdigit() or ":" in host
+    print("peer", plain.getpeername()[:2] if by_address else port, "own port", plain.getsockname()[1] > 0)
     plain.sendall(b"half a word")
     plain.shutdown(socket.SHUT_WR)
     print(b"".join(iter(lambda: plain.recv(100), b"")))
