@@ -74,7 +74,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 #[test]
 fn a_command_that_cannot_be_started_has_the_status_that_shells_give_it() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let scene = Scene::new("start");
     let data = scene.site.write("data", "no program");
     let folder = data.parent().expect("a file in a folder");
@@ -100,7 +100,7 @@ fn a_command_that_cannot_be_started_has_the_status_that_shells_give_it() {
 
 #[test]
 fn how_a_command_ends_is_how_steer_ends() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let scene = Scene::new("end");
     for method in METHODS {
         for (script, status) in [
@@ -215,7 +215,7 @@ fn without_proc_nothing_is_started_and_the_remedy_is_named() {
 
 #[test]
 fn steerings_are_nested_or_refused_with_the_reason() {
-    lab::require!(Root, Program("curl"));
+    lab::require!(Namespaces, Program("curl"));
     let scene = Scene::new("nested");
     let steer = scene.site.path("steer").display().to_string();
     for outer in METHODS {
@@ -303,7 +303,7 @@ fn a_filter_that_is_there_already_is_named_where_it_forbids_what_is_needed() {
 
 #[test]
 fn keys_of_a_terminal_come_to_the_command_once() {
-    lab::require!(Root, Program("python3"));
+    lab::require!(Namespaces, Program("python3"));
     let scene = Scene::new("jobs");
     for method in METHODS {
         for run in scene.runs(method) {
@@ -327,7 +327,7 @@ fn keys_of_a_terminal_come_to_the_command_once() {
 
 #[test]
 fn a_stopped_job_goes_on_in_the_foreground() {
-    lab::require!(Root, Program("bash"));
+    lab::require!(Namespaces, Program("bash"));
     let scene = Scene::new("stop");
     for method in METHODS {
         let [run, _] = scene.runs(method);

@@ -47,7 +47,7 @@ fn what_a_container_sends_for_the_command_is_steered_or_not_sent() {
 
 #[test]
 fn plans_name_the_daemons_that_would_act_for_the_command() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     Scene::each("plan", &Way::ALL, |scene| {
         let plan = scene.plan();
         let words = match scene.way {

@@ -9,7 +9,7 @@ use crate::scene::{Scene, Way};
 
 #[test]
 fn whoever_leaves_the_session_is_steered_all_the_same() {
-    lab::require!(Root, Program("python3"));
+    lab::require!(Namespaces, Program("python3"));
     Scene::each("session", &Way::ALL, |scene| {
         let wire = scene.site.witness();
         let code = "r, w = os.pipe()\n\
@@ -27,7 +27,7 @@ fn whoever_leaves_the_session_is_steered_all_the_same() {
 
 #[test]
 fn a_daemon_that_outlives_the_command_gets_nothing_out() {
-    lab::require!(Root, Program("python3"), Program("mkfifo"));
+    lab::require!(Namespaces, Program("python3"), Program("mkfifo"));
     Scene::each("daemon", &Way::ALL, |scene| {
         let (gate, told) = (scene.site.path("gate"), scene.site.path("told"));
         let fifo = Program::new("mkfifo").args(["-m", "666"]).arg(&gate);

@@ -71,7 +71,7 @@ fn a_set_user_id_program_that_preload_would_lose_is_refused_before_it_starts() {
 
 #[test]
 fn a_network_namespace_inside_leads_nowhere() {
-    lab::require!(Root, Program("python3"), Program("unshare"));
+    lab::require!(Namespaces, Program("python3"), Program("unshare"));
     Scene::each("unshare", &Way::ALL, |scene| {
         let wire = scene.site.witness();
         let unshare: &[&str] = match scene.user {

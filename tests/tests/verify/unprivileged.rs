@@ -25,7 +25,7 @@ fn curl(at: SocketAddr, more: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_command_in_namespaces_of_its_own_has_no_way_out() {
-    lab::require!(Root, Program("python3"));
+    lab::require!(Namespaces, Program("python3"));
     let site = Site::new("netns");
     let _server = site.srv.serve(80, Service::Banner(b"greeting!".to_vec()));
     for family in Family::BOTH {
@@ -41,7 +41,7 @@ fn a_command_in_namespaces_of_its_own_has_no_way_out() {
 
 #[test]
 fn an_interface_that_the_command_makes_is_found_out() {
-    lab::require!(Root, Program("ip"));
+    lab::require!(Namespaces, Program("ip"));
     let site = Site::new("interface");
     // Root keeps its capabilities over the namespaces of the command.
     let [_, run] = runs(&site, "netns");
@@ -54,7 +54,7 @@ fn an_interface_that_the_command_makes_is_found_out() {
 
 #[test]
 fn a_program_that_reads_the_variables_is_verified_and_one_that_ignores_them_is_not() {
-    lab::require!(Root, Program("curl"), Program("python3"));
+    lab::require!(Namespaces, Program("curl"), Program("python3"));
     let site = Site::new("env");
     let _server = site.srv.serve(80, Service::Http);
     for family in Family::BOTH {
@@ -83,7 +83,7 @@ fn a_program_that_reads_the_variables_is_verified_and_one_that_ignores_them_is_n
 
 #[test]
 fn programs_whose_calls_are_steered_are_verified() {
-    lab::require!(Root, Program("python3"));
+    lab::require!(Namespaces, Program("python3"));
     let site = Site::new("calls");
     let _server = site.srv.serve(80, Service::Banner(b"greeting!".to_vec()));
     let at = Family::BOTH.map(|family| site.srv.at(family, 80));
@@ -98,7 +98,7 @@ fn programs_whose_calls_are_steered_are_verified() {
 
 #[test]
 fn a_program_that_goes_past_a_library_is_named_and_held() {
-    lab::require!(Root, Program("python3"));
+    lab::require!(Namespaces, Program("python3"));
     let site = Site::new("past");
     let _server = site.srv.serve(80, Service::Http);
     let at = site.srv.at(Family::V4, 80);
@@ -142,7 +142,7 @@ fn past(at: SocketAddr) -> String {
 
 #[test]
 fn what_a_method_leaves_alone_goes_on_and_is_told_apart() {
-    lab::require!(Root, Program("python3"));
+    lab::require!(Namespaces, Program("python3"));
     let site = Site::new("leave");
     // A resolver elsewhere, and a service on the host's own loopback.
     let _dns = site.srv.serve_udp(53);
