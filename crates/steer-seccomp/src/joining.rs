@@ -20,6 +20,7 @@ use crate::call::Asked;
 use crate::name::Name;
 use crate::notice::{Delivery, Notice};
 use crate::office::{Office, lock};
+use crate::own;
 use crate::sys;
 
 /// A connect that the engine decides on. Dropped undecided, it is refused.
@@ -249,23 +250,12 @@ impl Answer for Join {
             Stage::Waits { notice, joining } => {
                 let socket = joining.abandon().ok_or(Errno::ECANCELED)?;
                 let names = self.names(&socket, to);
-                // It takes as long as the kernel says; the program's own time limit is the
-                // socket's.
-                let connect = move || {
-                    let mut result = Err(Errno::ECONNREFUSED);
-                    for name in names {
-                        result = sys::connect(socket.as_fd(), name.bytes());
-                        if result.is_ok() {
-                            break;
-                        }
-                    }
-                    result
-                };
-                let mut connecting = tokio::task::spawn_blocking(connect);
                 let mut notice = notice;
+                let connecting = own::connect(socket, &names);
+                tokio::pin!(connecting);
                 let result = loop {
                     tokio::select! {
-                        result = &mut connecting => break result?,
+                        result = &mut connecting => break result,
                         () = tokio::time::sleep(LOOK) => {
                             look(&self.office, self.cookie, &mut notice);
                         }

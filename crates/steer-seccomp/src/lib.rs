@@ -41,6 +41,7 @@ mod traffic;
 
 mod connect;
 mod joining;
+mod own;
 mod query;
 mod send;
 mod waiting;

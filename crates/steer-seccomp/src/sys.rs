@@ -1,10 +1,13 @@
 //! The system calls that have no safe wrapper, one operation a block.
 #![allow(unsafe_code)]
 
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A descriptor of the process that a thread belongs to (pidfd_open(2)).
 ///
@@ -84,6 +87,14 @@ pub(crate) fn connect(socket: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> 
     // without asking for alignment.
     let done = unsafe { libc::connect(socket.as_raw_fd(), name.as_ptr().cast(), length) };
     Errno::result(done).map(drop)
+}
+
+/// Has the runtime tell when a socket can be written to.
+pub(crate) fn watch(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor is one and the same until it is dropped, and the runtime's
+    // registration, which holds it, ends before that.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) };
+    watched.map_err(Into::into)
 }
 
 /// Asks that the orphans below this process become its children (PR_SET_CHILD_SUBREAPER).
