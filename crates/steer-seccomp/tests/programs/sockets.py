@@ -266,14 +266,18 @@ def forks():
         children.append(pid)
     for pid in children:
         assert os.waitpid(pid, 0)[1] == 0
-    # Executed again, and by a daemon that has left its parents.
+    # By a daemon that has left its parents, and executed again.
+    reader, writer = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             again = [sys.executable, __file__, "blocking"]
-            os.execv(sys.executable, again)
+            status = os.spawnv(os.P_WAIT, sys.executable, again)
+            os.write(writer, b"done %d" % status)
         os._exit(0)
     assert os.wait()[1] == 0
+    os.close(writer)
+    assert os.read(reader, 99) == b"done 0"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, __file__, "nonblocking"]) == 0
 
 
