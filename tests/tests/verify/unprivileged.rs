@@ -129,6 +129,34 @@ fn a_program_that_goes_past_a_library_is_named_and_held() {
     assert!(packets.is_empty(), "{packets:?}");
 }
 
+#[test]
+fn protocols_without_ports_are_named_too() {
+    lab::require!(Namespaces, Program("python3"));
+    let site = Site::new("raw");
+    let ip = site.srv.address(Family::V4);
+    let code = format!(
+        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_RAW, 253)\n\
+         try: s.sendto(b'four', ('{ip}', 0)); print('sent')\n\
+         except OSError: print('refused')"
+    );
+    for (method, escapes) in [
+        ("netns", false),
+        ("seccomp", false),
+        ("preload", false),
+        ("env", true),
+    ] {
+        let [_, run] = runs(&site, method);
+        let output = run.args(python(&code)).run();
+        assert_eq!(output.stdout, "refused\n", "{method}: {output:#?}");
+        if escapes {
+            assert_escaped(&output, &[format!("protocol 253 {ip}, 1 packet")]);
+        } else {
+            assert_eq!(output.status, Status::Exited(0), "{method}: {output:#?}");
+            assert!(output.stderr.contains("steer: verified: "), "{output:#?}");
+        }
+    }
+}
+
 /// A program that connects without a look at its variables, and succeeds whatever becomes of it.
 fn past(at: SocketAddr) -> String {
     format!(
