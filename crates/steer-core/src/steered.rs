@@ -184,6 +184,30 @@ impl Refusal {
             _ => Self::Other,
         }
     }
+
+    /// What a program's own connect says of it, for methods that answer the call itself.
+    ///
+    /// ```
+    /// use nix::errno::Errno;
+    /// use steer_core::steered::Refusal;
+    ///
+    /// assert_eq!(Refusal::TimedOut.errno(), Errno::ETIMEDOUT);
+    /// ```
+    #[must_use]
+    pub const fn errno(self) -> Errno {
+        match self {
+            Self::Reset => Errno::ECONNRESET,
+            Self::TimedOut => Errno::ETIMEDOUT,
+            Self::HostUnreachable | Self::NoSuchHost => Errno::EHOSTUNREACH,
+            Self::NetworkUnreachable => Errno::ENETUNREACH,
+            Self::Denied => Errno::EACCES,
+            Self::TooLarge => Errno::EMSGSIZE,
+            // Of the rest connect(2) has no word that programs expect.
+            Self::Refused | Self::Loop | Self::Upstream | Self::Busy | Self::Other => {
+                Errno::ECONNREFUSED
+            }
+        }
+    }
 }
 
 /// The answer of every transparent method that has no other: the client is connected already, so
@@ -225,4 +249,37 @@ pub fn abort(stream: TcpStream) {
 /// sending FIN and letting their next bytes go in clear.
 pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connect_is_told_what_the_dial_was_told() {
+        for errno in [
+            Errno::ECONNREFUSED,
+            Errno::ECONNRESET,
+            Errno::ETIMEDOUT,
+            Errno::EHOSTUNREACH,
+            Errno::ENETUNREACH,
+            Errno::EACCES,
+            Errno::EMSGSIZE,
+        ] {
+            assert_eq!(Refusal::of(&errno.into()).errno(), errno);
+        }
+    }
+
+    #[test]
+    fn what_connect_has_no_word_for_is_refused() {
+        for why in [
+            Refusal::Loop,
+            Refusal::Upstream,
+            Refusal::Busy,
+            Refusal::Other,
+        ] {
+            assert_eq!(why.errno(), Errno::ECONNREFUSED, "{why:?}");
+        }
+        assert_eq!(Refusal::NoSuchHost.errno(), Errno::EHOSTUNREACH);
+    }
 }
