@@ -66,10 +66,19 @@ fn ask(
     to: impl Into<Target>,
     own: Option<Result<(), ErrorKind>>,
 ) -> mpsc::UnboundedReceiver<Word> {
+    ask_as(bench, "127.0.0.1:0".parse().unwrap(), to, own)
+}
+
+fn ask_as(
+    bench: &Bench,
+    client: SocketAddr,
+    to: impl Into<Target>,
+    own: Option<Result<(), ErrorKind>>,
+) -> mpsc::UnboundedReceiver<Word> {
     let (word_tx, words) = mpsc::unbounded_channel();
     let steered = Steered {
         flow: Flow::Unmade,
-        client: ClientAddr("127.0.0.1:0".parse().unwrap()),
+        client: ClientAddr(client),
         destination: to.into().destination(),
         identity: Identity::default(),
         via: Method::Seccomp,
@@ -205,6 +214,20 @@ async fn what_takes_another_way_or_is_rejected_is_not_handed_over() {
         matches!(word, Some(Word::Refused(Refusal::Denied))),
         "{word:?}"
     );
+}
+
+#[tokio::test]
+async fn a_client_with_the_address_of_a_dial_is_no_dial_that_came_back() {
+    let bench = Bench::new(Policy::default());
+    let (listener, address) = server().await;
+    let first = ask(&bench, address, None);
+    let (_dialled, from) = soon(listener.accept()).await.unwrap();
+    let _first = joined(first).await;
+
+    let second = ask_as(&bench, from, address, None);
+    let accepted = soon(listener.accept());
+    let (_second, accepted) = tokio::join!(joined(second), accepted);
+    accepted.unwrap();
 }
 
 #[tokio::test]

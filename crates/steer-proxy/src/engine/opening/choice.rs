@@ -36,7 +36,10 @@ impl Opening {
         let shared = Arc::clone(&entry.shared);
         if let Destination::Addr(to) = &entry.destination {
             let protocol = self.flow.protocol();
-            if shared.dialler.loops.is_ours(protocol, client.0, to.addr()) {
+            // Of a connection that is not there yet no packet has come: the client's address is not
+            // one that a dial of ours could have.
+            let made = !matches!(self.flow, Flow::Unmade);
+            if made && shared.dialler.loops.is_ours(protocol, client.0, to.addr()) {
                 return Err(Failure::OwnDial);
             }
             entry.look_up(client)?;
