@@ -42,6 +42,12 @@ pub struct Host {
     /// it, and code can be mapped from there.
     #[serde(default)]
     pub libraries: Option<String>,
+    /// The user's home directory.
+    #[serde(default)]
+    pub home: Option<String>,
+    /// Sockets by path at which the user's surroundings say that containers are started.
+    #[serde(default)]
+    pub container_sockets: Vec<String>,
     /// User names with their ids, for scopes.
     pub users: BTreeMap<String, u32>,
     /// Group names with their ids, for scopes.
@@ -189,6 +195,8 @@ impl Host {
             user_namespaces: Presence::Present,
             supervision: Presence::Present,
             libraries: Some("/run/steer-lib".to_owned()),
+            home: Some("/home/demo".to_owned()),
+            container_sockets: Vec::new(),
             users: BTreeMap::from([("root".to_owned(), 0), ("nobody".to_owned(), 65534)]),
             groups: BTreeMap::from([("root".to_owned(), 0), ("nogroup".to_owned(), 65534)]),
             interfaces: ["lo", "eth0", "eth1"]

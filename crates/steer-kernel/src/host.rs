@@ -1,6 +1,7 @@
 //! What is there on this host: asked without privilege, changing nothing.
 
 mod confinement;
+mod containers;
 mod families;
 mod file;
 mod interfaces;
@@ -107,6 +108,8 @@ fn asked(resolv_conf: &Path) -> Host {
         user_namespaces: confinement::presence(),
         supervision: supervision::presence(),
         libraries: libraries().and_then(|dir| dir.into_os_string().into_string().ok()),
+        home: containers::home(),
+        container_sockets: containers::sockets(),
         users: users::names("/etc/passwd"),
         groups: users::names("/etc/group"),
         interfaces: interfaces::all(),

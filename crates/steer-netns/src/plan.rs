@@ -20,7 +20,7 @@ pub(crate) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     let mut plan = Plan::new(Method::Netns);
     let namespace = Namespace {
         addresses: families.iter().map(|f| network::address(*f)).collect(),
-        masked: masks::paths(host.uid),
+        masked: masks::paths(host),
     };
     plan.push(Life::Support, Object::Namespace(namespace));
     for entry in &entries {
