@@ -81,12 +81,7 @@ select inet_server_port();
 
 #[test]
 fn psql_talks_with_postgresql_unchanged() {
-    lab::require!(
-        Root,
-        Cgroup2,
-        Program("psql"),
-        Path("/usr/lib/postgresql")
-    );
+    lab::require!(Root, Cgroup2, Program("psql"), Path("/usr/lib/postgresql"));
     let site = Site::new("postgres");
     let server = postgres(&site);
     for family in Family::BOTH {
@@ -115,12 +110,7 @@ fn psql_talks_with_postgresql_unchanged() {
 
 #[test]
 fn redis_cli_talks_with_redis_unchanged() {
-    lab::require!(
-        Root,
-        Cgroup2,
-        Program("redis-cli"),
-        Program("redis-server")
-    );
+    lab::require!(Root, Cgroup2, Program("redis-cli"), Program("redis-server"));
     let site = Site::new("redis");
     let server = site
         .srv
