@@ -3,6 +3,7 @@
 use core::ffi::c_int;
 use core::ptr;
 
+use crate::sys;
 use crate::wire::Address;
 
 pub const AF_UNIX: c_int = 1;
@@ -17,17 +18,21 @@ const LENGTH_V4: usize = 16;
 const LENGTH_V6: usize = 28;
 const LENGTH_V6_OLD: usize = 24;
 
-/// The IP address in a socket address; `None` where there is none.
+/// The IP address in a socket address; `None` where there is none, or no memory to read.
 ///
 /// # Safety
 /// As for connect(2): so many bytes are there.
 pub unsafe fn read(address: *const u8, length: u32) -> Option<Address> {
     let length = length as usize;
-    if address.is_null() || length < LENGTH_V4 {
+    if length < LENGTH_V4 {
         return None;
     }
     let mut bytes = [0; LENGTH_V6];
     let length = length.min(LENGTH_V6);
+    // The kernel has a word for it.
+    if !sys::is_readable(address, length) {
+        return None;
+    }
     // SAFETY: no more than the caller has, and than there is room for. One copy: another thread
     // cannot change what was looked at.
     unsafe { ptr::copy_nonoverlapping(address, bytes.as_mut_ptr(), length) };
@@ -62,7 +67,8 @@ pub unsafe fn read(address: *const u8, length: u32) -> Option<Address> {
 /// As for connect(2): so many bytes are there.
 pub unsafe fn is_none(address: *const u8, length: u32) -> bool {
     // SAFETY: a family is two bytes, which need not be aligned.
-    length >= 2 && !address.is_null() && unsafe { address.cast::<u16>().read_unaligned() } == 0
+    let family = || unsafe { address.cast::<u16>().read_unaligned() };
+    length >= 2 && sys::is_readable(address, 2) && family() == 0
 }
 
 /// An IP address as a socket address for sockets of a family; `None` where they have none such.

@@ -35,12 +35,15 @@ pub unsafe extern "C" fn sendto(
 /// sendmsg(2)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const Message, flags: c_int) -> isize {
-    if message.is_null() {
+    if !sys::is_readable(message.cast(), size_of::<Message>()) {
+        // The kernel has a word for it.
         // SAFETY: as the caller says.
         return unsafe { real::sendmsg(fd, message.cast(), flags) };
     }
     // SAFETY: it is a message.
-    let copy = unsafe { *message };
+    let mut copy = unsafe { *message };
+    // As the kernel does (`copy_msghdr_from_user` of net/socket.c): what is longer is cut.
+    copy.name_length = copy.name_length.min(LONGEST);
     // SAFETY: as the caller says.
     match unsafe { judged(fd, flags, copy.name, copy.name_length) } {
         // SAFETY: as the caller says.
@@ -58,7 +61,7 @@ pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const Message, flags: c_in
     }
 }
 
-/// sendmmsg(2)
+/// sendmmsg(2): one message after the other, as the kernel has it, too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sendmmsg(
     fd: c_int,
@@ -66,20 +69,31 @@ pub unsafe extern "C" fn sendmmsg(
     count: c_uint,
     flags: c_int,
 ) -> c_int {
-    let mut good = 0;
-    while good < count && !messages.is_null() {
-        // SAFETY: there are so many.
-        let message = unsafe { (*messages.add(good as usize)).message };
+    let count = count.min(MOST);
+    let named = |at: usize| {
+        // SAFETY: it is asked of messages that can be read.
+        !unsafe { (*messages.wrapping_add(at)).message.name }.is_null()
+    };
+    let size = count as usize * size_of::<Counted>();
+    let plain = || sys::is_readable(messages.cast(), size) && !(0..count as usize).any(named);
+    if settings().is_none() || plain() {
         // SAFETY: as the caller says.
-        match unsafe { judged(fd, flags & !MSG_FASTOPEN, message.name, message.name_length) } {
-            Sending::Plain | Sending::Connected => good += 1,
-            // What is before it is sent, and the number tells so.
-            Sending::Failed if good == 0 => return -1,
-            Sending::Failed => break,
-        }
+        return unsafe { real::sendmmsg(fd, messages.cast(), count, flags) };
     }
-    // SAFETY: as the caller says, with no more messages.
-    unsafe { real::sendmmsg(fd, messages.cast(), good.min(count), flags) }
+    let mut sent = 0;
+    while sent < count {
+        let message = messages.wrapping_add(sent as usize);
+        // SAFETY: as the caller says; a message that is not there fails.
+        let length = unsafe { sendmsg(fd, message.cast(), flags) };
+        if length < 0 {
+            // What is before it is sent, and the number tells so.
+            return if sent == 0 { -1 } else { sent as c_int };
+        }
+        // SAFETY: the kernel has read it.
+        unsafe { (*message).length = length as c_uint };
+        sent += 1;
+    }
+    sent as c_int
 }
 
 /// socket(2): families in which nothing is steered are refused, like the addresses of those that
@@ -157,3 +171,7 @@ pub struct Counted {
 }
 
 const MSG_FASTOPEN: c_int = 0x2000_0000;
+/// The size of `struct sockaddr_storage`.
+const LONGEST: u32 = 128;
+/// The most that the kernel takes at a time (UIO_MAXIOV).
+const MOST: c_uint = 1024;

@@ -9,6 +9,8 @@
 mod c;
 #[path = "programs/connect.rs"]
 mod connect;
+#[path = "programs/datagram.rs"]
+mod datagram;
 #[path = "programs/engine.rs"]
 mod engine;
 #[path = "programs/fetch.rs"]
