@@ -57,7 +57,8 @@ pub fn listen(listener: &Listener) -> Result<(u16, Sockets), EngageError> {
     Err(last.expect("a listener is tried at least once"))
 }
 
-/// A control listener under a name that nobody can guess.
+/// A control listener under a name that nobody can take beforehand. It can be read in
+/// /proc/net/unix, so that whoever connects has to ask who answers.
 fn control() -> io::Result<UnixListener> {
     let mut random = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut random)?;

@@ -163,7 +163,8 @@ pub enum Binding {
     Transparent,
     /// None of the network: a unix socket (SOCK_STREAM) in the abstract namespace of its network
     /// namespace, by which code of ours in the program's processes speaks to the engine. Its name
-    /// cannot be guessed; whoever accepts asks for the peer's user (SO_PEERCRED).
+    /// is nobody else's, and no secret (/proc/net/unix): both ends ask for the other's user
+    /// (SO_PEERCRED).
     Control,
 }
 

@@ -3,7 +3,7 @@
 use core::ffi::c_int;
 
 use crate::settings::Settings;
-use crate::sys::{self, EAGAIN, EINTR, Errno, Fd, call, number};
+use crate::sys::{self, EAGAIN, ECONNREFUSED, EINTR, Errno, Fd, call, number};
 use crate::wire::{REPLY, REQUEST, Reply, Request};
 
 /// A question on its way.
@@ -21,6 +21,9 @@ pub enum Waited {
 
 impl Question {
     /// Asks, and hands over a duplicate of a socket.
+    ///
+    /// Whoever reads /proc/net/unix knows the name, and can take it when the engine is gone: only
+    /// one that runs as root, or as this user, is asked.
     ///
     /// # Errors
     /// There is no engine, or no descriptor is left.
@@ -41,6 +44,9 @@ impl Question {
         let args = [fd.0 as usize, address.as_ptr() as usize, length, 0, 0, 0];
         // SAFETY: the address lives through the call.
         retried(|| unsafe { call(number::CONNECT, args) })?;
+        if !is_trusted(&fd) {
+            return Err(Errno(ECONNREFUSED));
+        }
         let question = Self(fd);
         question.send(request, name, socket)?;
         Ok(question)
@@ -149,6 +155,40 @@ fn open() -> Result<Fd, Errno> {
     unsafe { call(number::FCNTL, args) }.map(|fd| Fd(fd as c_int))
 }
 
+/// Whether whoever listens is root's or this user's.
+///
+/// In a user namespace, users that it has no number for are all the overflow uid (65534, or
+/// `kernel.overflowuid`), the caller too where it has none itself: what is equal then tells nothing.
+fn is_trusted(fd: &Fd) -> bool {
+    // SAFETY: the option is `struct ucred`: process, user, group.
+    let Ok([_, user, _]) = (unsafe { sys::option::<[u32; 3]>(fd.0, SOL_SOCKET, SO_PEERCRED) })
+    else {
+        return false;
+    };
+    if user == 0 {
+        return true;
+    }
+    // SAFETY: it changes nothing and never fails.
+    let own = unsafe { call(number::GETEUID, [0; 6]) };
+    own == Ok(user as usize) && (user != OVERFLOW || has_numbers())
+}
+
+/// Whether this user namespace has numbers of its own (user_namespaces(7)).
+fn has_numbers() -> bool {
+    let path = c"/proc/self/uid_map".as_ptr() as usize;
+    let here = crate::program::AT_FDCWD as usize;
+    let args = [here, path, SOCK_CLOEXEC, 0, 0, 0];
+    // SAFETY: a path.
+    let Ok(map) = (unsafe { call(number::OPENAT, args) }) else {
+        return false;
+    };
+    let map = Fd(map as c_int);
+    let mut byte = 0_u8;
+    let args = [map.0 as usize, (&raw mut byte) as usize, 1, 0, 0, 0];
+    // SAFETY: a place for the byte.
+    (unsafe { call(number::PREAD, args) }) == Ok(1)
+}
+
 fn retried(mut work: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
     loop {
         match work() {
@@ -193,5 +233,9 @@ const SOCK_CLOEXEC: usize = 0o2_000_000;
 const F_DUPFD_CLOEXEC: usize = 1030;
 const MSG_NOSIGNAL: usize = 0x4000;
 const SOL_SOCKET: c_int = 1;
+const SO_PEERCRED: c_int = 17;
+/// What the kernel says where a user has no number here; one that is set otherwise equals no
+/// caller's that has one.
+const OVERFLOW: u32 = 65534;
 const SO_RCVTIMEO: c_int = 20;
 const SCM_RIGHTS: c_int = 1;

@@ -14,8 +14,9 @@ pub(crate) static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steer
 
 /// The library of one steering on disk, locked for as long as the engine lives.
 ///
-/// It is called after the engine's control socket, so that nobody can guess it, and two steerings
-/// never share one: what one removes, another's command would no longer load.
+/// It is called after the engine's control socket, so that two steerings never share one: what one
+/// removes, another's command would no longer load. The name is no secret: only its user can write
+/// in its directory.
 #[derive(Debug)]
 pub(crate) struct Library {
     path: PathBuf,

@@ -52,7 +52,8 @@ pub(crate) static PROFILE: Profile = Profile {
         "A network or mount namespace, or a root directory, of a program's own keeps it from the \
          engine: its connects are refused, and programs from there are not started.",
         "A process of another user than the one that runs steer, and root, gets no answer of the \
-         engine: its connects are refused.",
+         engine: its connects are refused. So are those of a process that is answered by another \
+         user than its own, and root.",
         "Closed when the engine is gone: connects are refused, programs that a steered one starts \
          load the library as long as it is there, and are not started where it is not.",
     ],

@@ -19,3 +19,5 @@ mod fetch;
 mod names;
 #[path = "programs/start.rs"]
 mod start;
+#[path = "programs/trust.rs"]
+mod trust;
