@@ -11,11 +11,18 @@ use nix::unistd::{AccessFlags, eaccess, geteuid};
 /// The first directory in which this user can put a library that programs load: on a file system
 /// that lets code be mapped, and nobody else can put another one in its place.
 ///
-/// It need not exist; the one above it does then. Its path has no blank and no colon, which part
-/// the entries of LD_PRELOAD (ld.so(8)).
+/// It need not exist; the one above it does then. Its path leads through no symlink, and has no
+/// blank and no colon, which part the entries of LD_PRELOAD (ld.so(8)).
 #[must_use]
 pub fn libraries() -> Option<PathBuf> {
-    candidates().into_iter().find(|dir| is_fit(dir))
+    let mut resolved = candidates().into_iter().filter_map(|dir| resolve(&dir));
+    resolved.find(|dir| is_fit(dir))
+}
+
+/// The directory without the symlinks on its way; itself it may be none, nor be there.
+fn resolve(dir: &Path) -> Option<PathBuf> {
+    let above = dir.is_absolute().then(|| dir.parent())??;
+    Some(fs::canonicalize(above).ok()?.join(dir.file_name()?))
 }
 
 fn candidates() -> Vec<PathBuf> {
@@ -56,16 +63,29 @@ fn is_fit(dir: &Path) -> bool {
     };
     let writable = AccessFlags::W_OK | AccessFlags::X_OK;
     let maps_code = statvfs(place).is_ok_and(|fs| !fs.flags().contains(FsFlags::ST_NOEXEC));
-    maps_code && eaccess(place, writable).is_ok() && dir.parent().is_some_and(is_guarded)
+    let above = || dir.ancestors().skip(1);
+    maps_code && eaccess(place, writable).is_ok() && above().all(is_guarded)
 }
 
 /// Whether nobody but root and this user can put another directory in the place of one in it.
 fn is_guarded(above: &Path) -> bool {
     const STICKY: u32 = 0o1000;
-    fs::metadata(above).is_ok_and(|meta| {
-        let of_trusted = meta.uid() == 0 || meta.uid() == geteuid().as_raw();
-        of_trusted && (meta.mode() & OTHERS_WRITE == 0 || meta.mode() & STICKY != 0)
+    fs::symlink_metadata(above).is_ok_and(|meta| {
+        let of_trusted = meta.uid() == geteuid().as_raw() || is_root(meta.uid());
+        let closed = meta.mode() & OTHERS_WRITE == 0 || meta.mode() & STICKY != 0;
+        meta.is_dir() && of_trusted && closed
     })
+}
+
+/// Whether an owner is root, also where this user namespace has no number for it: it is then shown
+/// as the overflow uid (user_namespaces(7)), like all who have none.
+fn is_root(owner: u32) -> bool {
+    const OVERFLOW: u32 = 65534;
+    let has_all = || {
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+    };
+    owner == 0 || owner == OVERFLOW && !has_all()
 }
 
 const OTHERS_WRITE: u32 = 0o022;
@@ -96,6 +116,28 @@ mod tests {
         assert!(is_fit(&open.join("lib")));
         std::os::unix::fs::symlink(&open, dir.path().join("link")).unwrap();
         assert!(!is_fit(&dir.path().join("link")));
+    }
+
+    #[test]
+    fn a_directory_is_as_safe_as_every_one_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = dir.path().join("open");
+        let deep = open.join("mine/lib");
+        with_mode(&open, 0o777);
+        with_mode(&open.join("mine"), 0o700);
+        assert!(!is_fit(&deep));
+        with_mode(&open, 0o1777);
+        assert!(is_fit(&deep));
+        // A symlink is no way to it: what it leads to is.
+        let mine = dir.path().join("mine");
+        std::os::unix::fs::symlink(open.join("mine"), &mine).unwrap();
+        assert!(!is_fit(&mine.join("lib")));
+        let resolved = resolve(&mine.join("lib")).unwrap();
+        assert_eq!(
+            resolved,
+            fs::canonicalize(dir.path()).unwrap().join("open/mine/lib")
+        );
+        assert!(is_fit(&resolved));
     }
 
     #[test]
