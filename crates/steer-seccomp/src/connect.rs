@@ -29,7 +29,7 @@ pub(crate) fn connect(office: &Arc<Office>, asked: Asked) {
     };
     let name = match memory::name(asked.process, asked.args[1], length) {
         Ok(name) => name,
-        Err(Errno::EFAULT | Errno::EINVAL) => return asked.notice.go_on(),
+        Err(errno @ (Errno::EFAULT | Errno::EINVAL)) => return unread(asked, errno),
         Err(_) => return hidden(office, asked),
     };
     let to = match name.meaning() {
@@ -63,6 +63,16 @@ pub(crate) fn connect(office: &Arc<Office>, asked: Asked) {
                 let _ = asked.notice.fail(UNREACHABLE);
             }
         },
+    }
+}
+
+/// Answers a call whose address cannot be read: the kernel may read what we cannot.
+fn unread(asked: Asked, errno: Errno) {
+    match asked.socket().map(|socket| Kind::of(&socket)) {
+        Ok(Kind::Tcp | Kind::Udp | Kind::Inet) => {
+            let _ = asked.notice.fail(errno);
+        }
+        Ok(Kind::Other) | Err(_) => asked.notice.go_on(),
     }
 }
 

@@ -20,9 +20,13 @@ impl Header {
         self.name != 0 && self.length != 0
     }
 
-    /// Copies its address.
+    /// Copies its address. Of a long one the kernel takes as much as `struct sockaddr_storage` has
+    /// (`__copy_msghdr` of net/socket.c); a negative length is an error.
     pub(crate) fn name(self, process: Process) -> Result<Name, Errno> {
-        name(process, self.name, self.length)
+        if i32::try_from(self.length).is_err() {
+            return Err(Errno::EINVAL);
+        }
+        name(process, self.name, self.length.min(MOST_OF_A_NAME))
     }
 
     fn parse(abi: Abi, bytes: &[u8]) -> Self {
@@ -39,13 +43,13 @@ impl Header {
     }
 }
 
-/// Copies an address, of which the kernel takes no more than `struct sockaddr_storage` has.
+/// Copies an address, which the kernel refuses where it is longer than `struct sockaddr_storage`.
 pub(crate) fn name(process: Process, at: u64, length: u32) -> Result<Name, Errno> {
-    let length = usize::try_from(length).map_err(|_| Errno::EINVAL)?;
-    if length > size_of::<libc::sockaddr_storage>() {
+    if length > MOST_OF_A_NAME {
         return Err(Errno::EINVAL);
     }
-    let mut bytes = vec![0; length];
+    let mut bytes = vec![0; usize::try_from(length).map_err(|_| Errno::EINVAL)?];
+    let length = bytes.len();
     if length > 0 {
         process.read(at, &mut bytes)?;
     }
@@ -105,6 +109,9 @@ fn word(bytes: &[u8]) -> u32 {
     u32::from_le_bytes(bytes[..4].try_into().expect("four bytes"))
 }
 
+/// `struct sockaddr_storage`.
+const MOST_OF_A_NAME: u32 = size_of::<libc::sockaddr_storage>() as u32;
+
 /// As far into `struct msghdr` as matters.
 const NAME_AND_LENGTH: usize = 12;
 
@@ -138,5 +145,19 @@ mod tests {
         assert_eq!(name(own, 8, 129), Err(Errno::EINVAL));
         assert_eq!(name(own, 8, 16), Err(Errno::EFAULT));
         assert_eq!(name(own, 8, 0), Ok(Name::new(Vec::new())));
+    }
+
+    #[test]
+    fn of_a_message_s_long_address_as_much_is_read_as_the_kernel_takes() {
+        let own = Process::of(std::process::id());
+        let room = [7_u8; 300];
+        let of = |length| {
+            let name = room.as_ptr() as u64;
+            Header { name, length }.name(own)
+        };
+        for length in [129, 200, i32::MAX.unsigned_abs()] {
+            assert_eq!(of(length), Ok(Name::new(room[..128].to_vec())), "{length}");
+        }
+        assert_eq!(of(u32::MAX), Err(Errno::EINVAL));
     }
 }

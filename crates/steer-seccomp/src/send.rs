@@ -14,8 +14,7 @@ use crate::traffic::{Verdict, verdict};
 pub(crate) fn send(office: &Office, asked: Asked) {
     let names = match names(&asked) {
         Ok(names) => names,
-        // The kernel finds the same, and says it in its own order of checks.
-        Err(Errno::EFAULT | Errno::EINVAL) => return asked.notice.go_on(),
+        Err(errno @ (Errno::EFAULT | Errno::EINVAL)) => return unread(asked, errno),
         Err(errno) => {
             office.hidden(asked.notice.thread);
             let _ = asked.notice.fail(errno);
@@ -62,6 +61,28 @@ pub(crate) fn send(office: &Office, asked: Asked) {
             let _ = asked.notice.fail(errno);
         }
         None => asked.notice.go_on(),
+    }
+}
+
+/// Answers a call of which an address cannot be read.
+///
+/// The kernel does not make it: it would send the messages of sendmmsg(2) that come before that
+/// address, and may read what we cannot (memory of a device).
+fn unread(asked: Asked, errno: Errno) {
+    let kind = asked.socket().map(|socket| Kind::of(&socket));
+    match kind {
+        Ok(Kind::Udp | Kind::Inet) => {
+            let _ = asked.notice.fail(errno);
+        }
+        Ok(Kind::Tcp) if flags(&asked) & MSG_FASTOPEN != 0 => {
+            let _ = asked.notice.fail(errno);
+        }
+        Err(Errno::EPERM) => {
+            let _ = asked.notice.fail(Errno::EPERM);
+        }
+        // No such descriptor, no socket, or one that an address leads nowhere: the kernel says it
+        // in its own order of checks.
+        Ok(Kind::Tcp | Kind::Other) | Err(_) => asked.notice.go_on(),
     }
 }
 
