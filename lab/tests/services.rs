@@ -135,7 +135,7 @@ fn a_web_client_speaks_quic_and_falls_back_when_it_is_refused() {
 #[test]
 fn a_container_has_the_network_of_its_host_and_ends_with_its_guard() {
     lab::require!(
-        Namespaces,
+        Root,
         Program("ip"),
         Program("podman"),
         Program("runc"),

@@ -257,11 +257,18 @@ impl Rig {
 
     /// A socket of the host whose datagrams are steered.
     pub fn udp(&self, family: Family) -> Datagrams {
-        match (self.command(), self.entrance, &self.zone) {
-            (Some(agent), ..) => Datagrams::plain(agent.udp_client(family)),
-            (None, Some(entrance), _) => Datagrams::associated(&self.host, entrance),
-            (None, None, Some(zone)) => Datagrams::named(&self.host, zone),
-            (None, None, None) => Datagrams::plain(self.host.udp(family)),
+        match (self.entrance, &self.zone) {
+            (Some(entrance), _) => Datagrams::associated(&self.host, entrance),
+            (None, Some(zone)) => Datagrams::named(&self.host, zone),
+            (None, None) => Datagrams::plain(self.udp_unaware(family)),
+        }
+    }
+
+    /// A socket of a program that is steered and knows nothing of it.
+    pub fn udp_unaware(&self, family: Family) -> UdpClient {
+        match self.command() {
+            None => self.host.udp(family),
+            Some(agent) => agent.udp_client(family),
         }
     }
 

@@ -102,7 +102,7 @@ fn plan_needs_no_privilege() {
     let site = Site::new("planuser");
     let output = site.unprivileged().arg("plan").run();
     let text = output.expect_success();
-    assert!(text.contains("env"), "{text}");
+    assert!(text.contains("method netns"), "{text}");
     assert!(
         text.contains("not redirect") && text.contains("CAP_NET_ADMIN"),
         "{text}"

@@ -24,7 +24,7 @@ pub(crate) fn udp_of_the_scope_is_refused_under_closed(mount: Mount) {
     };
     let rig = Rig::start(&stage.app, mount, &setup);
     for family in Family::BOTH {
-        let failure = rig.udp(family).ask(stage.at(family, 7), SECRET);
+        let failure = rig.udp_unaware(family).ask(stage.at(family, 7), SECRET);
         let failure = failure.expect_err("UDP is refused");
         assert_ne!(failure, Failure::TimedOut, "{family:?}: refused at once, not dropped");
     }
@@ -78,7 +78,7 @@ pub(crate) fn udp_is_left_alone_under_open(mount: Mount) {
     };
     let rig = Rig::start(&stage.app, mount, &setup);
     for family in Family::BOTH {
-        let answer = rig.udp(family).ask(stage.at(family, 7), SECRET);
+        let answer = rig.udp_unaware(family).ask(stage.at(family, 7), SECRET);
         let (payload, from) = answer.expect("the server answers");
         assert_eq!((payload.as_slice(), from), (SECRET, stage.at(family, 7)));
     }
