@@ -1,5 +1,6 @@
 //! A steering in force with its engine, from start to an orderly end.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,7 +118,7 @@ impl Session {
             let walls = enclosure::is_wall(&choice.plan, &bound.listener, &bound.netns);
             let mut intake = steerer
                 .intake(intent, bound)
-                .map_err(|error| Failure::new(&error, "check `ulimit -n` and start again"))?;
+                .map_err(|error| Failure::new(&error, help(&error)))?;
             if walls {
                 intake = Box::new(Sieve::new(intake, intent));
             }
@@ -251,6 +252,20 @@ async fn known(
         "no address is known yet: connections there go direct"
     );
     Ok(())
+}
+
+/// What to do where the end of a method's listener that is the engine's could not be opened.
+fn help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded => {
+            "make room, or set STEER_RUN_DIR to a directory of your own, and start again"
+        }
+        _ => "check `ulimit -n` and start again",
+    }
 }
 
 fn engine(builder: EngineBuilder) -> Result<Engine, Failure> {

@@ -34,28 +34,56 @@ pub(crate) struct Leftovers {
 
 impl Library {
     /// Puts the library where the plan says.
+    ///
+    /// # Errors
+    /// It cannot be written there.
     pub(crate) fn unpack(dir: &Path, control: &str) -> io::Result<Self> {
-        make(dir)?;
         let path = dir.join(format!("{control}.so"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        let written = file
-            .write_all(BYTES)
-            .and_then(|()| file.set_permissions(PermissionsExt::from_mode(0o555)))
-            // One that is open for writing cannot be executed from, nor locked by a reader.
-            .and_then(|()| File::open(&path))
-            .and_then(|file| lock(file)?.ok_or_else(|| io::ErrorKind::WouldBlock.into()));
-        match written {
-            Ok(lock) => Ok(Self { path, _lock: lock }),
-            Err(error) => {
-                let _ = fs::remove_file(&path);
-                Err(error)
+        let mut last = io::ErrorKind::WouldBlock.into();
+        for attempt in 0..ATTEMPTS {
+            let unfinished = dir.join(format!("{control}.so.{attempt}{UNFINISHED}"));
+            match write(dir, &unfinished, &path) {
+                Ok(Some(lock)) => return Ok(Self { path, _lock: lock }),
+                Ok(None) => {}
+                // Another has removed the directory, which was empty.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => last = error,
+                Err(error) => {
+                    let _ = fs::remove_file(&unfinished);
+                    return Err(cannot(&path, &error));
+                }
             }
         }
+        Err(cannot(&path, &last))
     }
+}
+
+fn cannot(path: &Path, error: &io::Error) -> io::Error {
+    let path = path.display();
+    let said = format!("the library {path} that programs load cannot be written: {error}");
+    io::Error::new(error.kind(), said)
+}
+
+/// Writes the library under a name that no program loads, locked before it has its own; nothing
+/// where another took it for a leftover meanwhile.
+fn write(dir: &Path, unfinished: &Path, path: &Path) -> io::Result<Option<Flock<File>>> {
+    make(dir)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(unfinished)?;
+    let Some(mut file) = lock(file)? else {
+        return Ok(None);
+    };
+    file.write_all(BYTES)?;
+    file.set_permissions(PermissionsExt::from_mode(0o555))?;
+    match fs::rename(unfinished, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        renamed => renamed?,
+    }
+    let (ours, there) = (file.metadata()?, fs::symlink_metadata(path)?);
+    let same = (ours.dev(), ours.ino()) == (there.dev(), there.ino());
+    Ok(same.then_some(file))
 }
 
 impl Drop for Library {
@@ -94,7 +122,10 @@ fn sweep_in(dir: &Path) -> io::Result<Leftovers> {
     for file in files {
         let path = file?.path();
         let name = path.file_name().and_then(|name| name.to_str());
-        if !name.is_some_and(|name| name.starts_with(CONTROL) && name.ends_with(".so")) {
+        let ours = |name: &str| {
+            name.starts_with(CONTROL) && (name.ends_with(".so") || name.ends_with(UNFINISHED))
+        };
+        if !name.is_some_and(ours) {
             continue;
         }
         // One that goes meanwhile is none.
@@ -104,10 +135,11 @@ fn sweep_in(dir: &Path) -> io::Result<Leftovers> {
         match lock {
             None => {}
             Some(_) if is_used(&path) => found.used.push(path),
-            Some(_) => {
-                fs::remove_file(&path)?;
-                found.removed.push(path);
-            }
+            Some(_) => match fs::remove_file(&path) {
+                Ok(()) => found.removed.push(path),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            },
         }
     }
     let _ = fs::remove_dir(dir);
@@ -165,6 +197,12 @@ fn is_used(path: &Path) -> bool {
 /// What every control socket's name begins with.
 const CONTROL: &str = "steer-control-";
 
+/// What the name of a library ends with that is not written to its end.
+const UNFINISHED: &str = ".new";
+
+/// How often it is tried against others that sweep at the same time.
+const ATTEMPTS: u32 = 1000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +235,46 @@ mod tests {
         fs::remove_file(foreign).unwrap();
         sweep_in(&dir).unwrap();
         assert!(!dir.exists());
+    }
+
+    #[test]
+    fn engines_that_begin_and_end_at_the_same_time_leave_each_other_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("lib");
+        std::thread::scope(|scope| {
+            for engine in 0..6 {
+                let dir = &dir;
+                scope.spawn(move || {
+                    for run in 0..100 {
+                        sweep_in(dir).unwrap();
+                        let name = format!("steer-control-{engine}-{run}");
+                        let library = Library::unpack(dir, &name).unwrap();
+                        assert_eq!(fs::read(&library.path).unwrap(), BYTES);
+                    }
+                });
+            }
+        });
+        sweep_in(&dir).unwrap();
+        assert!(!dir.exists());
+    }
+
+    #[test]
+    fn what_an_engine_left_half_written_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join("steer-control-d.so.0.new");
+        fs::write(&left, "half").unwrap();
+        assert_eq!(sweep_in(dir.path()).unwrap().removed, [left]);
+    }
+
+    #[test]
+    fn a_library_that_cannot_be_written_is_named() {
+        let error = Library::unpack(Path::new("/proc/nowhere"), "steer-control-e").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("/proc/nowhere/steer-control-e.so"),
+            "{error}"
+        );
     }
 
     #[test]

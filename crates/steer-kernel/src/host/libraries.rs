@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, eaccess, geteuid};
 
@@ -48,23 +49,35 @@ fn is_fit(dir: &Path) -> bool {
     if !dir.to_str().is_some_and(plain) {
         return false;
     }
-    let place = match fs::symlink_metadata(dir) {
+    let Some(above) = dir.parent() else {
+        return false;
+    };
+    let itself = match fs::symlink_metadata(dir) {
         Ok(meta) => {
             let ours = meta.is_dir() && meta.uid() == geteuid().as_raw();
             if !ours || meta.mode() & OTHERS_WRITE != 0 {
                 return false;
             }
-            dir
+            takes_code(dir)
         }
-        Err(_) => match dir.parent() {
-            Some(above) => above,
-            None => return false,
-        },
+        Err(_) => None,
     };
-    let writable = AccessFlags::W_OK | AccessFlags::X_OK;
-    let maps_code = statvfs(place).is_ok_and(|fs| !fs.flags().contains(FsFlags::ST_NOEXEC));
-    let above = || dir.ancestors().skip(1);
-    maps_code && eaccess(place, writable).is_ok() && above().all(is_guarded)
+    // Other engines of the user make and remove it at any time.
+    let fit = itself.or_else(|| takes_code(above));
+    fit == Some(true) && dir.ancestors().skip(1).all(is_guarded)
+}
+
+/// Whether this user can write in a directory, and programs load what is there; nothing where it is
+/// not there.
+fn takes_code(dir: &Path) -> Option<bool> {
+    let maps_code = match statvfs(dir) {
+        Err(Errno::ENOENT) => return None,
+        found => found.is_ok_and(|fs| !fs.flags().contains(FsFlags::ST_NOEXEC)),
+    };
+    match eaccess(dir, AccessFlags::W_OK | AccessFlags::X_OK) {
+        Err(Errno::ENOENT) => None,
+        allowed => Some(maps_code && allowed.is_ok()),
+    }
 }
 
 /// Whether nobody but root and this user can put another directory in the place of one in it.
