@@ -28,13 +28,13 @@ mod verify;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use steer::kernel::child::Inherited;
 use steer::kernel::drivers::Drivers;
 use steer::kernel::keeper;
 use steer::registry;
-use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command};
@@ -87,11 +87,18 @@ fn log(verbose: u8) {
         .init();
 }
 
-fn runtime() -> Result<Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Does asynchronous work.
+///
+/// Threads that still wait when it is done (a lookup by the C library may take minutes) hold
+/// nothing that has to be undone, and end with the process.
+fn complete<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(&error, "check `ulimit -u` and `ulimit -n`"))
+        .map_err(|error| Failure::new(&error, "check `ulimit -u` and `ulimit -n`"))?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_TASKS);
+    done
 }
 
 /// Prints a result.
@@ -110,6 +117,10 @@ fn print(text: &dyn Display) -> Result<ExitCode, Failure> {
 fn say(text: &dyn Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
+
+/// How long the runtime may take to drop tasks that are left; only where a thread waits for the
+/// world outside it is needed.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
 /// The exit status of `run` for failures of its own, as `env` and `timeout` have it.
 const STATUS_OURS: u8 = 125;

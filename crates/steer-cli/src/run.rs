@@ -47,8 +47,7 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
             return Ok(Ended::NotStarted(error.status()));
         }
     };
-    let runtime = crate::runtime()?;
-    runtime.block_on(async {
+    crate::complete(async {
         let adapt = |decided: &mut Decided| {
             if !args.allow_unsteered {
                 examine(decided, &file, rest)?;

@@ -14,8 +14,7 @@ use crate::steering::{self, Purpose};
 
 /// Steers until a signal comes.
 pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
-    let runtime = crate::runtime()?;
-    runtime.block_on(async {
+    crate::complete(async {
         // Before anything is in force, so that no signal ends us with the host changed.
         let listen = || signals().map_err(|error| Failure::new(&error, "start again"));
         let (mut ended, mut again) = (listen()?, listen()?);

@@ -131,6 +131,36 @@ fn the_command_s_end_is_passed_on() {
 }
 
 #[test]
+fn a_lookup_that_nobody_answers_does_not_keep_steer_from_its_end() {
+    require!(Root, Program("python3"));
+    as_each_user("silence", |scene| {
+        let silence = "import socket, time\n\
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 53))\n\
+            print('silent', flush=True)\n\
+            print('asked', s.recvfrom(512)[0], flush=True); time.sleep(1000)";
+        let silence = scene.stage.srv.program("python3").args(["-c", silence]);
+        let silence = silence.spawn();
+        silence.wait_line(|line| line == "silent");
+        let at = scene.stage.srv.address(Family::V4);
+        let text = format!("nameserver {at}\noptions timeout:30 attempts:5\n");
+        scene.ask(&text);
+        let script = format!(
+            "import socket, sys\n\
+             s = socket.create_connection(('{at}', 80), timeout=5)\n\
+             print('connected', flush=True); sys.stdin.readline()"
+        );
+        let flags = ["--upstream", "socks5://proxy.example.test:1080"];
+        let proc = scene.python(&flags, &script).spawn();
+        proc.wait_line(|line| line == "connected");
+        silence.wait_line(|line| line.starts_with("asked"));
+        proc.write(b"\n");
+        assert_eq!(proc.wait(), Status::Exited(0));
+        // What was cut off is recorded all the same.
+        assert_eq!(scene.records().wait_for(1)[0]["upstream"], "cli");
+    });
+}
+
+#[test]
 fn only_commands_can_be_steered() {
     require!(Root);
     as_each_user("up", |scene| {

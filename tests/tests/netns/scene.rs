@@ -42,10 +42,15 @@ impl Scene {
     /// Answers DNS at an address of a host, and has the user's programs ask `nameserver`.
     pub(crate) fn resolve(&self, host: &Host, at: &str, records: &[&str]) -> Resolver {
         let text = format!("nameserver {at}\noptions timeout:2 attempts:1\n");
+        self.ask(&text);
+        host.resolve(&[at.parse().expect("an address")], records)
+    }
+
+    /// Has the user's programs look names up as this resolv.conf says.
+    pub(crate) fn ask(&self, text: &str) {
         fs::write(self.path("resolv.conf"), text).expect("our directory can be written");
         let hosts = "passwd: files\ngroup: files\nhosts: files dns\n";
         fs::write(self.path("nsswitch.conf"), hosts).expect("our directory can be written");
-        host.resolve(&[at.parse().expect("an address")], records)
     }
 
     /// A program of the user on the first host; `/run` is empty there and may be written, and what
