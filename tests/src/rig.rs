@@ -60,7 +60,7 @@ impl Rig {
         let name = instance_name();
         let folder = tempfile::tempdir().expect("a temporary directory");
         // Whoever runs `steer` writes the log.
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).expect("our own");
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o1777)).expect("our own");
         let all = [&[host], others].concat();
         let before = all
             .into_iter()

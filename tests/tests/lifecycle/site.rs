@@ -128,7 +128,8 @@ impl Site {
     fn on(app: Host, srv: Host, apart: Option<Cgroup>) -> Self {
         let before = Snapshot::take(&app);
         let dir = tempfile::tempdir().expect("a temporary directory");
-        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).expect("our directory");
+        // As in /tmp: nobody can put a folder in the place of another's.
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o1777)).expect("our directory");
         Self {
             app,
             srv,
