@@ -5,7 +5,7 @@
 //! begin ─┬─ nonblocking: hold ── SYN that nobody answers; the program gets EINPROGRESS ─┐
 //!        └─ blocking: the program waits in its call ────────────────────────────────────┤
 //!                                                                                       v
-//!        engine's stream <── meet (hold) or desk (blocking) <── complete ── Joining ── fail(errno)
+//!        engine's stream <── place: meet (hold), or desk <────── complete ── Joining ── fail(errno)
 //!                                                                               │        │
 //!        connect again, SO_ERROR, getpeername ── asked ──> Table <──────────────┴────────┘
 //! ```
@@ -16,13 +16,14 @@
 //! turn (a simultaneous open, RFC 9293 section 3.5), and fails when it is disconnected. The kernel
 //! then has ECONNRESET for it, whatever the reason was: [`Takeover::error`] knows the true one.
 //!
-//! A blocking socket is connected to another listener of ours when the engine is ready, and stays
-//! as it was when it is not.
+//! A blocking socket is connected in the same way when the engine is ready, and stays as it was
+//! when it is not. One of Multipath TCP, whose SYNs cannot meet, goes to a listener of its own.
 
 mod desk;
 mod hold;
 mod joining;
 mod maker;
+mod place;
 mod table;
 
 use std::io;
@@ -31,16 +32,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::SockRef;
 use steer_core::address::Family;
 use steer_core::netns::MakeSockets;
 
-use desk::Desk;
-use hold::Hold;
 pub use joining::Joining;
 use maker::Maker;
+use place::{Place, is_multipath};
 pub use table::Again;
-use table::{Entry, State, Table};
+use table::{State, Table};
 
 /// Joins sockets of programs to the engine, in the network namespace in which it was opened.
 ///
@@ -72,14 +73,6 @@ struct Shared {
     /// What the kernel says of sockets in this namespace.
     namespace: u64,
     table: Mutex<Table>,
-}
-
-/// The loopback listeners of a family.
-#[derive(Debug)]
-struct Place {
-    family: Family,
-    hold: Hold,
-    desk: Desk,
 }
 
 /// What is known of how a socket's connect ended.
@@ -122,7 +115,7 @@ impl Takeover {
         let Some(place) = places.first() else {
             return Err(last.unwrap_or_else(|| Errno::EAFNOSUPPORT.into()));
         };
-        let namespace = place.desk.namespace()?;
+        let namespace = place.hold.namespace();
         Ok(Self(Arc::new(Shared {
             places,
             namespace,
@@ -153,24 +146,20 @@ impl Takeover {
         }
         let target = self.0.target(&program, wanted)?;
         let held = program.nonblocking().map_err(|e| errno(&e))?;
-        // Two of its SYNs that meet make no connection.
-        if held && program.protocol().ok().flatten() == Some(socket2::Protocol::MPTCP) {
+        if held && is_multipath(&program) {
             return Err(Errno::EACCES);
         }
+        // TCP Fast Open would have connect(2) succeed at once, before any SYN.
+        let _ = setsockopt(&socket, sockopt::TcpFastOpenConnect, &false);
+        let place = self.0.place(target)?;
         let mut table = self.0.table();
         if held {
-            self.0.place(target)?.hold.begin(&program, target)?;
+            place.hold(&program, target)?;
         }
-        let state = State::Pending { held };
-        table.enter(
-            cookie,
-            Entry {
-                state,
-                asked: wanted,
-            },
-        );
+        let turn = table.enter(cookie, State::Pending { held }, wanted);
         drop(table);
-        Ok(Joining::new(self.clone(), socket, cookie, target, held))
+        let connect = (cookie, turn);
+        Ok(Joining::new(self.clone(), socket, connect, target, held))
     }
 
     /// What another connect(2) of the socket gets.
@@ -182,11 +171,18 @@ impl Takeover {
         let mut table = self.0.table();
         match table.state(cookie) {
             None => Again::New,
-            Some(State::Pending { held: false }) => Again::Wait,
-            Some(State::Pending { held: true }) => match program.nonblocking() {
-                Ok(false) => Again::Wait,
-                _ => Again::Answer(Err(Errno::EALREADY)),
-            },
+            Some(State::Pending { held: false } | State::Meeting { held: false }) => Again::Wait,
+            // As fast as the program sees it can the engine not be noted.
+            Some(State::Meeting { held: true }) if program.peer_addr().is_ok() => {
+                table.set(cookie, State::Joined { seen: true });
+                Again::Answer(Ok(()))
+            }
+            Some(State::Pending { held: true } | State::Meeting { held: true }) => {
+                match program.nonblocking() {
+                    Ok(false) => Again::Wait,
+                    _ => Again::Answer(Err(Errno::EALREADY)),
+                }
+            }
             Some(State::Failed(errno)) => {
                 table.forget(cookie);
                 let _ = program.take_error();
@@ -219,15 +215,19 @@ impl Takeover {
         };
         let mut table = self.0.table();
         match table.state(cookie) {
-            Some(State::Pending { held: false }) => Told::Wait,
+            Some(State::Pending { held: false } | State::Meeting { held: false }) => Told::Wait,
             Some(State::Failed(errno)) => {
                 table.set(cookie, State::Told);
                 let _ = program.take_error();
                 Told::Error(errno)
             }
-            None | Some(State::Pending { held: true } | State::Joined { .. } | State::Told) => {
-                Told::Kernel
-            }
+            None
+            | Some(
+                State::Pending { held: true }
+                | State::Meeting { held: true }
+                | State::Joined { .. }
+                | State::Told,
+            ) => Told::Kernel,
         }
     }
 
@@ -242,9 +242,18 @@ impl Takeover {
     /// Forgets the socket: the program disconnects it (AF_UNSPEC). What is pending fails with
     /// ECANCELED when it ends.
     pub fn forget(&self, socket: impl AsFd) {
-        if let Ok(cookie) = SockRef::from(&socket).cookie() {
-            self.0.table().forget(cookie);
+        let program = SockRef::from(&socket);
+        let Ok(cookie) = program.cookie() else {
+            return;
+        };
+        let mut table = self.0.table();
+        // Nobody else knows of it any more.
+        if let Some(State::Pending { held: true } | State::Meeting { held: true }) =
+            table.state(cookie)
+        {
+            let _ = crate::sys::socket::disconnect(socket.as_fd());
         }
+        table.forget(cookie);
     }
 
     /// Whether nothing is known of any socket: the kernel's own answers are right for all.
@@ -257,7 +266,7 @@ impl Takeover {
     /// call: the next one gets it. The socket is told by [`Joining::cookie`].
     pub fn untold(&self, cookie: u64) {
         let mut table = self.0.table();
-        if table.asked(cookie).is_some() {
+        if let Some(State::Joined { .. }) = table.state(cookie) {
             table.set(cookie, State::Joined { seen: false });
         }
     }
@@ -311,16 +320,6 @@ impl Shared {
             (false, false) if !has(Family::V6) => Ok(Target::new(Family::V4, true)),
             (_, false) => Ok(Target::new(Family::V6, false)),
         }
-    }
-}
-
-impl Place {
-    fn open(maker: &Maker, family: Family) -> io::Result<Self> {
-        Ok(Self {
-            family,
-            hold: Hold::open(maker.clone(), family)?,
-            desk: Desk::open(maker, family)?,
-        })
     }
 }
 

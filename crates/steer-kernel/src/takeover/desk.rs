@@ -1,9 +1,8 @@
-//! Where blocking sockets are connected to the engine.
+//! Where sockets are connected to the engine that cannot be by two SYNs that meet.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -11,14 +10,15 @@ use socket2::{SockRef, Socket};
 use steer_core::address::Family;
 
 use super::hold::PATIENCE;
-use super::{Maker, Target, canonical};
+use super::{Maker, canonical};
 
-/// A loopback listener for one connection at a time: whoever else comes is reset.
+/// A loopback listener for one connection: whoever else comes is reset.
+///
+/// It lives as long as that takes, so that strangers cannot fill its queue before.
 #[derive(Debug)]
 pub(super) struct Desk {
-    listener: Mutex<Socket>,
+    listener: Socket,
     port: u16,
-    namespace: Option<u64>,
 }
 
 impl Desk {
@@ -26,31 +26,20 @@ impl Desk {
         let listener = maker.socket(family)?;
         listener.bind(&SocketAddr::new(family.loopback(), 0).into())?;
         listener.listen(BACKLOG)?;
-        Ok(Self {
-            port: canonical(&listener.local_addr()?)?.port(),
-            namespace: crate::sys::socket::namespace(listener.as_fd()).ok(),
-            listener: Mutex::new(listener),
-        })
+        let port = canonical(&listener.local_addr()?)?.port();
+        Ok(Self { listener, port })
     }
 
-    /// The cookie of the network namespace, where the kernel tells it (5.14).
-    pub(super) fn namespace(&self) -> io::Result<u64> {
-        Ok(self.namespace.unwrap_or_default())
+    pub(super) const fn port(&self) -> u16 {
+        self.port
     }
 
-    #[cfg(test)]
-    pub(super) fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
-    }
-
-    /// Connects the program's socket, whose call waits, to what this gives.
-    pub(super) fn meet(&self, program: &SockRef<'_>, target: Target) -> io::Result<TcpStream> {
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        program.connect(&target.address(self.port).into())?;
+    /// Accepts the program's socket, which is on its way here.
+    pub(super) fn accept(&self, program: &SockRef<'_>) -> io::Result<TcpStream> {
         let theirs = canonical(&program.local_addr()?)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match listener.accept() {
+            match self.listener.accept() {
                 Ok((stream, peer)) if canonical(&peer)? == theirs => {
                     stream.set_nonblocking(true)?;
                     return Ok(stream.into());
@@ -62,8 +51,8 @@ impl Desk {
                     if left.is_zero() {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
-                    let mut wait = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-                    let left = PollTimeout::try_from(left).expect("a second is no long time");
+                    let mut wait = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+                    let left = PollTimeout::try_from(left).expect("some seconds are no long time");
                     poll(&mut wait, left)?;
                 }
                 Err(error) => return Err(error),

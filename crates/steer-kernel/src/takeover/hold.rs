@@ -10,15 +10,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockRef, Socket};
 use steer_core::address::Family;
 
-use super::{Maker, Target, canonical, errno};
+use super::{Maker, Target, canonical};
 
 /// A loopback listener that answers no SYN: nobody accepts, and its queue is full. (A filter of its
 /// own on a TCP socket is not everywhere allowed to users without privilege.)
+///
+/// Strangers change nothing of it: their SYNs are dropped likewise, one that is in the queue stays
+/// there, and nobody but this user can bind to the port, from which alone a SYN would be taken.
 #[derive(Debug)]
 pub(super) struct Hold {
     maker: Maker,
     /// Kept open: without it the port would refuse.
-    _listener: Socket,
+    listener: Socket,
     /// Kept open: without it the queue would have room.
     _filler: Socket,
     address: SocketAddr,
@@ -35,29 +38,38 @@ impl Hold {
         let filler = maker.socket(family)?;
         match filler.connect(&address.into()) {
             Ok(()) => {}
-            Err(error) if errno_is(&error, Errno::EINPROGRESS) => await_open(&filler)?,
+            Err(error) if errno_is(&error, Errno::EINPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        // It is in the queue once its last segment has been taken, which is a moment later.
+        // It is in the queue once its last segment has been taken, which is a moment later. Where a
+        // stranger was first, that one fills it.
         let mut arrived = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
         if poll(&mut arrived, patience())? == 0 {
             return Err(io::ErrorKind::TimedOut.into());
         }
         Ok(Self {
             maker,
-            _listener: listener,
+            listener,
             _filler: filler,
             address,
         })
     }
 
-    /// Has the program's socket send its SYN.
-    pub(super) fn begin(&self, program: &SockRef<'_>, target: Target) -> Result<(), Errno> {
-        let address = target.address(self.address.port());
-        match program.connect(&address.into()).map_err(|e| errno(&e)) {
-            Err(Errno::EINPROGRESS) => Ok(()),
+    pub(super) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The cookie of the network namespace, where the kernel tells it (5.14).
+    pub(super) fn namespace(&self) -> u64 {
+        crate::sys::socket::namespace(self.listener.as_fd()).unwrap_or_default()
+    }
+
+    /// Has the program's socket, which is nonblocking, send its SYN.
+    pub(super) fn begin(&self, program: &SockRef<'_>, target: Target) -> io::Result<()> {
+        match program.connect(&target.address(self.port()).into()) {
+            Err(error) if errno_is(&error, Errno::EINPROGRESS) => Ok(()),
             // It is not ours to let it pass.
-            Ok(()) => Err(Errno::EISCONN),
+            Ok(()) => Err(Errno::EISCONN.into()),
             Err(other) => Err(other),
         }
     }
@@ -91,12 +103,13 @@ fn await_open(ours: &Socket) -> io::Result<()> {
 }
 
 fn patience() -> PollTimeout {
-    PollTimeout::try_from(PATIENCE).expect("a second is no long time")
+    PollTimeout::try_from(PATIENCE).expect("some seconds are no long time")
 }
 
 fn errno_is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno as i32)
 }
 
-/// How long the kernel may take to open a connection over loopback.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the kernel may take to open a connection over loopback: no time, unless the machine has
+/// more to do than it can.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use socket2::SockRef;
 
-use super::table::State;
+use super::place::is_multipath;
+use super::table::{State, Turn};
 use super::{Takeover, Target, canonical};
 
 /// A program's connect that is not decided yet.
@@ -20,6 +21,7 @@ pub struct Joining {
     /// A duplicate of the program's socket; none once it is decided.
     socket: Option<OwnedFd>,
     cookie: u64,
+    turn: Turn,
     target: Target,
     held: bool,
 }
@@ -28,7 +30,7 @@ impl Joining {
     pub(super) const fn new(
         takeover: Takeover,
         socket: OwnedFd,
-        cookie: u64,
+        (cookie, turn): (u64, Turn),
         target: Target,
         held: bool,
     ) -> Self {
@@ -36,6 +38,7 @@ impl Joining {
             takeover,
             socket: Some(socket),
             cookie,
+            turn,
             target,
             held,
         }
@@ -89,25 +92,62 @@ impl Joining {
         let shared = &self.takeover.0;
         let program = SockRef::from(&socket);
         let place = shared.place(self.target)?;
-        let mut table = shared.table();
-        if table.state(self.cookie) != Some(State::Pending { held: self.held }) {
+        if !self.proceed(self.pending(), State::Meeting { held: self.held }) {
             return Err(Errno::ECANCELED.into());
         }
+        // Not under the lock of the table: it may take its time on a machine under load.
         let met = match self.held {
             true => place.hold.meet(&program),
-            false => place.desk.meet(&program, self.target),
+            false => place.connect(&program, self.target),
         };
-        match met {
-            Ok(stream) => {
-                // The call that waited tells the program; a held one has not been told.
-                table.set(self.cookie, State::Joined { seen: !self.held });
+        let mut table = shared.table();
+        match (table.at(self.cookie, self.turn), met) {
+            (None, met) => {
+                // The program has disconnected it meanwhile, perhaps before it was connected.
+                if met.is_ok() && table.state(self.cookie).is_none() {
+                    let _ = crate::sys::socket::disconnect(socket.as_fd());
+                }
+                Err(Errno::ECANCELED.into())
+            }
+            (Some(state), Ok(stream)) => {
+                // The call that waited tells the program; a held one has not been told, unless it
+                // has seen its socket connected and asked before us.
+                if state == (State::Meeting { held: self.held }) {
+                    table.set(self.cookie, State::Joined { seen: !self.held });
+                }
                 Ok(stream)
             }
-            Err(error) => {
+            (Some(_), Err(error)) => {
                 self.refuse(&mut table, &socket, Errno::ECONNREFUSED);
                 Err(error)
             }
         }
+    }
+
+    /// Ends the call that waits without ending the connect, as SO_SNDTIMEO does: from here on the
+    /// socket is held, and whoever holds the call answers EINPROGRESS.
+    ///
+    /// # Errors
+    /// The socket cannot be held (EACCES for one of Multipath TCP), or the program has disconnected
+    /// it meanwhile.
+    pub fn hold(&mut self) -> Result<(), Errno> {
+        let Some(socket) = self.socket.as_ref().filter(|_| !self.held) else {
+            return Ok(());
+        };
+        let program = SockRef::from(socket);
+        if is_multipath(&program) {
+            return Err(Errno::EACCES);
+        }
+        let shared = &self.takeover.0;
+        let mut table = shared.table();
+        if table.at(self.cookie, self.turn) != Some(self.pending()) {
+            return Err(Errno::ECANCELED);
+        }
+        shared.place(self.target)?.hold(&program, self.target)?;
+        table.set(self.cookie, State::Pending { held: true });
+        drop(table);
+        self.held = true;
+        Ok(())
     }
 
     /// Fails the connect: the program's socket wakes, and says why when it is asked.
@@ -121,7 +161,11 @@ impl Joining {
     ///
     /// Only for one that is not held.
     pub fn abandon(mut self) -> Option<OwnedFd> {
-        self.takeover.0.table().forget(self.cookie);
+        let mut table = self.takeover.0.table();
+        if table.at(self.cookie, self.turn).is_some() {
+            table.forget(self.cookie);
+        }
+        drop(table);
         self.socket.take()
     }
 
@@ -133,17 +177,30 @@ impl Joining {
     }
 
     fn refuse(&self, table: &mut super::Table, socket: &OwnedFd, errno: Errno) {
-        let pending = State::Pending { held: self.held };
-        if table.state(self.cookie) != Some(pending) {
-            return;
+        match table.at(self.cookie, self.turn) {
+            // Whoever forgets a socket that is held disconnects it.
+            None => {}
+            Some(_) if self.held => {
+                table.set(self.cookie, State::Failed(errno));
+                // A socket that is gone wakes nobody.
+                let _ = crate::sys::socket::disconnect(socket.as_fd());
+            }
+            Some(_) => table.forget(self.cookie),
         }
-        if !self.held {
-            table.forget(self.cookie);
-            return;
+    }
+
+    const fn pending(&self) -> State {
+        State::Pending { held: self.held }
+    }
+
+    /// Changes the state, where it is what it should be.
+    fn proceed(&self, from: State, to: State) -> bool {
+        let mut table = self.takeover.0.table();
+        let expected = table.at(self.cookie, self.turn) == Some(from);
+        if expected {
+            table.set(self.cookie, to);
         }
-        table.set(self.cookie, State::Failed(errno));
-        // A socket that is gone wakes nobody.
-        let _ = crate::sys::socket::disconnect(socket.as_fd());
+        expected
     }
 }
 

@@ -170,17 +170,106 @@ fn a_blocking_socket_is_as_it_was_until_the_engine_is_there() {
 }
 
 #[test]
-fn a_stranger_at_the_port_is_not_taken_for_the_program() {
+fn strangers_at_the_ports_change_nothing() {
     let takeover = Takeover::open().unwrap();
-    let program = blocking(Domain::IPV4);
+    let mut strangers = Vec::new();
+    for place in &takeover.0.places {
+        let at = SocketAddr::new(place.family.loopback(), place.hold.port());
+        let domain = Domain::for_address(at);
+        for _ in 0..140 {
+            let stranger = nonblocking(domain);
+            let told = stranger.connect(&at.into()).unwrap_err();
+            assert_eq!(errno(&told), Errno::EINPROGRESS);
+            strangers.push(stranger);
+        }
+    }
+    for (domain, wanted) in kinds() {
+        for program in [nonblocking(domain), blocking(domain)] {
+            let joining = begin(&takeover, &program, wanted);
+            let engine = joining.complete().unwrap();
+            talk(program, engine);
+        }
+    }
+    assert!(strangers.iter().all(|s| s.peer_addr().is_err()));
+}
+
+#[test]
+fn a_blocking_socket_of_multipath_tcp_is_joined_whoever_else_comes() {
+    let mptcp = Some(socket2::Protocol::MPTCP);
+    let Ok(program) = Socket::new(Domain::IPV4, Type::STREAM, mptcp) else {
+        return eprintln!("SKIPPED: needs a kernel with Multipath TCP");
+    };
+    let takeover = Takeover::open().unwrap();
     let wanted = "203.0.113.7:443".parse().unwrap();
     let joining = begin(&takeover, &program, wanted);
-    let desk = takeover.0.places[0].desk.address();
-    let mut stranger = std::net::TcpStream::connect(desk).unwrap();
-    let engine = joining.complete().unwrap();
+    talk(program, joining.complete().unwrap());
+
+    let desk = desk::Desk::open(&Maker(None), Family::V4).unwrap();
+    let at = SocketAddr::from(([127, 0, 0, 1], desk.port()));
+    let mut stranger = std::net::TcpStream::connect(at).unwrap();
+    let program = std::net::TcpStream::connect(at).unwrap();
+    let engine = desk.accept(&SockRef::from(&program)).unwrap();
+    assert_eq!(engine.peer_addr().unwrap(), program.local_addr().unwrap());
     let reset = stranger.read(&mut [0]).unwrap_err();
     assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
-    talk(program, engine);
+}
+
+#[test]
+fn a_call_that_ends_in_time_leaves_its_connect_to_go_on() {
+    let takeover = Takeover::open().unwrap();
+    for (domain, wanted) in kinds() {
+        let program = blocking(domain);
+        let mut joining = begin(&takeover, &program, wanted);
+        joining.hold().unwrap();
+        assert!(joining.is_held() && !program.nonblocking().unwrap());
+        assert_eq!(polled(&program), PollFlags::empty());
+        assert_eq!(takeover.error(&program), Told::Kernel);
+        assert_eq!(takeover.again(&program), Again::Wait);
+        let engine = joining.complete().unwrap();
+        assert_eq!(polled(&program), PollFlags::POLLOUT);
+        assert_eq!(takeover.again(&program), Again::Answer(Ok(())));
+        talk(program, engine);
+
+        let program = blocking(domain);
+        let mut joining = begin(&takeover, &program, wanted);
+        joining.hold().unwrap();
+        joining.fail(Errno::EHOSTUNREACH);
+        assert!(polled(&program).contains(PollFlags::POLLERR));
+        assert_eq!(takeover.error(&program), Told::Error(Errno::EHOSTUNREACH));
+    }
+}
+
+#[test]
+fn a_held_socket_that_is_forgotten_is_not_left_waiting() {
+    let takeover = Takeover::open().unwrap();
+    for (domain, wanted) in kinds() {
+        let program = nonblocking(domain);
+        let first = begin(&takeover, &program, wanted);
+        takeover.forget(&program);
+        assert!(polled(&program).contains(PollFlags::POLLHUP));
+        let _ = program.take_error();
+        // The end of the first does not touch the second.
+        let second = begin(&takeover, &program, wanted);
+        first.fail(Errno::ECONNREFUSED);
+        assert_eq!(polled(&program), PollFlags::empty());
+        talk(program, second.complete().unwrap());
+    }
+}
+
+#[test]
+fn fast_open_is_switched_off_for_what_is_steered() {
+    let takeover = Takeover::open().unwrap();
+    for (domain, wanted) in kinds() {
+        for program in [nonblocking(domain), blocking(domain)] {
+            if setsockopt(&program, sockopt::TcpFastOpenConnect, &true).is_err() {
+                return eprintln!("SKIPPED: needs net.ipv4.tcp_fastopen");
+            }
+            let joining = begin(&takeover, &program, wanted);
+            let asked = nix::sys::socket::getsockopt(&program, sockopt::TcpFastOpenConnect);
+            assert_eq!(asked, Ok(false));
+            talk(program, joining.complete().unwrap());
+        }
+    }
 }
 
 #[test]
