@@ -210,14 +210,10 @@ impl Errand {
         steer.push("--verify".to_owned());
         let output = self.run(ground, steer);
         assert_ne!(output.status, Status::Exited(0), "{column:?}: {output:#?}");
-        for visit in &self.visits {
-            if let Visit::Address(at) = visit {
-                assert!(
-                    output.stderr.contains(&at.to_string()),
-                    "{column:?}: {at} is named: {output:#?}"
-                );
-                break;
-            }
+        // The first: there it is refused, and may give up.
+        if let Some(Visit::Address(at)) = self.visits.first() {
+            let named = output.stderr.contains(&at.to_string());
+            assert!(named, "{column:?}: {at} is named: {output:#?}");
         }
         let direct = ground.direct_connections();
         assert!(

@@ -31,7 +31,6 @@ pub(crate) fn wget_gets_the_same_bytes(column: Column) {
     const SCRIPT: &str = "set -e; for url; do wget -q -t 1 -O - $url | sha256sum; done";
     let words = ["sh", "-c", SCRIPT, "sh"].map(str::to_owned);
     let words = words.into_iter().chain(ground.urls("/bytes/300000"));
-    // It takes no address of IPv6 for a destination of a proxy.
     Errand::new(words, Visit::all(&ground, 80, 8080)).hold(&ground, column);
 }
 
