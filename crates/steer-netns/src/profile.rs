@@ -43,6 +43,8 @@ pub(crate) static PROFILE: Profile = Profile {
          of refused",
         "multicast, broadcast, IPv6 link-local addresses, ICMP (ping) and other IP protocols are \
          refused",
+        "one UDP flow more than the engine has descriptors for (a quarter of the open files) is \
+         refused, which UDP tells no socket that is not connected",
         "sockets by path that are not covered stay reachable (displays, agents, databases), and so \
          do files and the terminal; sockets of the host without a path do not",
         "processes of the same user outside can be sent signals; they cannot be traced",

@@ -166,3 +166,31 @@ fn any_resolver_can_be_asked() {
         }
     });
 }
+
+#[test]
+fn a_flow_beyond_the_limit_is_told_so() {
+    require!(Root, Program("python3"));
+    as_each_user("limit", |scene| {
+        let _udp = scene.stage.srv.serve_udp(443);
+        for (family, kind, error) in [
+            (Family::V4, "AF_INET", "EHOSTUNREACH"),
+            (Family::V6, "AF_INET6", "EACCES"),
+        ] {
+            let script = format!(
+                "import collections, errno, socket\n\
+                 said = collections.Counter(); kept = []\n\
+                 for _ in range(60):\n\
+                 \x20   s = socket.socket(socket.{kind}, socket.SOCK_DGRAM); s.settimeout(5)\n\
+                 \x20   s.connect(('{ip}', 443)); s.send(b'echo'); kept.append(s)\n\
+                 \x20   try: said[s.recv(99).decode()] += 1\n\
+                 \x20   except OSError as e: said[errno.errorcode.get(e.errno, 'silence')] += 1\n\
+                 print(*sorted(said.keys()))",
+                ip = scene.stage.srv.address(family),
+            );
+            let steer = scene.words(&[], &["python3", "-c", &script]);
+            let few_descriptors = [&["prlimit", "--nofile=1024:1024"], &steer[..]].concat();
+            let said = scene.program(&few_descriptors).run().expect_success();
+            assert_eq!(said.trim(), format!("{error} echo"));
+        }
+    });
+}
