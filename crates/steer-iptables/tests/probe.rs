@@ -8,7 +8,7 @@ use steer_iptables::{Redirect, Tproxy};
 
 #[test]
 fn a_try_works_over_each_backend_and_leaves_nothing() {
-    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    lab::require!(Namespaces, Program("iptables"), Program("iptables-legacy"));
     let lab = Lab::new("probe");
     let app = lab.host("app");
     let before = Snapshot::take(&app);

@@ -11,7 +11,7 @@ const METHODS: [&dyn Steerer; 2] = [&Redirect, &Tproxy];
 
 #[test]
 fn queries_are_taken_also_those_to_a_resolver_on_a_loopback_address() {
-    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    lab::require!(Namespaces, Program("iptables"), Program("iptables-legacy"));
     for method in METHODS {
         for backend in BACKENDS {
             let lab = Lab::new("dns");
@@ -41,7 +41,7 @@ fn queries_are_taken_also_those_to_a_resolver_on_a_loopback_address() {
 
 #[test]
 fn one_socket_can_ask_several_resolvers() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     for method in METHODS {
         let lab = Lab::new("many");
         let (app, srv) = (lab.host("app"), lab.host("srv"));
@@ -62,7 +62,7 @@ fn one_socket_can_ask_several_resolvers() {
 
 #[test]
 fn of_made_up_addresses_nothing_leaves_under_open() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     for method in METHODS {
         let lab = Lab::new("fake");
         let (app, srv) = (lab.host("app"), lab.host("srv"));

@@ -17,7 +17,7 @@ const METHODS: [&dyn Steerer; 2] = [&Redirect, &Tproxy];
 
 #[test]
 fn a_gateway_takes_the_traffic_of_its_clients_and_not_its_own() {
-    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    lab::require!(Namespaces, Program("iptables"), Program("iptables-legacy"));
     for method in METHODS {
         for backend in BACKENDS {
             let lab = Lab::new("gate");
@@ -56,7 +56,7 @@ fn a_gateway_takes_the_traffic_of_its_clients_and_not_its_own() {
 
 #[test]
 fn marks_that_count_at_the_source_do_not_stop_a_gateway() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let lab = Lab::new("valid");
     let (lan, gw, srv) = (lab.host("lan"), lab.router("gw"), lab.host("srv"));
     let (_, inner) = lab.link(&lan, &gw);
@@ -75,7 +75,7 @@ fn marks_that_count_at_the_source_do_not_stop_a_gateway() {
 
 #[test]
 fn a_gateway_takes_queries_to_its_own_resolver() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     for method in METHODS {
         let lab = Lab::new("gwdns");
         let (lan, gw, srv) = (lab.host("lan"), lab.router("gw"), lab.host("srv"));
@@ -100,7 +100,7 @@ fn a_gateway_takes_queries_to_its_own_resolver() {
 
 #[test]
 fn answers_to_a_dial_with_the_clients_address_come_back_to_the_engine() {
-    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    lab::require!(Namespaces, Program("iptables"), Program("iptables-legacy"));
     for backend in BACKENDS {
         let lab = Lab::new("source");
         let (lan, gw, srv) = (lab.host("lan"), lab.router("gw"), lab.host("srv"));

@@ -8,7 +8,7 @@ use crate::engine::{BACKENDS, Engine, goes_direct, of};
 
 #[test]
 fn what_comes_in_is_taken_and_what_goes_out_is_not() {
-    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    lab::require!(Namespaces, Program("iptables"), Program("iptables-legacy"));
     for backend in BACKENDS {
         for udp_too in [false, true] {
             let lab = Lab::new("inb");

@@ -12,7 +12,7 @@ const METHODS: [&dyn Steerer; 2] = [&Redirect, &Tproxy];
 
 #[test]
 fn nothing_of_a_taken_flow_leaves_although_its_sockets_close_at_once() {
-    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    lab::require!(Namespaces, Program("iptables"), Program("iptables-legacy"));
     for make in [local, forwarded] {
         for (method, backend) in METHODS
             .into_iter()
@@ -63,7 +63,7 @@ fn nothing_of_a_taken_flow_leaves_although_its_sockets_close_at_once() {
 
 #[test]
 fn an_engine_without_listeners_refuses_at_once_or_lets_pass_as_the_intent_says() {
-    lab::require!(Root, Program("iptables"));
+    lab::require!(Namespaces, Program("iptables"));
     for make in [local, forwarded] {
         for failure in [OnFailure::Closed, OnFailure::Open] {
             let mut site = make();

@@ -8,7 +8,7 @@ use crate::engine::{BACKENDS, Engine, far, quiet, whole_host};
 
 #[test]
 fn tproxy_takes_both_protocols_and_families_over_each_filter_and_leaves_nothing() {
-    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    lab::require!(Namespaces, Program("iptables"), Program("iptables-legacy"));
     for backend in BACKENDS {
         let lab = Lab::new("local");
         let (app, srv) = (lab.host("app"), lab.host("srv"));
@@ -34,7 +34,7 @@ fn tproxy_takes_both_protocols_and_families_over_each_filter_and_leaves_nothing(
 
 #[test]
 fn a_refused_datagram_is_an_error_of_the_program() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let lab = Lab::new("icmp");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -54,7 +54,7 @@ fn a_refused_datagram_is_an_error_of_the_program() {
 
 #[test]
 fn a_burst_arrives_whole_although_its_socket_is_made_meanwhile() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let lab = Lab::new("burst");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -84,7 +84,7 @@ fn a_burst_arrives_whole_although_its_socket_is_made_meanwhile() {
 
 #[test]
 fn a_server_of_this_host_does_not_keep_its_clients_from_being_steered() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let lab = Lab::new("own");
     let app = lab.host("app");
     let (tcp, udp) = (app.serve(7, Service::Echo), app.serve_udp(7));
@@ -100,7 +100,7 @@ fn a_server_of_this_host_does_not_keep_its_clients_from_being_steered() {
 
 #[test]
 fn redirect_leaves_the_other_udp_to_the_guard() {
-    lab::require!(Root);
+    lab::require!(Namespaces);
     let lab = Lab::new("redir");
     let (app, srv) = (lab.host("app"), lab.host("srv"));
     lab.link(&app, &srv);
@@ -117,7 +117,7 @@ fn redirect_leaves_the_other_udp_to_the_guard() {
 
 #[test]
 fn a_neighbour_who_restores_marks_does_not_cut_answers_off() {
-    lab::require!(Root, Program("iptables"));
+    lab::require!(Namespaces, Program("iptables"));
     for backend in [Backend::Nft, Backend::Iptables] {
         let lab = Lab::new("restore");
         let (app, srv) = (lab.host("app"), lab.host("srv"));

@@ -10,7 +10,7 @@ use crate::engine::{BACKENDS, Engine, far, goes_direct, of, quiet};
 
 #[test]
 fn programs_of_a_joined_namespace_are_taken_and_no_others() {
-    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    lab::require!(Namespaces, Program("iptables"), Program("iptables-legacy"));
     let methods: [&dyn Steerer; 2] = [&Redirect, &Tproxy];
     for method in methods {
         for backend in BACKENDS {

@@ -52,7 +52,7 @@ fn over(make: fn() -> Site, backend: Backend, failure: OnFailure) -> Site {
 
 #[test]
 fn marked_packets_that_are_routed_elsewhere_do_not_leave_under_closed() {
-    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    lab::require!(Namespaces, Program("iptables"), Program("iptables-legacy"));
     for (make, backend) in [local, forwarded]
         .into_iter()
         .flat_map(|make| BACKENDS.map(|backend| (make as fn() -> Site, backend)))
@@ -94,7 +94,7 @@ fn marked_packets_that_are_routed_elsewhere_do_not_leave_under_closed() {
 
 #[test]
 fn marked_packets_that_are_routed_elsewhere_go_direct_under_open() {
-    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    lab::require!(Namespaces, Program("iptables"), Program("iptables-legacy"));
     for backend in BACKENDS {
         for trouble in TROUBLES {
             let site = over(local, backend, OnFailure::Open);
@@ -115,7 +115,7 @@ fn marked_packets_that_are_routed_elsewhere_go_direct_under_open() {
 
 #[test]
 fn a_datagram_to_everyone_on_a_network_is_refused_under_closed() {
-    lab::require!(Root, Program("iptables"), Program("iptables-legacy"));
+    lab::require!(Namespaces, Program("iptables"), Program("iptables-legacy"));
     for backend in BACKENDS {
         for failure in [OnFailure::Closed, OnFailure::Open] {
             let site = over(local, backend, failure);
