@@ -61,6 +61,30 @@ pub unsafe fn read(address: *const u8, length: u32) -> Option<Address> {
     }
 }
 
+/// The IP address in a socket address that something is sent to from a socket of a family: the
+/// kernel takes one without a family for IPv4 on an IPv4 socket (`udp_sendmsg` of net/ipv4/udp.c),
+/// and for no address on others.
+///
+/// # Safety
+/// As for sendto(2): so many bytes are there.
+pub unsafe fn sent(address: *const u8, length: u32, domain: c_int) -> Option<Address> {
+    // SAFETY: as the caller says.
+    if domain != AF_INET || !unsafe { is_none(address, length) } {
+        // SAFETY: as the caller says.
+        return unsafe { read(address, length) };
+    }
+    let mut bytes = [0; LENGTH_V4];
+    if (length as usize) < LENGTH_V4 || !sys::is_readable(address, LENGTH_V4) {
+        return None;
+    }
+    // SAFETY: no more than is there, and than there is room for.
+    unsafe { ptr::copy_nonoverlapping(address, bytes.as_mut_ptr(), LENGTH_V4) };
+    let [a, b] = (AF_INET as u16).to_ne_bytes();
+    bytes[..2].copy_from_slice(&[a, b]);
+    // SAFETY: it is ours.
+    unsafe { read(bytes.as_ptr(), LENGTH_V4 as u32) }
+}
+
 /// Whether a socket address is none: connect(2) disconnects by it.
 ///
 /// # Safety

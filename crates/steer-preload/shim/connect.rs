@@ -132,7 +132,7 @@ fn steer(settings: &Settings, fd: c_int, to: Address, domain: c_int) -> Done {
     loop {
         let reply = match question.wait() {
             Waited::Reply(reply) => reply,
-            Waited::Interrupted(why) => return pend(&question, why),
+            Waited::Interrupted(why) => return pend(&question, why, fd, domain),
             Waited::Gone => return Done::Result(ECONNREFUSED),
         };
         match reply {
@@ -167,17 +167,29 @@ const fn outcome(errno: c_int) -> Request {
 }
 
 /// The program waits no longer: the connection goes on without it, as the kernel has it.
-fn pend(question: &Question, why: c_int) -> Done {
+fn pend(question: &Question, why: c_int, fd: c_int, domain: c_int) -> Done {
     if question
         .say(&Request::new(Ask::Pend, Address::default()))
         .is_err()
     {
         return Done::Result(ECONNREFUSED);
     }
-    match question.answer() {
-        Some(Reply::Errno(EINPROGRESS)) if why == sys::EINTR => Done::Result(sys::EINTR),
-        Some(Reply::Errno(errno)) => Done::Result(errno),
-        _ => Done::Result(ECONNREFUSED),
+    loop {
+        return match question.answer() {
+            Some(Reply::Errno(EINPROGRESS)) if why == sys::EINTR => Done::Result(sys::EINTR),
+            Some(Reply::Errno(errno)) => Done::Result(errno),
+            // It was said before the engine heard that nobody waits: the program connects.
+            Some(Reply::Own(address)) => {
+                let result = own(fd, &address, domain);
+                let told = question.say(&outcome(result));
+                match result {
+                    0 | EINPROGRESS | sys::EINTR => Done::Result(result),
+                    _ if told.is_ok() => continue,
+                    errno => Done::Result(errno),
+                }
+            }
+            Some(Reply::Address(_)) | None => Done::Result(ECONNREFUSED),
+        };
     }
 }
 

@@ -4,7 +4,7 @@ use core::ffi::{c_int, c_uint, c_void};
 use core::ptr;
 
 use crate::address::{self, AF_ALG, AF_INET, AF_INET6, AF_NETLINK, AF_UNIX};
-use crate::connect::{SO_TYPE, SOCK_STREAM, SOL_SOCKET, Way, connect, way};
+use crate::connect::{SO_DOMAIN, SO_TYPE, SOCK_STREAM, SOL_SOCKET, Way, connect, way};
 use crate::real;
 use crate::settings::settings;
 use crate::sys::{self, EAFNOSUPPORT, ECONNREFUSED};
@@ -124,8 +124,10 @@ unsafe fn judged(fd: c_int, flags: c_int, to: *const u8, length: u32) -> Sending
     let Some(settings) = settings() else {
         return Sending::Plain;
     };
+    // SAFETY: the option is an int.
+    let domain = unsafe { sys::option::<c_int>(fd, SOL_SOCKET, SO_DOMAIN) }.unwrap_or(0);
     // SAFETY: as the caller says.
-    let Some(destination) = (unsafe { address::read(to, length) }) else {
+    let Some(destination) = (unsafe { address::sent(to, length, domain) }) else {
         return Sending::Plain;
     };
     // SAFETY: the option is an int.

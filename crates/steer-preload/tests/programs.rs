@@ -17,6 +17,8 @@ mod engine;
 mod fetch;
 #[path = "programs/names.rs"]
 mod names;
+#[path = "programs/signals.rs"]
+mod signals;
 #[path = "programs/start.rs"]
 mod start;
 #[path = "programs/trust.rs"]

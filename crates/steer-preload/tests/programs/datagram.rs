@@ -1,35 +1,29 @@
 //! Sending with an address, in every shape that the kernel takes one.
 
 use std::net::UdpSocket;
-use std::process::Command;
 use std::time::Duration;
 
 use lab::require;
 use steer_core::intent::Loopback;
 
+use crate::c;
 use crate::engine::{Engine, said};
 
 #[tokio::test]
 async fn what_is_sent_with_an_address_goes_nowhere_past_the_engine() {
     require!(Program("gcc"));
-    let dir = tempfile::tempdir().unwrap();
-    let (source, program) = (dir.path().join("send.c"), dir.path().join("send"));
-    std::fs::write(&source, include_str!("send.c")).unwrap();
-    let built = Command::new("gcc")
-        .args(["-Wall", "-o"])
-        .args([&program, &source])
-        .status();
-    assert!(built.unwrap().success());
+    let program = c::built("send", include_str!("send.c"));
     let engine = Engine::start(|intent| {
         intent.traffic.loopback = Some(Loopback::Steer);
     })
     .await;
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port().to_string();
-    let mut command = engine.command(program.to_str().unwrap());
+    let mut command = engine.command(program.path());
     let out = said(command.arg(&port)).await;
     let expected = [
         "sendto -1 ECONNREFUSED",
+        "sendto an address without a family -1 ECONNREFUSED",
         "sendmsg -1 ECONNREFUSED",
         "sendmsg with a long address -1 ECONNREFUSED",
         "sendmmsg -1 ECONNREFUSED",

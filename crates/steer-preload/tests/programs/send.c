@@ -44,6 +44,9 @@ int main(int argc, char **argv) {
     struct mmsghdr two[2] = {{one, 0}, {one, 0}};
     setvbuf(stdout, NULL, _IONBF, 0);
     say("sendto", sendto(udp, "hello", 5, 0, (void *)in, sizeof *in));
+    struct sockaddr_in none = *in;
+    none.sin_family = AF_UNSPEC;
+    say("sendto an address without a family", sendto(udp, "hello", 5, 0, (void *)&none, sizeof none));
     say("sendmsg", sendmsg(udp, &one, 0));
     say("sendmsg with a long address", sendmsg(udp, &wide, 0));
     say("sendmmsg", sendmmsg(udp, two, 2, 0));
