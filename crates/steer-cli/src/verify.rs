@@ -4,15 +4,14 @@ mod alone;
 pub(crate) mod enclosure;
 
 use std::fmt::Display;
-use std::fs;
-use std::io;
+use std::os::fd::OwnedFd;
 
 use steer::core::address::Family;
 use steer::core::intent::{Intent, Scope};
 use steer::core::netns::{SocketKind, SocketWish};
 use steer::core::object::{Binding, Object};
 use steer::core::plan::Planned;
-use steer::kernel::witness::{Boundary, Tally, Witness};
+use steer::kernel::witness::{Boundary, Tally, Witness, interfaces};
 
 use crate::failure::Failure;
 use crate::say;
@@ -24,8 +23,8 @@ use crate::steering::Decided;
 pub(crate) struct Verification {
     witness: Witness,
     intent: Intent,
-    /// Who holds the command's namespaces, where it has any.
-    holder: Option<u32>,
+    /// To the interfaces of the command's network, where it has one of its own.
+    network: Option<OwnedFd>,
 }
 
 /// What the witness said.
@@ -52,12 +51,17 @@ impl Verification {
         let intent = decided.intent.clone();
         let instance = &intent.instance;
         let bindings = session.bindings();
+        let mut network = None;
         let witness = match (session.inside(), &bindings.command_cgroup) {
             (Some(inside), _) => {
-                let netlink = inside.make(&FILTER).map_err(|error| {
-                    Failure::new(&error, "the holder of the namespaces is gone: start again")
-                })?;
-                Witness::of_namespace(instance, netlink, &boundary(decided))
+                let open = |kind| {
+                    inside.make(&netlink(kind)).map_err(|error| {
+                        Failure::new(&error, "the holder of the namespaces is gone: start again")
+                    })
+                };
+                // Asked in the end, when the holder may be another one or none.
+                network = Some(open(SocketKind::Route)?);
+                Witness::of_namespace(instance, open(SocketKind::Filter)?, &boundary(decided))
             }
             (None, Some(cgroup)) => {
                 let marked = bindings.slot.map(|slot| slot.mark);
@@ -67,7 +71,7 @@ impl Verification {
         };
         Ok(Self {
             witness: witness.map_err(|error| Failure::new(&error, error.help()))?,
-            holder: bindings.holder,
+            network,
             intent,
         })
     }
@@ -77,7 +81,7 @@ impl Verification {
         let Self {
             mut witness,
             intent,
-            holder,
+            network,
         } = self;
         let tally = match witness.read() {
             Ok(tally) => tally,
@@ -87,7 +91,7 @@ impl Verification {
             }
         };
         let verdict = report(&tally, &intent);
-        match holder.map(interfaces) {
+        match network.map(interfaces) {
             None => verdict,
             Some(Ok(others)) if others.is_empty() => verdict,
             Some(Ok(others)) => {
@@ -100,7 +104,7 @@ impl Verification {
             Some(Err(error)) => {
                 say(&Failure::new(
                     &error,
-                    "the interfaces of the command's network cannot be listed: mount /proc without hidepid",
+                    "the interfaces of the command's network could not be listed: start again",
                 ));
                 Verdict::Escaped
             }
@@ -125,23 +129,16 @@ fn boundary(decided: &Decided) -> Boundary<'_> {
     }
 }
 
-/// The interfaces beside `lo` in the network namespace of a process.
-fn interfaces(pid: u32) -> io::Result<Vec<String>> {
-    let table = fs::read_to_string(format!("/proc/{pid}/net/dev"))?;
-    let names = table.lines().filter_map(|line| line.split_once(':'));
-    let mut names: Vec<_> = names.map(|(name, _)| name.trim().to_owned()).collect();
-    names.retain(|name| name != "lo");
-    Ok(names)
+/// A socket to a part of the kernel: neither family nor address matter.
+const fn netlink(kind: SocketKind) -> SocketWish {
+    SocketWish {
+        family: Family::V4,
+        kind,
+        binding: Binding::Own,
+        mark: None,
+        bind: None,
+    }
 }
-
-/// To the packet filter: neither family nor address matter.
-const FILTER: SocketWish = SocketWish {
-    family: Family::V4,
-    kind: SocketKind::Filter,
-    binding: Binding::Own,
-    mark: None,
-    bind: None,
-};
 
 /// Packets are told apart by protocol, address and port: whatever else the config leaves alone
 /// would be taken for an escape.

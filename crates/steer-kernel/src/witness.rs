@@ -11,6 +11,7 @@
 //! the witness: nobody else can change it, and nothing of it stays. They change no packet.
 
 mod error;
+mod interfaces;
 mod rules;
 mod tally;
 
@@ -22,6 +23,7 @@ use steer_core::instance::Instance;
 use steer_core::mark::Mark;
 
 pub use error::WitnessError;
+pub use interfaces::interfaces;
 pub use tally::{Left, Tally};
 
 use crate::cgroup::CgroupTree;

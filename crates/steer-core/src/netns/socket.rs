@@ -60,6 +60,8 @@ pub enum SocketKind {
     Diag,
     /// The packet filter (nf_tables), as [`SocketKind::Diag`].
     Filter,
+    /// Interfaces, addresses and routes (rtnetlink(7)), as [`SocketKind::Diag`].
+    Route,
 }
 
 impl SocketWish {
@@ -96,6 +98,7 @@ impl SocketWish {
         let netlink = match kind {
             SocketKind::Diag => Some(SockProtocol::NetlinkSockDiag),
             SocketKind::Filter => Some(SockProtocol::NetlinkNetFilter),
+            SocketKind::Route => Some(SockProtocol::NetlinkRoute),
             _ => None,
         };
         if let Some(protocol) = netlink {
@@ -108,9 +111,10 @@ impl SocketWish {
         };
         let (kind, protocol) = match (kind, family) {
             (SocketKind::Stream, _) => (Type::STREAM, None),
-            (SocketKind::Datagram | SocketKind::Diag | SocketKind::Filter, _) => {
-                (Type::DGRAM, None)
-            }
+            (
+                SocketKind::Datagram | SocketKind::Diag | SocketKind::Filter | SocketKind::Route,
+                _,
+            ) => (Type::DGRAM, None),
             (SocketKind::RawUdp, _) => (Type::RAW, Some(Protocol::UDP)),
             (SocketKind::RawIcmp, Family::V4) => (Type::RAW, Some(Protocol::ICMPV4)),
             (SocketKind::RawIcmp, Family::V6) => (Type::RAW, Some(Protocol::ICMPV6)),
