@@ -322,7 +322,15 @@ impl KeeperError {
                 "find out who made it; then `chown \"$(id -u)\" {path} && chmod go-w {path}`, or set STEER_RUN_DIR to a directory of your own"
             ),
             Self::Lost { source, .. } => match source.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::EMFILE | Errno::ENFILE) => "raise `ulimit -n`".to_owned(),
+                // The kernel puts no more descriptors of a message into a full table.
+                Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS) => {
+                    "raise `ulimit -n`".to_owned()
+                }
+                // It is gone: what it needs before it can say why are a process and memory.
+                Some(Errno::ECONNRESET | Errno::EPIPE) => {
+                    "check `ulimit -u` and the free memory, run `steer clean` and start again"
+                        .to_owned()
+                }
                 Some(Errno::EAGAIN) => "a keeper that is stopped or hangs undoes its work when it \
                                         goes on: kill -CONT the process `steer-keeper`, or \
                                         kill -9 it and run `steer clean`"
