@@ -6,7 +6,7 @@ use steer::auto::{self, Choice};
 use steer::core::config::{Config, LogTarget, MethodChoice};
 use steer::core::host::Host;
 use steer::core::instance::Instance;
-use steer::core::intent::Intent;
+use steer::core::intent::{Intent, Publish};
 use steer::core::method::Method;
 use steer::kernel::host::{observe, observe_for};
 
@@ -220,6 +220,16 @@ fn config(args: &Steering, purpose: Purpose, host: &Host) -> Result<Config, Fail
         settled.confine.host_loopback.clone_from(host_loopback);
     }
     settled.confine.publish.extend(publish);
+    // Those of the config alone are its own mistake.
+    if let Some((first, second)) = Publish::clash(&settled.confine.publish) {
+        return Err(Failure::plain(
+            format!(
+                "--publish {second}: {} is already taken by {first}",
+                second.listen
+            ),
+            "choose another port for one of them; netns.publish in the config and --publish add up",
+        ));
+    }
     if listen.is_some() {
         settled.listen.explicit = *listen;
     }

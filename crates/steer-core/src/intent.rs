@@ -13,6 +13,7 @@ use crate::instance::Instance;
 use crate::key::Key;
 use crate::mark::Mark;
 
+pub(crate) use publish::overlap;
 pub use publish::{Publish, PublishError};
 
 /// Whose traffic goes to the engine, which of it, and what if steering fails.

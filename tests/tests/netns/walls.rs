@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use lab::{Client, Family, Service, require};
+use lab::{Client, Family, Service, Status, require};
 
 use crate::scene::as_each_user;
 
@@ -176,4 +176,17 @@ fn other_socket_families_are_refused_and_processes_cannot_be_traced() {
 /// An address of the host's loopback.
 fn at(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+#[test]
+fn a_port_is_published_once() {
+    require!(Root);
+    as_each_user("twice", |scene| {
+        let flags = ["--publish", "8080", "--publish", "0.0.0.0:8080:80"];
+        let output = scene.run(&flags, &["touch", "started"]).run();
+        assert_eq!(output.status, Status::Exited(125), "{output:#?}");
+        let wanted = "0.0.0.0:8080 is already taken by 127.0.0.1:8080:8080";
+        assert!(output.stderr.contains(wanted), "{output:#?}");
+        assert!(!scene.path("started").exists());
+    });
 }

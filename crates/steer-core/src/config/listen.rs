@@ -1,7 +1,7 @@
 //! `listen` and `forward`: where the engine accepts connections.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::document::{Node, Span, Value};
 use super::fault::Fault;
@@ -9,7 +9,7 @@ use super::report::Report;
 use super::section::{Keys, Section};
 use super::{upstream, value};
 use crate::address::{Destination, Family, canonical};
-use crate::intent::{Forward, Listen};
+use crate::intent::{Forward, Listen, overlap};
 use crate::policy::{Upstream, UpstreamKind};
 
 /// The listeners of a configuration with their places.
@@ -122,7 +122,7 @@ impl Listeners {
         })
     }
 
-    /// Notes the addresses that a key binds, and whether another key has one of them.
+    /// Notes the addresses that a value binds, and whether another value has one of them.
     pub(super) fn bind(
         &mut self,
         addresses: impl IntoIterator<Item = SocketAddr>,
@@ -135,7 +135,7 @@ impl Listeners {
             let bound = self.bound.entry(listen.port()).or_default();
             let taken = bound
                 .iter()
-                .find(|(other, other_key, _)| overlap(listen, *other) && other_key != key);
+                .find(|(other, _, span)| overlap(listen, *other) && *span != node.span);
             if let (Some((_, other, first)), false) = (taken, told) {
                 let fault = Fault::ListenTwice {
                     listen,
@@ -233,13 +233,6 @@ pub(super) fn reaches(to: &Destination, listen: SocketAddr) -> bool {
             dialled == listen || (listen.is_unspecified() && dialled.is_loopback() && hears_family)
         }
     }
-}
-
-/// Whether the kernel refuses to bind both.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let same_family = Family::of(a.ip()) == Family::of(b.ip());
-    let any = |address: IpAddr| address.is_unspecified();
-    a.port() == b.port() && (a.ip() == b.ip() || (same_family && (any(a.ip()) || any(b.ip()))))
 }
 
 /// The keys of `listen`.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::canonical;
+use crate::address::{Family, canonical};
 
 /// A port of the command that others reach at an address of this host.
 ///
@@ -25,6 +25,34 @@ pub struct Publish {
     pub listen: SocketAddr,
     /// The port that the command listens on, on a loopback address or on all.
     pub port: u16,
+}
+
+impl Publish {
+    /// The first two of them that cannot both be, because of the address here.
+    ///
+    /// ```
+    /// use steer_core::intent::Publish;
+    ///
+    /// let ports = ["8080:80".parse()?, "0.0.0.0:8080:81".parse()?];
+    /// assert_eq!(Publish::clash(&ports), Some((ports[0], ports[1])));
+    /// assert_eq!(Publish::clash(&ports[1..]), None);
+    /// # Ok::<(), steer_core::intent::PublishError>(())
+    /// ```
+    #[must_use]
+    pub fn clash(ports: &[Self]) -> Option<(Self, Self)> {
+        ports.iter().enumerate().find_map(|(index, later)| {
+            let earlier = &ports[..index];
+            let taken = earlier.iter().find(|it| overlap(it.listen, later.listen))?;
+            Some((*taken, *later))
+        })
+    }
+}
+
+/// Whether the kernel refuses to bind both.
+pub(crate) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_family = Family::of(a.ip()) == Family::of(b.ip());
+    let any = |address: IpAddr| address.is_unspecified();
+    a.port() == b.port() && (a.ip() == b.ip() || (same_family && (any(a.ip()) || any(b.ip()))))
 }
 
 /// A text that says no port to publish.
@@ -96,6 +124,22 @@ mod tests {
             let shown = publish.to_string();
             assert_eq!(shown.parse(), Ok(publish), "{shown}");
         }
+    }
+
+    #[test]
+    fn only_one_of_two_ports_at_an_address_can_be() {
+        let clash = |ports: &[&str]| {
+            let ports: Vec<Publish> = ports.iter().map(|port| port.parse().unwrap()).collect();
+            Publish::clash(&ports).is_some()
+        };
+        assert!(clash(&["8080", "8080"]));
+        assert!(clash(&["8081", "127.0.0.1:8080:80", "0.0.0.0:8080:81"]));
+        assert!(!clash(&[
+            "8080:80",
+            "8081:80",
+            "[::]:8080",
+            "192.0.2.1:8080"
+        ]));
     }
 
     #[test]
