@@ -46,7 +46,7 @@ fn servers_of_the_command_are_reached_by_itself_and_by_nobody_else() {
         let outside = scene.app().connect(at(7000));
         assert!(outside.is_err(), "{outside:?}");
         proc.close_input();
-        assert_eq!(proc.wait(), lab::Status::Exited(0));
+        assert_eq!(proc.wait(), Status::Exited(0));
         assert!(scene.records().all().iter().all(|r| r["protocol"] == "udp"));
     });
 }
@@ -102,7 +102,7 @@ fn published_ports_lead_in() {
             assert_eq!(String::from_utf8_lossy(&bytes), word, "{port}");
         }
         proc.close_input();
-        assert_eq!(proc.wait(), lab::Status::Exited(0));
+        assert_eq!(proc.wait(), Status::Exited(0));
         for to in ["localhost:7003", "localhost:7004"] {
             let record = scene.records().wait_to(to);
             assert_eq!(record["rule"], "publish", "{record:?}");
