@@ -219,7 +219,18 @@ fn what_is_sent_past_a_namespaces_own_addresses_is_told_although_it_is_refused()
     );
     let engine = scene.app.program("python3").args(["-c", &marked]);
     engine.run().expect_success();
-    assert_eq!(udp(&witness.read().unwrap()), expected);
+    // What comes from outside to a port that nobody has is told of by the kernel.
+    for family in lab::Family::BOTH {
+        let closed = std::net::SocketAddr::new(scene.app.address(family), 9999);
+        let heard = scene.srv.ask_udp(closed, b"x", Duration::from_secs(10));
+        assert_eq!(heard, Err(lab::Failure::Refused), "{family:?}");
+    }
+    let tally = witness.read().unwrap();
+    assert_eq!(udp(&tally), expected);
+    let icmp = told(&tally)
+        .into_iter()
+        .find(|line| line.starts_with("icmp "));
+    assert_eq!(icmp, None);
 }
 
 #[test]

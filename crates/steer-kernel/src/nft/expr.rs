@@ -48,6 +48,7 @@ pub(crate) struct Field {
 
 impl Field {
     pub(crate) const TCP_FLAGS: Self = Self::transport(13, 1);
+    pub(crate) const ICMP_TYPE: Self = Self::transport(0, 1);
     pub(crate) const DESTINATION_PORT: Self = Self::transport(2, 2);
 
     /// The first bytes of the destination address.

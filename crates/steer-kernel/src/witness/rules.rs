@@ -142,6 +142,14 @@ pub(super) fn of_namespace(batch: &mut Batch, table: &str, boundary: &Boundary<'
                     program.leave_chain();
                 });
             }
+            // By the kernel, to the engine whose datagram came when the program had gone. Programs
+            // need a privilege to send such.
+            for family in Family::ALL {
+                rule(batch, table, SENDING, "answers to nobody", |program| {
+                    program.tells_of_unreachable(family);
+                    program.leave_chain();
+                });
+            }
             rule(batch, table, SENDING, "past the boundary", |program| {
                 program.jump(LEAVING);
             });

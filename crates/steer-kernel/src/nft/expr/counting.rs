@@ -83,6 +83,18 @@ impl Program {
         self.equals(&[number]);
     }
 
+    /// It tells by ICMP that something which came here was for nobody ("unreachable").
+    pub(crate) fn tells_of_unreachable(&mut self, family: Family) {
+        self.family_is(family);
+        let (protocol, unreachable) = match family {
+            Family::V4 => (1, 3),
+            Family::V6 => (58, 1),
+        };
+        self.protocol_number_is(protocol);
+        self.payload(Field::ICMP_TYPE);
+        self.equals(&[unreachable]);
+    }
+
     fn load_destination(&mut self, family: Family) {
         self.meta(Meta::Protocol);
         let length = u32::from(family.bits()) / 8;
