@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 
 use async_trait::async_trait;
 use nix::errno::Errno;
@@ -109,6 +110,14 @@ pub trait Answer: fmt::Debug + Send {
     /// The client cannot be connected, whatever the dial brings, and has been told so.
     fn dialling(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// What ends when the client is gone while it waits, so that dialling on is for nothing; none
+    /// where the method cannot tell.
+    ///
+    /// Asked for when the dial begins, and dropped with it.
+    fn gone(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        None
     }
 
     /// The upstream is connected: whatever the client waits for is sent, and bytes may follow.

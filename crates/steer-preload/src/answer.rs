@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,6 +29,11 @@ impl ConnectAnswer {
 impl Answer for ConnectAnswer {
     fn dialling(&mut self) -> io::Result<()> {
         self.call.dialling()
+    }
+
+    fn gone(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let call = Arc::clone(&self.call);
+        Some(Box::pin(async move { call.gone().await }))
     }
 
     async fn connected(&mut self, flow: &mut Flow) -> io::Result<()> {

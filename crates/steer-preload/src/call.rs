@@ -10,12 +10,12 @@ use socket2::SockRef;
 use steer_core::intent::Relay;
 use steer_kernel::takeover::Joining;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::engine::Engine;
 use crate::line::Line;
 use crate::wire::{Ask, Reply};
-use crate::{address, line};
+use crate::{address, holder, line};
 
 /// A connect of a program that the engine decides.
 #[derive(Debug)]
@@ -27,6 +27,10 @@ pub(crate) struct Call {
     state: Mutex<State>,
     /// How connections that the program made itself went.
     outcome_tx: mpsc::UnboundedSender<Errno>,
+    /// Told when nobody is left who waits for the connection.
+    gone: Notify,
+    /// Told when it is decided.
+    decided: Notify,
 }
 
 /// How far it is.
@@ -81,6 +85,8 @@ impl Call {
                 handing_over: false,
             }),
             outcome_tx,
+            gone: Notify::new(),
+            decided: Notify::new(),
         });
         if !nonblocking || engine.relay == Relay::Always {
             // The program is told what is wrong, and the engine hears nothing of it.
@@ -104,8 +110,9 @@ impl Call {
         }
     }
 
-    /// Listens to what the program says meanwhile, until it has its answer or is gone.
-    pub(crate) async fn attend(&self) {
+    /// Listens to what the program says meanwhile, until it is decided, or the program, which is
+    /// this process, is gone.
+    pub(crate) async fn attend(&self, process: Option<u32>) {
         while let Ok(Some(heard)) = self.line.hear().await {
             match heard.request.ask {
                 Ask::Outcome => {
@@ -117,16 +124,45 @@ impl Call {
                 _ => break,
             }
         }
+        if let Some(socket) = self.left_behind() {
+            tokio::select! {
+                () = self.decided.notified() => return,
+                () = holder::gone(socket, process) => {}
+            }
+        }
         let mut state = self.state();
         if state.handing_over {
             // Whoever waits for an outcome that does not come.
             let _ = self.outcome_tx.send(Errno::ECANCELED);
-        } else if !state.answered {
-            // The program is gone, or nothing that we know.
-            state.socket = Socket::Gone;
-            drop(state);
-            self.engine.decide();
+            return;
         }
+        if matches!(state.socket, Socket::Gone) {
+            return;
+        }
+        // The program is gone, or nothing that we know.
+        state.socket = Socket::Gone;
+        drop(state);
+        self.decide();
+        self.gone.notify_one();
+    }
+
+    /// The number of the socket, where its call has ended and its connection is on the way.
+    fn left_behind(&self) -> Option<u64> {
+        let state = self.state();
+        match &state.socket {
+            Socket::Joining(joining) if state.answered => holder::inode(joining.socket()),
+            _ => None,
+        }
+    }
+
+    /// Ends when nobody is left who waits for the connection.
+    pub(crate) async fn gone(&self) {
+        self.gone.notified().await;
+    }
+
+    fn decide(&self) {
+        self.decided.notify_one();
+        self.engine.decide();
     }
 
     /// The program's call ends, and its connection is made in the background.
@@ -179,7 +215,7 @@ impl Call {
         let errno = joined.as_ref().err().map(line::errno);
         self.answer(&mut state, errno.unwrap_or(Errno::from_raw(0)));
         drop(state);
-        self.engine.decide();
+        self.decide();
         TcpStream::from_std(joined?)
     }
 
@@ -196,7 +232,7 @@ impl Call {
         }
         self.answer(&mut state, errno);
         drop(state);
-        self.engine.decide();
+        self.decide();
     }
 
     /// Whether the program can still be given a connection of its own; from then on it is not taken
@@ -215,7 +251,7 @@ impl Call {
             joining.abandon();
         }
         drop(state);
-        self.engine.decide();
+        self.decide();
         self.line.say(Reply::Own(address::to_wire(to)))
     }
 

@@ -27,6 +27,7 @@ use crate::call::Call;
 use crate::engine::Engine;
 use crate::library::{Library, sweep};
 use crate::line::{Heard, Line};
+use crate::names::Full;
 use crate::wire::{Ask, Reply};
 
 /// Connections that the library asks about.
@@ -150,9 +151,10 @@ async fn answer_to(line: Line, heard: Heard, peer: &UCred, engine: &Arc<Engine>)
                 _ => None,
             };
             let names = engine.names.as_ref();
-            match names.and_then(|names| names.stand_in(&name, family)) {
-                Some(ip) => Reply::Address(address::to_wire((ip, 0).into())),
-                None => Reply::Errno(0),
+            match names.map_or(Ok(None), |names| names.stand_in(&name, family)) {
+                Ok(Some(ip)) => Reply::Address(address::to_wire((ip, 0).into())),
+                Ok(None) => Reply::Errno(0),
+                Err(Full) => Reply::Errno(Errno::EAGAIN as i32),
             }
         }
         _ => Reply::Errno(Errno::EPROTO as i32),
@@ -198,18 +200,20 @@ async fn connect(
     if !call.is_open() {
         return;
     }
+    let identity = identity(peer, engine.identify);
+    let pid = identity.pid;
     let steered = Steered {
         flow: Flow::Unmade,
         client: ClientAddr(call.client()),
         destination,
-        identity: identity(peer, engine.identify),
+        identity,
         via: Method::Preload,
         upstream: None,
         app: None,
         answer: Box::new(ConnectAnswer::new(Arc::clone(&call), outcome_rx)),
     };
     // Whoever does not take it refuses it.
-    let _ = tokio::join!(engine.steered_tx.send(steered), call.attend());
+    let _ = tokio::join!(engine.steered_tx.send(steered), call.attend(pid));
 }
 
 /// Has the program connect as if there were no engine.

@@ -27,6 +27,7 @@ mod address;
 mod answer;
 mod call;
 mod engine;
+mod holder;
 mod intake;
 mod line;
 mod names;

@@ -13,18 +13,26 @@ pub(crate) struct Names {
     pools: Vec<Cidr>,
     chosen: Vec<HostPattern>,
     except: Vec<HostPattern>,
-    /// How many names have an address at a time.
+    /// How many names have an address.
     most: u32,
     book: Mutex<Book>,
 }
 
-/// Names by number. The number after the last is the first again, whose name is forgotten.
+/// Names by number.
+///
+/// None is given up for another: a program that still has its address would get to the other's
+/// host.
 #[derive(Debug, Default)]
 struct Book {
     numbers: HashMap<HostName, u32>,
-    names: HashMap<u32, HostName>,
-    next: u32,
+    names: Vec<HostName>,
+    /// Whether it was said that there is no room.
+    told: bool,
 }
+
+/// Every address stands for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
 
 impl Names {
     /// Those that an intent asks for: written, or wanted because an upstream gets more of a name
@@ -47,7 +55,20 @@ impl Names {
 
     /// The address that stands for a name, of a family where one is wanted; nothing where the
     /// program is to look the name up itself.
-    pub(crate) fn stand_in(&self, name: &[u8], family: Option<Family>) -> Option<IpAddr> {
+    pub(crate) fn stand_in(
+        &self,
+        name: &[u8],
+        family: Option<Family>,
+    ) -> Result<Option<IpAddr>, Full> {
+        let Some((name, pool)) = self.chosen(name, family) else {
+            return Ok(None);
+        };
+        let number = self.book().number(name, self.most)?;
+        Ok(Some(address(pool, number)))
+    }
+
+    /// The name, and where its address is taken from.
+    fn chosen(&self, name: &[u8], family: Option<Family>) -> Option<(HostName, Cidr)> {
         let name = std::str::from_utf8(name).ok()?;
         let name = HostName::new(name.strip_suffix('.').unwrap_or(name)).ok()?;
         let named = |list: &[HostPattern]| list.iter().any(|pattern| pattern.matches(&name));
@@ -59,8 +80,8 @@ impl Names {
             return None;
         }
         let fits = |pool: &&Cidr| family.is_none_or(|family| pool.family() == family);
-        let pool = self.pools.iter().find(fits).filter(|_| self.most > 0)?;
-        Some(address(*pool, self.book().number(name, self.most)))
+        let pool = *self.pools.iter().find(fits).filter(|_| self.most > 0)?;
+        Some((name, pool))
     }
 
     /// What a program means by an address; nothing where it stands for a name that is not known.
@@ -70,7 +91,8 @@ impl Names {
             return Some(Destination::addr(to));
         };
         let number = number(*pool, ip)?;
-        let host = self.book().names.get(&number)?.clone();
+        let number = usize::try_from(number).ok()?;
+        let host = self.book().names.get(number)?.clone();
         let port = to.port();
         Some(Destination::Name { host, port })
     }
@@ -86,17 +108,24 @@ pub(crate) const fn wanted(intent: &Intent) -> bool {
 }
 
 impl Book {
-    fn number(&mut self, name: HostName, most: u32) -> u32 {
+    fn number(&mut self, name: HostName, most: u32) -> Result<u32, Full> {
         if let Some(number) = self.numbers.get(&name) {
-            return *number;
+            return Ok(*number);
         }
-        let number = self.next;
-        self.next = (number + 1) % most;
-        if let Some(old) = self.names.insert(number, name.clone()) {
-            self.numbers.remove(&old);
-        }
+        let next = u32::try_from(self.names.len()).ok();
+        let Some(number) = next.filter(|next| *next < most) else {
+            if !std::mem::replace(&mut self.told, true) {
+                tracing::warn!(
+                    names = most,
+                    help = "start the command again, or write larger pools in `dns.fake_ip`",
+                    "every made up address stands for a name; further names are not found"
+                );
+            }
+            return Err(Full);
+        };
+        self.names.push(name.clone());
         self.numbers.insert(name, number);
-        number
+        Ok(number)
     }
 }
 
@@ -143,8 +172,8 @@ fn is_in_hosts(name: &HostName) -> bool {
 /// The addresses before are the network's, and one for whoever serves it.
 const FIRST: u32 = 2;
 
-/// As many names as are remembered, fewer than the smallest default pool has addresses.
-const MOST: u32 = 1 << 16;
+/// As many names as are remembered: what the smallest default pool has addresses for.
+const MOST: u32 = 1 << 17;
 
 #[cfg(test)]
 mod tests {
@@ -161,11 +190,15 @@ mod tests {
     #[test]
     fn a_name_has_one_address_a_family_and_the_address_means_the_name() {
         let names = names(|intent| intent.proxied = true).unwrap();
-        let v4 = names.stand_in(b"example.com", None).unwrap();
+        let v4 = names.stand_in(b"example.com", None).unwrap().unwrap();
         assert_eq!(v4, IpAddr::from([198, 18, 0, 2]));
-        assert_eq!(names.stand_in(b"Example.COM.", Some(Family::V4)), Some(v4));
-        let v6 = names.stand_in(b"example.com", Some(Family::V6)).unwrap();
-        let other = names.stand_in(b"example.org", None).unwrap();
+        assert_eq!(
+            names.stand_in(b"Example.COM.", Some(Family::V4)),
+            Ok(Some(v4))
+        );
+        let v6 = names.stand_in(b"example.com", Some(Family::V6));
+        let v6 = v6.unwrap().unwrap();
+        let other = names.stand_in(b"example.org", None).unwrap().unwrap();
         assert_eq!(other, IpAddr::from([198, 18, 0, 3]));
         for ip in [v4, v6] {
             let meant = names.meant(SocketAddr::new(ip, 443)).unwrap();
@@ -193,21 +226,30 @@ mod tests {
             });
         })
         .unwrap();
-        assert!(names.stand_in(b"a.corp", None).is_some());
-        assert!(names.stand_in(b"own.corp", None).is_none());
-        assert!(names.stand_in(b"example.com", None).is_none());
-        assert!(names.stand_in(b"\xff", None).is_none());
+        assert!(names.stand_in(b"a.corp", None).unwrap().is_some());
+        assert_eq!(names.stand_in(b"own.corp", None), Ok(None));
+        assert_eq!(names.stand_in(b"example.com", None), Ok(None));
+        assert_eq!(names.stand_in(b"\xff", None), Ok(None));
     }
 
     #[test]
-    fn the_oldest_name_gives_way() {
+    fn a_number_never_stands_for_another_name() {
         let mut book = Book::default();
+        let most = Names::of(&{
+            let mut intent = Intent::new(Instance::new("main").unwrap(), Scope::command());
+            intent.proxied = true;
+            intent
+        })
+        .unwrap()
+        .most;
+        // All of 198.18.0.0/15 but the first two and the last.
+        assert_eq!(most, (1 << 17) - 3);
         let name = |n: u32| HostName::new(&format!("n{n}.example")).unwrap();
-        for n in 0..=MOST {
-            assert_eq!(book.number(name(n), MOST), n % MOST);
+        for n in 0..most {
+            assert_eq!(book.number(name(n), most), Ok(n));
         }
-        assert_eq!(book.names[&0], name(MOST));
-        assert!(!book.numbers.contains_key(&name(0)));
-        assert_eq!(book.numbers.len(), book.names.len());
+        assert_eq!(book.number(name(most), most), Err(Full));
+        assert_eq!(book.number(name(0), most), Ok(0));
+        assert_eq!(book.names[0], name(0));
     }
 }

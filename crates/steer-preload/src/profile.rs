@@ -46,6 +46,8 @@ pub(crate) static PROFILE: Profile = Profile {
          address, except where a connection is the program's own (`relay: needed`).",
         "Names go to an upstream where getaddrinfo and gethostbyname look them up; a program with \
          a resolver of its own (c-ares, `dig`) gets addresses by DNS, and is steered by them.",
+        "A made up address stands for its name to the end: after 131,069 names (fewer where \
+         `dns.fake_ip` has a smaller pool) further ones are not found (EAI_AGAIN).",
         "A connect that waits cannot be cancelled by pthread_cancel(3).",
         "A program that is linked with a sanitizer may insist on being loaded first, and end: \
          ASAN_OPTIONS=verify_asan_link_order=0.",

@@ -57,37 +57,27 @@ e = select.epoll(); e.register(s, select.EPOLLOUT | select.EPOLLIN | select.EPOL
 print(errno.errorcode[s.connect_ex(('203.0.113.7', {LATER}))])
 print(errno.errorcode[s.connect_ex(('203.0.113.7', {LATER}))])
 print(e.poll(0), s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-sys.stdout.flush()
+print('waits', flush=True)
 print([v for _, v in e.poll(30)] == [select.EPOLLOUT])
 print(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), s.connect_ex(('203.0.113.7', {LATER})))
 print(errno.errorcode[s.connect_ex(('203.0.113.7', {LATER}))], s.getpeername()); echo(s)
 "
     );
-    let talk = python(&engine, &text);
-    let release = async {
-        engine.wait_for(1).await;
-        // Long enough for the program to look; whether it does decides nothing.
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        engine.go();
-    };
-    let (said, ()) = tokio::join!(talk, release);
+    let said = engine
+        .python_goes_on(&format!("{SPEAK}\n{text}"), "waits")
+        .await;
     let expected =
-        format!("EINPROGRESS\nEALREADY\n[] 0\nTrue\n0 0\nEISCONN ('203.0.113.7', {LATER})");
+        format!("EINPROGRESS\nEALREADY\n[] 0\nwaits\nTrue\n0 0\nEISCONN ('203.0.113.7', {LATER})");
     assert_eq!(said, expected);
 }
 
 #[tokio::test]
 async fn every_failure_is_told_with_its_errno() {
     require!(Program("python3"));
-    for relay in [Relay::Always, Relay::Needed] {
-        // What goes its own way goes to a server that is there.
-        if relay == Relay::Needed {
-            continue;
-        }
-        let engine = Engine::start(|intent| intent.relay = Some(relay)).await;
-        for (port, _, number) in FAILURES {
-            let text = format!(
-                "
+    let engine = Engine::start(|_| {}).await;
+    for (port, _, number) in FAILURES {
+        let text = format!(
+            "
 s = socket.socket()
 print(s.connect_ex(('203.0.113.7', {port})))
 s = socket.socket(); s.setblocking(False)
@@ -100,10 +90,9 @@ assert s.connect_ex(('203.0.113.7', {port})) == errno.EINPROGRESS
 assert select.select([], [s], [], 30)[1]
 print(s.connect_ex(('203.0.113.7', {port})))
 "
-            );
-            let said = python(&engine, &text).await;
-            assert_eq!(said, format!("{number}\n{number}\n0\n{number}"), "{port}");
-        }
+        );
+        let said = python(&engine, &text).await;
+        assert_eq!(said, format!("{number}\n{number}\n0\n{number}"), "{port}");
     }
 }
 
@@ -136,13 +125,9 @@ s = socket.socket(); s.connect(('203.0.113.7', {LATER}))
 print(len(heard), s.getpeername()); echo(s)
 "
     );
-    let talk = python(&engine, &text);
-    let release = async {
-        engine.wait_for(1).await;
-        tokio::time::sleep(std::time::Duration::from_millis(600)).await;
-        engine.go();
-    };
-    let (said, ()) = tokio::join!(talk, release);
+    let said = engine
+        .python_goes_on(&format!("{SPEAK}\n{text}"), "heard")
+        .await;
     assert_eq!(said, format!("heard\n1 ('203.0.113.7', {LATER})"));
 }
 
@@ -290,4 +275,53 @@ except PermissionError: print('not started')
     let mut rest = String::new();
     out.read_to_string(&mut rest).await.unwrap();
     assert_eq!(rest, "ECONNREFUSED\n111\nnot started\n");
+}
+
+#[tokio::test]
+async fn a_program_that_is_gone_waits_for_nothing() {
+    require!(Program("python3"));
+    let ways = [
+        ("s.connect(TO)", true),
+        ("s.setblocking(False); s.connect_ex(TO)", false),
+        (
+            "s.settimeout(0.1)\ntry: s.connect(TO)\nexcept TimeoutError: pass",
+            false,
+        ),
+    ];
+    for (way, is_killed) in ways {
+        let engine = Engine::start(|_| {}).await;
+        let text = format!("TO = ('203.0.113.7', {LATER})\ns = socket.socket(); {way}");
+        let mut command = engine.command("python3");
+        command.args(["-c", &format!("{SPEAK}\n{text}")]);
+        let mut program = command.spawn().unwrap();
+        engine.wait_for(1).await;
+        if is_killed {
+            program.start_kill().unwrap();
+        }
+        engine.wait_for(2).await;
+        assert_eq!(engine.asked()[1], "gone", "{way}");
+        program.wait().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connect_outlives_the_process_that_began_it_where_another_has_its_socket() {
+    require!(Program("python3"));
+    let engine = Engine::start(|_| {}).await;
+    let text = format!(
+        "
+s = socket.socket(); s.setblocking(False); s.connect_ex(('203.0.113.7', {LATER}))
+parent = os.getpid()
+if os.fork(): os._exit(0)
+while os.getppid() == parent: time.sleep(0.01)
+print('orphan', flush=True)
+assert select.select([], [s], [], 30)[1]
+echo(s); print('connected', flush=True)
+"
+    );
+    let said = engine
+        .python_goes_on(&format!("{SPEAK}\n{text}"), "orphan")
+        .await;
+    assert_eq!(said, "orphan\nconnected");
+    assert_eq!(engine.asked().len(), 1);
 }

@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use steer_core::steered::{Flow, Refusal, Steered};
 use steer_core::steerer::Steerer;
 use steer_kernel::host::libraries;
 use steer_preload::Preload;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::sync::watch;
@@ -142,6 +143,27 @@ impl Engine {
         command
     }
 
+    /// What a Python program says, whose connections are made once it has said this line.
+    pub(crate) async fn python_goes_on(&self, text: &str, line: &str) -> String {
+        let mut command = self.command("python3");
+        command.args(["-c", text]).stdout(Stdio::piped());
+        let mut program = command.spawn().unwrap();
+        let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+        let talk = async {
+            let mut said = Vec::new();
+            while let Some(next) = lines.next_line().await.unwrap() {
+                if next == line {
+                    self.go();
+                }
+                said.push(next);
+            }
+            assert!(program.wait().await.unwrap().success(), "{said:?}");
+            said.join("\n")
+        };
+        let talked = tokio::time::timeout(DEADLINE, talk).await;
+        talked.expect("the program ends")
+    }
+
     /// What a Python program says.
     pub(crate) async fn python(&self, text: &str) -> String {
         said(self.command("python3").args(["-c", text])).await
@@ -195,8 +217,15 @@ async fn relay(steered: Steered, mut server: Server) {
     if let Some((_, why, _)) = FAILURES.into_iter().find(|(failing, ..)| *failing == port) {
         return answer.failed(flow, why).await;
     }
-    if port == LATER && server.go.wait_for(|go| *go).await.is_err() {
-        return;
+    if port == LATER {
+        let gone = answer.gone().unwrap();
+        tokio::select! {
+            _ = server.go.wait_for(|go| *go) => {}
+            () = gone => {
+                server.asked.lock().unwrap().push("gone".to_owned());
+                return;
+            }
+        }
     }
     let mut upstream = TcpStream::connect(server.address).await.unwrap();
     if answer.connected(&mut flow).await.is_err() {

@@ -48,3 +48,25 @@ async fn chosen_names_are_made_up_and_numbers_are_not() {
     assert_eq!(hello, "hello\nhello");
     assert_eq!(engine.asked(), ["db.corp:80", "203.0.113.7:80"]);
 }
+
+#[tokio::test]
+async fn a_name_for_which_there_is_no_address_left_is_not_found_for_now() {
+    require!(Program("python3"));
+    let engine = Engine::start(|intent| {
+        intent.resolve.fake = Some(FakeIp {
+            pools: vec!["198.18.0.0/29".parse().unwrap()],
+            names: Vec::new(),
+            except: Vec::new(),
+            file: None,
+        });
+    })
+    .await;
+    let text = "
+import socket
+for n in list(range(6)) + [0]:
+    try: print(socket.getaddrinfo('n%d.example' % n, 80)[0][4][0])
+    except socket.gaierror as e: print(e.errno == socket.EAI_AGAIN)
+";
+    let expected = "198.18.0.2\n198.18.0.3\n198.18.0.4\n198.18.0.5\n198.18.0.6\nTrue\n198.18.0.2";
+    assert_eq!(engine.python(text).await, expected);
+}

@@ -109,11 +109,23 @@ impl Opening {
         {
             return self.hand_over(entry, only, deadline, answer).await;
         }
+        let mut gone = None;
         if let Some(answer) = &mut self.answer {
             answer.dialling().map_err(Failure::Client)?;
+            gone = answer.gone();
         }
         let terms = entry.shared.dialler.terms(client.0.ip(), deadline);
-        let opened = self.dial(entry, route, only, terms).await?;
+        let gone = async {
+            match gone {
+                Some(gone) => gone.await,
+                None => std::future::pending().await,
+            }
+        };
+        let opened = tokio::select! {
+            biased;
+            opened = self.dial(entry, route, only, terms) => opened?,
+            () = gone => return Err(Failure::Client(io::ErrorKind::ConnectionAborted.into())),
+        };
         let unmade = matches!(self.flow, Flow::Unmade);
         self.connected().await?;
         if let (true, Flow::Tcp(stream)) = (unmade, &self.flow) {
