@@ -71,6 +71,18 @@ impl Asked {
         self.notice.abi
     }
 
+    /// Writes into the caller's memory.
+    ///
+    /// # Errors
+    /// EFAULT where it has no such memory, ESRCH where the call is over: the process may be another
+    /// by then.
+    pub(crate) fn write(&self, to: u64, bytes: &[u8]) -> Result<(), Errno> {
+        if !self.notice.is_waiting() {
+            return Err(Errno::ESRCH);
+        }
+        self.process.write(to, bytes)
+    }
+
     /// An argument that is an `int`.
     pub(crate) const fn int(&self, arg: usize) -> i32 {
         self.args[arg] as i32

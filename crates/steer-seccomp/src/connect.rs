@@ -13,6 +13,7 @@ use steer_core::steered::{Flow, Steered};
 use steer_kernel::takeover::Again;
 
 use crate::call::{Asked, Kind};
+use crate::holders::Holders;
 use crate::joining::Join;
 use crate::memory;
 use crate::name::{Meaning, Name};
@@ -88,12 +89,16 @@ fn tcp(office: &Arc<Office>, asked: Asked, socket: OwnedFd, name: &Name, to: Soc
     };
     if !office.takeover.is_idle() {
         let one = lock(&office.holding);
-        let known = office.takeover.again(&socket);
-        drop(one);
-        match known {
+        // Locked before it is asked: what is over by then cannot be waited for.
+        let mut waiting = lock(&office.waiting);
+        match office.takeover.again(&socket) {
             Again::New => {}
-            Again::Wait => return office.wait(cookie, Waiting::Connect(asked)),
+            Again::Wait => {
+                let waiting = waiting.entry(cookie).or_default();
+                return waiting.push(Waiting::Connect(asked));
+            }
             known @ Again::Answer(_) => {
+                drop((one, waiting));
                 return office.answer_again(cookie, asked.notice, known);
             }
         }
@@ -128,7 +133,13 @@ fn mute(asked: Asked, socket: &OwnedFd, name: &Name) {
 
 fn steer(office: &Arc<Office>, asked: Asked, socket: OwnedFd, name: &Name, to: SocketAddr) {
     let identity = office.identity(asked.process);
-    let Some(answer) = Join::begin(office, asked, socket, name.clone(), to) else {
+    let process = identity.pid.or_else(|| asked.process.leader().ok());
+    // What was read was the caller's if it still waits.
+    if !asked.notice.is_waiting() {
+        return;
+    }
+    let holders = Holders::of(process, &socket);
+    let Some(answer) = Join::begin(office, asked.notice, holders, socket, name.clone(), to) else {
         return;
     };
     let steered = Steered {

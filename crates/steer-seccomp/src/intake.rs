@@ -14,6 +14,7 @@ use steer_kernel::takeover::Takeover;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::control;
 use crate::office::Office;
@@ -55,8 +56,9 @@ pub(crate) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
         listener,
         office: Arc::new(office),
         steered,
+        admitting: JoinSet::new(),
         supervisors: Vec::new(),
-        orphans: Orphans::adopt(),
+        orphans: Arc::new(Orphans::adopt()),
     }))
 }
 
@@ -66,8 +68,10 @@ struct SeccompIntake {
     listener: UnixListener,
     office: Arc<Office>,
     steered: mpsc::Receiver<Steered>,
+    /// Commands that have not said everything yet.
+    admitting: JoinSet<io::Result<Supervisor>>,
     supervisors: Vec<Supervisor>,
-    orphans: Orphans,
+    orphans: Arc<Orphans>,
 }
 
 #[async_trait]
@@ -78,36 +82,51 @@ impl Intake for SeccompIntake {
                 biased;
                 Some(steered) = self.steered.recv() => return Some(steered),
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => self.admit(stream).await,
+                    Ok((stream, _)) => self.admit(stream),
                     Err(error) => {
                         tracing::warn!(%error, "a command could not be heard");
                         tokio::time::sleep(PAUSE).await;
                     }
                 },
+                Some(admitted) = self.admitting.join_next() => {
+                    self.admitted(admitted.map_err(io::Error::from).flatten());
+                }
             }
         }
     }
 }
 
 impl SeccompIntake {
-    async fn admit(&mut self, mut stream: UnixStream) {
-        // Not cancelled half-way: a command that got no answer does not start.
-        match self.supervise(&mut stream).await {
+    /// By a task of its own: whoever connects and says nothing keeps nobody else.
+    fn admit(&mut self, stream: UnixStream) {
+        let office = Arc::clone(&self.office);
+        let orphans = Arc::clone(&self.orphans);
+        self.admitting.spawn(supervise(stream, office, orphans));
+    }
+
+    fn admitted(&mut self, admitted: io::Result<Supervisor>) {
+        self.supervisors.retain(|earlier| !earlier.is_over());
+        match admitted {
             Ok(supervisor) => self.supervisors.push(supervisor),
             Err(error) => tracing::warn!(%error, "a command could not be supervised"),
         }
     }
+}
 
-    async fn supervise(&self, stream: &mut UnixStream) -> io::Result<Supervisor> {
-        let (descriptor, process) = control::admit(stream).await?;
-        self.orphans.spare(process);
-        if !control::is_line(&descriptor) {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let supervisor = Supervisor::start(descriptor, Arc::clone(&self.office))?;
-        control::go(stream).await?;
-        Ok(supervisor)
+/// Supervises the command that calls, which starts when it is told so.
+async fn supervise(
+    mut stream: UnixStream,
+    office: Arc<Office>,
+    orphans: Arc<Orphans>,
+) -> io::Result<Supervisor> {
+    let (descriptor, process) = control::admit(&mut stream).await?;
+    orphans.spare(process);
+    if !control::is_line(&descriptor) {
+        return Err(io::ErrorKind::InvalidData.into());
     }
+    let supervisor = Supervisor::start(descriptor, office)?;
+    control::go(&mut stream).await?;
+    Ok(supervisor)
 }
 
 /// Connects that wait for the engine.

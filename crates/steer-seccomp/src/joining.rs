@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use nix::errno::Errno;
@@ -13,15 +13,17 @@ use steer_core::address::{Family, canonical};
 use steer_core::steered::{Answer, Flow, Refusal};
 use steer_kernel::takeover::{Again, Joining};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use crate::call::Asked;
+use crate::holders::Holders;
 use crate::name::Name;
 use crate::notice::{Delivery, Notice};
 use crate::office::{Office, lock};
 use crate::own;
 use crate::sys;
+use crate::watch::{CHOICE, LOOK, Watch, are_gone, look};
 
 /// A connect that the engine decides on. Dropped undecided, it is refused.
 #[derive(Debug)]
@@ -32,8 +34,11 @@ pub(crate) struct Join {
     /// What the program asked for, in its own bytes and as it is understood.
     name: Name,
     wanted: SocketAddr,
-    /// Limits the time in which a call waits.
-    timer: Option<AbortHandle>,
+    /// Who waits for it.
+    holders: Option<Arc<Holders>>,
+    /// Told when nobody does any more.
+    gone: Arc<Notify>,
+    watch: AbortHandle,
 }
 
 /// How far it is.
@@ -61,12 +66,12 @@ impl Join {
     /// Begins; `None` where the call could be answered at once.
     pub(crate) fn begin(
         office: &Arc<Office>,
-        asked: Asked,
+        notice: Notice,
+        holders: Option<Holders>,
         socket: OwnedFd,
         name: Name,
         wanted: SocketAddr,
     ) -> Option<Self> {
-        let notice = asked.notice;
         let cookie = SockRef::from(&socket).cookie().unwrap_or_default();
         let waits = !SockRef::from(&socket).nonblocking().unwrap_or(false);
         let mut limit = None;
@@ -96,24 +101,28 @@ impl Join {
             return None;
         }
         let stage = Arc::new(Mutex::new(stage));
-        let timer = (waits || limit.is_some()).then(|| {
+        if waits || limit.is_some() {
             lock(&office.choices).insert(cookie, Arc::downgrade(&stage));
-            let timer = Timer {
-                office: Arc::clone(office),
-                stage: Arc::clone(&stage),
-                cookie,
-                wanted,
-            };
-            let timing = timer.run(limit);
-            office.runtime.spawn(timing).abort_handle()
-        });
+        }
+        let (gone, holders) = (Arc::new(Notify::new()), holders.map(Arc::new));
+        let watch = Watch {
+            office: Arc::clone(office),
+            stage: Arc::clone(&stage),
+            cookie,
+            wanted,
+            holders: holders.clone(),
+            gone: Arc::clone(&gone),
+        };
+        let watch = office.runtime.spawn(watch.run(limit)).abort_handle();
         Some(Self {
             office: Arc::clone(office),
             stage,
             cookie,
             name,
             wanted,
-            timer,
+            holders,
+            gone,
+            watch,
         })
     }
 
@@ -151,9 +160,7 @@ impl Join {
     }
 
     fn take(&mut self) -> Stage {
-        if let Some(timer) = self.timer.take() {
-            timer.abort();
-        }
+        self.watch.abort();
         std::mem::replace(&mut *lock(&self.stage), Stage::Over)
     }
 
@@ -209,6 +216,23 @@ impl Join {
 
 #[async_trait]
 impl Answer for Join {
+    fn dialling(&mut self) -> io::Result<()> {
+        let mut stage = lock(&self.stage);
+        *stage = match std::mem::replace(&mut *stage, Stage::Over) {
+            Stage::Asked { notice, socket, .. } => hold(&self.office, notice, socket, self.wanted),
+            other => other,
+        };
+        match *stage {
+            Stage::Over => Err(Errno::ECANCELED.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn gone(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let gone = Arc::clone(&self.gone);
+        Some(Box::pin(async move { gone.notified().await }))
+    }
+
     async fn connected(&mut self, flow: &mut Flow) -> io::Result<()> {
         let completed = self.complete();
         let result = completed.as_ref().map(drop).map_err(errno);
@@ -258,6 +282,9 @@ impl Answer for Join {
                         result = &mut connecting => break result,
                         () = tokio::time::sleep(LOOK) => {
                             look(&self.office, self.cookie, &mut notice);
+                            if notice.is_none() && are_gone(self.holders.as_ref()) {
+                                break Err(Errno::ECANCELED);
+                            }
                         }
                     }
                 };
@@ -275,7 +302,7 @@ impl Answer for Join {
     }
 
     async fn failed(mut self: Box<Self>, _flow: Flow, why: Refusal) {
-        self.refuse(meaning(why));
+        self.refuse(why.errno());
     }
 }
 
@@ -291,7 +318,7 @@ impl Drop for Join {
 }
 
 /// Has the socket wait in SYN_SENT, and tells the program so.
-fn hold(office: &Office, notice: Notice, socket: OwnedFd, wanted: SocketAddr) -> Stage {
+pub(crate) fn hold(office: &Office, notice: Notice, socket: OwnedFd, wanted: SocketAddr) -> Stage {
     let cookie = SockRef::from(&socket).cookie().unwrap_or_default();
     // One at a time, until it is known whether the call has its answer: a call that a signal ended
     // may be here as well as the one that was made again.
@@ -315,85 +342,6 @@ fn hold(office: &Office, notice: Notice, socket: OwnedFd, wanted: SocketAddr) ->
     }
 }
 
-/// Ends the time in which a call waits.
-struct Timer {
-    office: Arc<Office>,
-    stage: Arc<Mutex<Stage>>,
-    cookie: u64,
-    wanted: SocketAddr,
-}
-
-impl Timer {
-    /// A nonblocking call waits for the engine's choice alone, a blocking one as long as the
-    /// program has set it (SO_SNDTIMEO, which connect(2) answers with EINPROGRESS), or until a
-    /// signal comes.
-    async fn run(self, limit: Option<Duration>) {
-        let end = limit.map(|limit| Instant::now() + limit);
-        loop {
-            let next = Instant::now() + LOOK;
-            tokio::time::sleep_until(end.map_or(next, |end| end.min(next))).await;
-            match end.is_some_and(|end| end <= Instant::now()) {
-                true => return self.over(),
-                false => self.look(),
-            }
-        }
-    }
-
-    fn over(&self) {
-        let mut stage = lock(&self.stage);
-        *stage = match std::mem::replace(&mut *stage, Stage::Over) {
-            Stage::Asked {
-                notice,
-                socket,
-                chosen: false,
-            } => hold(&self.office, notice, socket, self.wanted),
-            Stage::Waits { notice, joining } => {
-                joining.fail(Errno::ETIMEDOUT);
-                let _ = notice.map(|notice| notice.fail(Errno::EINPROGRESS));
-                self.office.over(self.cookie, Err(Errno::ETIMEDOUT));
-                Stage::Over
-            }
-            other => other,
-        };
-    }
-
-    fn look(&self) {
-        if let Stage::Waits { notice, .. } = &mut *lock(&self.stage) {
-            look(&self.office, self.cookie, notice);
-        }
-    }
-}
-
-/// Lets calls that wait end where a signal waits for their thread.
-fn look(office: &Office, cookie: u64, notice: &mut Option<Notice>) {
-    if notice.as_ref().is_some_and(Notice::is_signalled)
-        && let Some(notice) = notice.take()
-    {
-        notice.interrupt();
-    }
-    office.look_for_signals(cookie);
-}
-
-/// The errno of connect(2) for a dial that failed.
-const fn meaning(why: Refusal) -> Errno {
-    match why {
-        Refusal::Reset => Errno::ECONNRESET,
-        Refusal::TimedOut => Errno::ETIMEDOUT,
-        Refusal::HostUnreachable | Refusal::NoSuchHost => Errno::EHOSTUNREACH,
-        Refusal::NetworkUnreachable => Errno::ENETUNREACH,
-        Refusal::Denied => Errno::EACCES,
-        // Of the rest connect(2) has no word that programs expect.
-        _ => Errno::ECONNREFUSED,
-    }
-}
-
 fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(Errno::ECONNREFUSED as i32))
 }
-
-/// As long as a nonblocking call may take: the engine chooses in much less, unless it has to look
-/// at the first bytes or to resolve a name.
-const CHOICE: Duration = Duration::from_millis(5);
-
-/// How often a blocking call is looked at for a signal that would end it.
-const LOOK: Duration = Duration::from_millis(50);

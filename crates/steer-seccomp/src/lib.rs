@@ -40,11 +40,13 @@ mod process;
 mod traffic;
 
 mod connect;
+mod holders;
 mod joining;
 mod own;
 mod query;
 mod send;
 mod waiting;
+mod watch;
 
 mod office;
 mod sys;

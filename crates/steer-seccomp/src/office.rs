@@ -98,11 +98,6 @@ impl Office {
         }
     }
 
-    /// Has a call wait for the connect of an earlier one.
-    pub(crate) fn wait(&self, cookie: u64, waiting: Waiting) {
-        lock(&self.waiting).entry(cookie).or_default().push(waiting);
-    }
-
     /// Lets calls that wait for a connect end where a signal waits for their thread.
     pub(crate) fn look_for_signals(&self, cookie: u64) {
         let mut all = lock(&self.waiting);

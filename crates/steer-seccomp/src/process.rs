@@ -89,7 +89,21 @@ impl Process {
         own || first && bits(&status, "ShdPnd:") & !blocked != 0
     }
 
-    fn leader(self) -> Result<u32, Errno> {
+    /// Whether its threads have all ended, waited for or not.
+    pub(crate) fn has_ended(self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.thread));
+        let Ok(mut threads) = threads.map(|threads| threads.flatten().skip(1)) else {
+            return true;
+        };
+        let status = fs::read_to_string(format!("/proc/{}/status", self.thread));
+        let status = status.unwrap_or_default();
+        let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+        let is_zombie = state.is_none_or(|state| state.trim_start().starts_with(['Z', 'X']));
+        is_zombie && threads.next().is_none()
+    }
+
+    /// The first thread of its process.
+    pub(crate) fn leader(self) -> Result<u32, Errno> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.thread));
         field(&status.unwrap_or_default(), "Tgid:").ok_or(Errno::ESRCH)
     }

@@ -44,6 +44,12 @@ pub(crate) static PROFILE: Profile = Profile {
         "Set-user-id programs run without the user id that is theirs (no_new_privs). A process \
          that lets nobody look at it (PR_SET_DUMPABLE), or of another user, is refused with EPERM \
          unless steer is root.",
+        "A process that closes a socket while its connect is pending is not noticed: the engine \
+         dials on until that is over, or until no process has the socket.",
+        "Of the sockets that passed the engine the last 65536 are remembered: of an older one \
+         getpeername tells a loopback address.",
+        "A nonblocking connect that is handed over is recorded as made when it is begun: how it \
+         ends is between the program and the kernel.",
         "A signal does not wait for the supervisor: a call that it ends is made again or fails \
          with EINTR, as without steer.",
         "Unix sockets are not looked at: resolvers and container engines on this host act on the \

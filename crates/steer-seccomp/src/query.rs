@@ -8,7 +8,7 @@ use crate::call::Asked;
 use crate::memory;
 use crate::name::Name;
 use crate::notice::Delivery;
-use crate::office::Office;
+use crate::office::{Office, lock};
 use crate::waiting::Waiting;
 
 /// getsockopt(2) of SO_ERROR or SO_PEERNAME.
@@ -25,16 +25,20 @@ pub(crate) fn option(office: &Office, asked: Asked) {
             None => asked.notice.go_on(),
         };
     }
+    // Locked before it is asked: what is over by then cannot be waited for.
+    let mut waiting = lock(&office.waiting);
     match office.takeover.error(&socket) {
         Told::Kernel => asked.notice.go_on(),
         Told::Error(errno) => {
+            drop(waiting);
             if put_error(asked, Some(errno)) == Delivery::Lost {
                 office.takeover.unasked(&socket, errno);
             }
         }
         Told::Wait => {
             if let Ok(cookie) = socket2::SockRef::from(&socket).cookie() {
-                office.wait(cookie, Waiting::Error(asked));
+                let waiting = waiting.entry(cookie).or_default();
+                waiting.push(Waiting::Error(asked));
             }
         }
     }
@@ -61,9 +65,9 @@ pub(crate) fn put_error(asked: Asked, errno: Option<Errno>) -> Delivery {
         let room = i32::try_from(room).map_err(|_| Errno::EINVAL)?;
         let length = usize::try_from(room).map_or(4, |room| room.min(4));
         let bytes = error.to_ne_bytes();
-        asked.process.write(asked.args[3], &bytes[..length])?;
+        asked.write(asked.args[3], &bytes[..length])?;
         let length = u32::try_from(length).expect("four at most");
-        asked.process.write(asked.args[4], &length.to_ne_bytes())
+        asked.write(asked.args[4], &length.to_ne_bytes())
     })();
     asked.notice.answer(written)
 }
@@ -90,14 +94,14 @@ fn put_name(asked: Asked, name: &Name, (to, length): (usize, usize), short: Shor
         }
         let put = &bytes[..room.min(bytes.len())];
         if !put.is_empty() {
-            asked.process.write(to, put)?;
+            asked.write(to, put)?;
         }
         let told = match short {
             Short::Cuts => bytes.len(),
             Short::Refuses => put.len(),
         };
         let told = u32::try_from(told).expect("addresses are short");
-        asked.process.write(length, &told.to_ne_bytes())
+        asked.write(length, &told.to_ne_bytes())
     })();
     let _ = asked.notice.answer(written);
 }

@@ -3,6 +3,7 @@
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,6 +21,7 @@ use crate::send::send;
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     _end: PipeWriter,
+    thread: JoinHandle<()>,
 }
 
 impl Supervisor {
@@ -30,10 +32,15 @@ impl Supervisor {
     pub(crate) fn start(listener: OwnedFd, office: Arc<Office>) -> io::Result<Self> {
         let (end, ours) = io::pipe()?;
         let line = Line::new(listener);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("steer-supervise".to_owned())
             .spawn(move || run(&line, &end, &office))?;
-        Ok(Self { _end: ours })
+        Ok(Self { _end: ours, thread })
+    }
+
+    /// Whether there will be no more calls.
+    pub(crate) fn is_over(&self) -> bool {
+        self.thread.is_finished()
     }
 }
 

@@ -7,124 +7,33 @@
 #[cfg(target_arch = "x86_64")]
 #[path = "supervised/elf.rs"]
 mod elf;
+#[path = "supervised/engine.rs"]
+mod engine;
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, SocketAddrV4, TcpListener};
+use std::net::SocketAddrV4;
+use std::os::unix;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use engine::{HANDED_OVER, Own, UNANSWERED, engine};
 use lab::require;
 use nix::errno::Errno;
-use steer_core::address::Destination;
 use steer_core::intake::{Bound, Intake, Sockets};
 use steer_core::intent::{Intent, Relay, Scope};
 use steer_core::object::{ChildSetting, Object};
 use steer_core::plan::Netns;
-use steer_core::steered::{Flow, Refusal, Steered};
 use steer_core::steerer::Steerer;
 use steer_core::symbol::ControlRef;
 use steer_core::{host::Host, instance::Instance, listen};
 use steer_kernel::child::{Exit, Inherited, Spawner};
 use steer_seccomp::Seccomp;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-/// What becomes of a connect, by the last byte of its destination.
-async fn engine(mut steered: Steered, own: Own) {
-    let Destination::Addr(to) = steered.destination.clone() else {
-        panic!("a name");
-    };
-    let last = match to.addr().ip() {
-        std::net::IpAddr::V4(ip) => ip.octets()[3],
-        std::net::IpAddr::V6(ip) => ip.octets()[15],
-    };
-    let refusal = match last {
-        1 => None,
-        2 => Some(Refusal::Refused),
-        3 => Some(Refusal::TimedOut),
-        4 => Some(Refusal::HostUnreachable),
-        5 => Some(Refusal::NetworkUnreachable),
-        6 => Some(Refusal::Denied),
-        7 => Some(Refusal::Reset),
-        8 => {
-            tokio::time::sleep(SLOW).await;
-            None
-        }
-        9 => {
-            tokio::time::sleep(SLOW).await;
-            Some(Refusal::Refused)
-        }
-        10 => std::future::pending().await,
-        last @ (11 | 12) => {
-            // Past the engine, where that is allowed; by way of it to the same end elsewhere.
-            let to = if last == 11 { own.echo } else { own.nobody };
-            assert_eq!(steered.answer.can_hand_over(), own.allowed);
-            if own.allowed {
-                let handed = steered.answer.hand_over(&[to]).await;
-                assert!(handed.is_ok() || last == 12, "{handed:?}");
-                return;
-            }
-            (last == 12).then_some(Refusal::Refused)
-        }
-        other => panic!("nobody answers for {other}"),
-    };
-    if let Some(refusal) = refusal {
-        return steered.answer.failed(steered.flow, refusal).await;
-    }
-    if steered.answer.connected(&mut steered.flow).await.is_err() {
-        return;
-    }
-    let Flow::Tcp(mut stream) = steered.flow else {
-        panic!("no stream was put in place");
-    };
-    let mut room = vec![0; 4096];
-    while let Ok(n @ 1..) = stream.read(&mut room).await {
-        if stream.write_all(&room[..n]).await.is_err() {
-            return;
-        }
-    }
-    let _ = socket2::SockRef::from(&stream).set_linger(None);
-}
-
-/// Where connections go that are handed over.
-#[derive(Clone, Copy)]
-struct Own {
-    echo: SocketAddr,
-    nobody: SocketAddr,
-    /// Whether the method offers it.
-    allowed: bool,
-}
-
-impl Own {
-    fn open(relay: Relay) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let echo = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                std::thread::spawn(|| {
-                    let stream = stream.unwrap();
-                    std::io::copy(&mut &stream, &mut &stream)
-                });
-            }
-        });
-        // Bound and not listening: refused, and nobody else's.
-        let nobody = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-        let nobody = nobody.unwrap();
-        nobody
-            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-            .unwrap();
-        let at = nobody.local_addr().unwrap().as_socket().unwrap();
-        std::mem::forget(nobody);
-        Self {
-            echo,
-            nobody: at,
-            allowed: relay == Relay::Needed,
-        }
-    }
-}
 
 fn intent(relay: Relay) -> Intent {
     let mut intent = Intent::new(Instance::new("main").unwrap(), Scope::command());
@@ -175,6 +84,11 @@ fn control_name(sockets: &Sockets) -> String {
 
 /// Runs a program under the supervisor and tells how it ended.
 fn run(relay: Relay, program: &str, args: &[&str]) -> Exit {
+    run_beside(0, relay, program, args)
+}
+
+/// The same beside others who come to the control listener and say nothing.
+fn run_beside(silent: usize, relay: Relay, program: &str, args: &[&str]) -> Exit {
     // Signals are the process's: one command at a time.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,6 +100,7 @@ fn run(relay: Relay, program: &str, args: &[&str]) -> Exit {
     let exit = runtime.block_on(async {
         let (mut intake, settings) = open(&intent(relay));
         let own = Own::open(relay);
+        let _silent: Vec<_> = (0..silent).map(|_| call(&settings)).collect();
         tokio::spawn(async move {
             while let Some(steered) = intake.next().await {
                 assert!(steered.identity.pid.is_some() && steered.identity.exe.is_some());
@@ -202,8 +117,27 @@ fn run(relay: Relay, program: &str, args: &[&str]) -> Exit {
             .unwrap()
             .unwrap()
     });
+    // With the program its connects have ended.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while UNANSWERED.load(Relaxed) > 0 {
+        assert!(Instant::now() < deadline, "a connect goes on for nobody");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     runtime.shutdown_background();
     exit
+}
+
+/// Calls at the control listener as a command does.
+fn call(settings: &[ChildSetting]) -> UnixStream {
+    use std::os::linux::net::SocketAddrExt;
+    let name = settings.iter().find_map(|setting| match setting {
+        ChildSetting::Supervised {
+            control: ControlRef::Name(name),
+        } => Some(name),
+        _ => None,
+    });
+    let address = unix::net::SocketAddr::from_abstract_name(name.unwrap()).unwrap();
+    UnixStream::connect_addr(&address).unwrap()
 }
 
 fn script() -> String {
@@ -258,8 +192,23 @@ cases! {
     datagrams_that_would_leave_are_refused: "datagrams",
     rings_other_families_and_x32_are_refused: "others",
     what_the_kernel_refuses_is_refused_in_its_words: "bad_arguments",
-    a_connection_that_is_handed_over_is_the_program_s_own: "handed_over",
+    a_connect_that_nobody_waits_for_is_given_up: "given_up",
     a_process_that_hides_is_refused: "hidden",
+}
+
+#[test]
+fn a_connection_that_is_handed_over_is_the_program_s_own() {
+    let before = HANDED_OVER.load(Relaxed);
+    case("handed_over");
+    assert_ne!(HANDED_OVER.load(Relaxed), before);
+}
+
+#[test]
+fn whoever_calls_and_says_nothing_keeps_no_command_waiting() {
+    require!(Program("python3"));
+    // Together they are patiently heard for longer than a program may take.
+    let exit = run_beside(10, Relay::Always, python(), &[&script(), "blocking"]);
+    assert_eq!(exit, Exit::Status(0));
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -352,6 +301,3 @@ fn all_of_it_holds_for_a_user_without_privileges() {
 }
 
 const NOBODY: u32 = 65534;
-
-/// Longer than a nonblocking call waits for the engine's choice.
-const SLOW: Duration = Duration::from_millis(150);

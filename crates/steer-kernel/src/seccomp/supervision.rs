@@ -53,7 +53,7 @@ impl Supervision {
         )?;
         connect(control.as_raw_fd(), &self.control)?;
         let listener = install_supervised(&self.program).map_err(|error| number(&error))?;
-        write(&control, &listener.as_raw_fd().to_le_bytes())?;
+        write(&control, &listener.as_raw_fd().to_ne_bytes())?;
         match read(&control, &mut [0])? {
             1 => Ok(()),
             _ => Err(Errno::EPIPE),

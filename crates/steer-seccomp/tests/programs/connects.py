@@ -176,6 +176,18 @@ def timeout():
         s = socket.socket(family)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 200000))
         assert s.connect_ex(to) == errno.EINPROGRESS
+        s.close()
+    # It goes on meanwhile.
+    for last, expected in ((SLOW, 0), (SLOWLY_REFUSED, errno.ECONNREFUSED)):
+        for family, to in kinds(last):
+            s = socket.socket(family)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 20000))
+            assert s.connect_ex(to) == errno.EINPROGRESS
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 0))
+            assert select.select([], [s], [], 10)[1] == [s]
+            assert error(s) == expected
+            if expected == 0:
+                talk(s, to)
 
 
 def threads():

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from common import ECHO, NEVER, SLOW, error, kinds, talk
+from common import ECHO, NEVER, OWN_NEVER, SLOW, error, kinds, talk
 
 
 def forks():
@@ -87,6 +87,33 @@ def interrupted():
         socket.socket(family).connect(to)
     except KeyboardInterrupt:
         os._exit(0)
+
+
+def given_up():
+    """Processes that end while their connects go on."""
+    for last in (NEVER, OWN_NEVER):
+        for family, to in list(kinds(last))[:1]:
+            # Nonblocking; killed in its call; and after its call was ended by a signal.
+            if os.fork() == 0:
+                s = socket.socket(family)
+                s.setblocking(False)
+                assert s.connect_ex(to) in (errno.EINPROGRESS, errno.ECONNREFUSED)
+                os._exit(0)
+            assert os.wait()[1] == 0
+            killed = os.fork()
+            if killed == 0:
+                signal.alarm(1)
+                socket.socket(family).connect_ex(to)
+                os._exit(0)
+            assert os.wait()[1] in (signal.SIGALRM, 0)
+            if os.fork() == 0:
+                signal.signal(signal.SIGALRM, lambda *_: 1 // 0)
+                signal.alarm(1)
+                try:
+                    socket.socket(family).connect(to)
+                except (ZeroDivisionError, ConnectionRefusedError):
+                    os._exit(0)
+            assert os.wait()[1] == 0
 
 
 def hidden():
