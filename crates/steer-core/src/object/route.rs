@@ -1,0 +1,76 @@
+//! Routes and policy rules of ours.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::Family;
+use crate::symbol::{MarkRef, TableRef};
+
+/// A routing table in which every address of a family is this host's (`local default dev lo`).
+///
+/// It carries the routing protocol number [`ROUTE_PROTOCOL`], by which it is known as ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalRoute {
+    /// The family.
+    pub family: Family,
+    /// The table.
+    pub table: TableRef,
+}
+
+/// A policy routing rule: packets with the mark are looked up in the table.
+///
+/// It carries the routing protocol number [`ROUTE_PROTOCOL`], by which it is known as ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRule {
+    /// The family.
+    pub family: Family,
+    /// What the packets carry.
+    pub mark: MarkRef,
+    /// Where the packets come in; `lo` means those that this host made; `None` means anywhere.
+    ///
+    /// The kernel checks a packet's source by a lookup that has no such interface, so a rule with
+    /// one is not found by it: with `src_valid_mark=1` a rule without one makes every forwarded
+    /// packet a martian.
+    pub interface: Option<String>,
+    /// The table; the rule's priority is the table's number minus [`TABLE_ABOVE_PRIORITY`].
+    pub table: TableRef,
+}
+
+impl PolicyRule {
+    /// Its place among the rules of the host, once the table is known: before all that others
+    /// use by default, after the table `local`.
+    #[must_use]
+    pub fn priority(&self) -> Option<u32> {
+        self.table
+            .number()
+            .map(|table| table.saturating_sub(TABLE_ABOVE_PRIORITY))
+    }
+}
+
+/// The routing protocol number (`rtm_protocol`, see rtnetlink(7)) of every rule and route of ours.
+///
+/// Numbers above 4 are free for routing daemons; none of iproute2's list has this one.
+pub const ROUTE_PROTOCOL: u8 = 0x5e;
+
+/// What a rule's priority is less than its table's number.
+pub const TABLE_ABOVE_PRIORITY: u32 = 13_501;
+
+impl fmt::Display for PolicyRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            family,
+            mark,
+            interface,
+            table,
+        } = self;
+        write!(f, "rule {family}")?;
+        if let Some(priority) = self.priority() {
+            write!(f, " priority {priority}")?;
+        }
+        if let Some(interface) = interface {
+            write!(f, " iif {interface}")?;
+        }
+        write!(f, " fwmark {mark} lookup {table}")
+    }
+}
