@@ -1,6 +1,8 @@
 //! Connections that are not there before the answer, and those that pass the engine by.
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use steer_core::address::ClientAddr;
@@ -11,7 +13,7 @@ use steer_proxy::engine::Engine;
 use steer_proxy::record::Outcome;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::bench::{Bench, Target, broken, closed_port, rule, server, socks5_proxy, soon, through};
 
@@ -31,10 +33,17 @@ struct Joins {
     word_tx: mpsc::UnboundedSender<Word>,
     /// What the program's own connect would say; none where it has to pass the engine.
     own: Option<Result<(), ErrorKind>>,
+    /// Told when the program is gone.
+    gone: Arc<Notify>,
 }
 
 #[async_trait]
 impl Answer for Joins {
+    fn gone(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let gone = Arc::clone(&self.gone);
+        Some(Box::pin(async move { gone.notified().await }))
+    }
+
     fn can_hand_over(&self) -> bool {
         self.own.is_some()
     }
@@ -66,7 +75,7 @@ fn ask(
     to: impl Into<Target>,
     own: Option<Result<(), ErrorKind>>,
 ) -> mpsc::UnboundedReceiver<Word> {
-    ask_as(bench, "127.0.0.1:0".parse().unwrap(), to, own)
+    ask_as(bench, "127.0.0.1:0".parse().unwrap(), to, own).0
 }
 
 fn ask_as(
@@ -74,8 +83,14 @@ fn ask_as(
     client: SocketAddr,
     to: impl Into<Target>,
     own: Option<Result<(), ErrorKind>>,
-) -> mpsc::UnboundedReceiver<Word> {
+) -> (mpsc::UnboundedReceiver<Word>, Arc<Notify>) {
     let (word_tx, words) = mpsc::unbounded_channel();
+    let gone = Arc::new(Notify::new());
+    let answer = Joins {
+        word_tx,
+        own,
+        gone: Arc::clone(&gone),
+    };
     let steered = Steered {
         flow: Flow::Unmade,
         client: ClientAddr(client),
@@ -84,10 +99,10 @@ fn ask_as(
         via: Method::Seccomp,
         upstream: None,
         app: None,
-        answer: Box::new(Joins { word_tx, own }),
+        answer: Box::new(answer),
     };
     bench.steered_tx.send(steered).unwrap();
-    words
+    (words, gone)
 }
 
 async fn joined(mut words: mpsc::UnboundedReceiver<Word>) -> TcpStream {
@@ -224,10 +239,24 @@ async fn a_client_with_the_address_of_a_dial_is_no_dial_that_came_back() {
     let (_dialled, from) = soon(listener.accept()).await.unwrap();
     let _first = joined(first).await;
 
-    let second = ask_as(&bench, from, address, None);
+    let (second, _) = ask_as(&bench, from, address, None);
     let accepted = soon(listener.accept());
     let (_second, accepted) = tokio::join!(joined(second), accepted);
     accepted.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_is_dialled_for_a_program_that_is_gone() {
+    let (proxy, address) = server().await;
+    let mut bench = Bench::new(through("proxy", UpstreamKind::Socks5, address, None));
+    let client = "127.0.0.1:0".parse().unwrap();
+    let to: SocketAddr = "203.0.113.7:443".parse().unwrap();
+    let (mut words, gone) = ask_as(&bench, client, to, None);
+    // It says nothing, ever.
+    let (_silent, _) = soon(proxy.accept()).await.unwrap();
+    gone.notify_one();
+    assert!(matches!(soon(words.recv()).await, Some(Word::Refused(_))));
+    assert_eq!(bench.record().await.outcome, Outcome::Reset);
 }
 
 #[tokio::test]
