@@ -18,10 +18,12 @@ mod failure;
 mod follow;
 mod force;
 mod nested;
+mod passed;
 mod plan;
 mod run;
 mod session;
 mod steering;
+mod survivors;
 mod up;
 mod verify;
 

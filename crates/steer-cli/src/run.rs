@@ -5,8 +5,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use steer::core::intent::OnFailure;
-use steer::core::keeper::Released;
 use steer::core::object::ChildSetting;
 use steer::core::program::Program;
 use steer::kernel::child::{Exit, Inherited, Spawner};
@@ -14,7 +12,9 @@ use steer::kernel::child::{Exit, Inherited, Spawner};
 use crate::args::Run;
 use crate::failure::Failure;
 use crate::nested;
+use crate::passed;
 use crate::steering::{self, Decided, Purpose};
+use crate::survivors::Survivors;
 use crate::verify::{self, Verdict, Verification};
 use crate::{STATUS_ESCAPED, STATUS_OURS, say};
 
@@ -54,6 +54,7 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
             }
             if args.verify {
                 verify::enclose(decided)?;
+                passed::refuse(&decided.choice.plan)?;
             }
             nested::check(&decided.intent, &decided.choice.plan)
         };
@@ -61,6 +62,9 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
         let (decided, mut session) = started?;
         if let Some(text) = decided.announcement() {
             say(&format_args!("steer: {text}"));
+        }
+        if let Err(failure) = passed::tell(&decided.choice.plan, args.verify) {
+            say(&failure);
         }
         let verification = match args.verify.then(|| Verification::begin(&decided, &session)) {
             Some(Err(failure)) => {
@@ -96,9 +100,10 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
             () = session.guard() => unreachable!("guarding never ends"),
         };
         let verdict = verification.map(Verification::end);
+        let survivors = Survivors::of(&decided, &session);
         // The command's status is told whatever becomes of the steering.
         match session.stop(PATIENCE).await {
-            Ok(released) => report(&released),
+            Ok(released) => survivors.report(&released),
             Err(failure) => say(&failure),
         }
         let exit = exit
@@ -115,28 +120,6 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
 fn examine(decided: &Decided, file: &Path, args: &[OsString]) -> Result<(), Failure> {
     let examined = decided.choice.steerer.examine(file, args);
     examined.map_err(|slips| Failure::new(&slips, slips.remedy.clone()))
-}
-
-/// Says what becomes of processes that outlive the command.
-fn report(released: &Released) {
-    if let Released::Lingers {
-        processes,
-        on_failure,
-    } = released
-    {
-        let list = processes
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
-        let fate = match on_failure {
-            OnFailure::Open => "go direct from here on",
-            OnFailure::Closed => "are refused the network until they end",
-        };
-        say(&format_args!(
-            "steer: processes outlive the command ({list}); their connections {fate}"
-        ));
-    }
 }
 
 /// How long connections of a command that has ended may take to deliver what is on its way.

@@ -30,7 +30,8 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     stat(pid).is_ok_and(|(state, _)| state == 'T')
 }
 
-fn started(pid: u32) -> io::Result<u64> {
+/// When the process was started, in ticks since the machine was.
+pub(crate) fn started(pid: u32) -> io::Result<u64> {
     stat(pid).map(|(_, started)| started)
 }
 

@@ -30,6 +30,15 @@ pub(crate) fn is_secure() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
+/// A descriptor of our own for what the number means, if it means anything.
+pub(crate) fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes integers alone; a number without meaning is an error.
+    let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) };
+    let copy = Errno::result(copy)?;
+    // SAFETY: the kernel just made the descriptor for us; nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
 /// Takes over the descriptors that a message brought.
 pub(crate) fn received(fds: Vec<RawFd>) -> Vec<OwnedFd> {
     fds.into_iter()
