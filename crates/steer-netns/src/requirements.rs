@@ -10,10 +10,11 @@ pub(crate) fn of(_intent: &Intent, host: &Host) -> Vec<Requirement> {
         Requirement::new(
             "user namespaces",
             host.user_namespaces.clone(),
-            "allow them: `sysctl -w user.max_user_namespaces=15000`, and \
-             `sysctl -w kernel.unprivileged_userns_clone=1` or \
-             `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` where there is such a key; \
-             in a container, have its engine allow them; or use `-m seccomp`",
+            "where a sysctl is named, give it another value as root (`sysctl -w NAME=VALUE`): 15000 \
+             for user.max_user_namespaces, user.max_net_namespaces and user.max_mnt_namespaces, 1 \
+             for kernel.unprivileged_userns_clone, 0 for \
+             kernel.apparmor_restrict_unprivileged_userns; run steer outside a chroot; in a \
+             container, have its engine allow them; or use `-m seccomp`",
         ),
         Requirement::new(
             "tproxy of nf_tables in the kernel",
