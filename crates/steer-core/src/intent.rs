@@ -5,6 +5,7 @@
 //! can where nothing stands.
 
 mod publish;
+mod traffic;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use crate::mark::Mark;
 
 pub(crate) use publish::overlap;
 pub use publish::{Publish, PublishError};
+pub use traffic::{Dns, Filter, Loopback, Quic, Traffic};
 
 /// Whose traffic goes to the engine, which of it, and what if steering fails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,66 +174,6 @@ pub struct Selector {
     pub netns: Option<String>,
     /// Traffic to this host.
     pub inbound: bool,
-}
-
-/// Which traffic of the scope.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traffic {
-    /// What is meant; an empty list means all.
-    pub include: Filter,
-    /// What is left out.
-    pub exclude: Filter,
-    /// Destinations on the loopback networks.
-    pub loopback: Option<Loopback>,
-    /// Port 53.
-    pub dns: Option<Dns>,
-    /// UDP port 443.
-    pub quic: Option<Quic>,
-}
-
-/// Properties of traffic; values within a key are alternatives.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filter {
-    /// Transport protocols.
-    pub protocols: Vec<Protocol>,
-    /// Destination ports.
-    pub ports: Vec<PortRange>,
-    /// Destination networks.
-    pub cidrs: Vec<Cidr>,
-    /// Destination names.
-    pub domains: Vec<HostPattern>,
-}
-
-/// What to do with traffic to 127.0.0.0/8 and ::1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Loopback {
-    /// Leave it alone; what a method does when nothing is written.
-    Skip,
-    /// Steer it like all else.
-    Steer,
-}
-
-/// What to do with DNS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dns {
-    /// Leave port 53 alone, UDP and TCP.
-    Leave,
-    /// Bring it to the engine.
-    Capture,
-}
-
-/// What to do with UDP port 443.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Quic {
-    /// Bring it to the engine.
-    Steer,
-    /// Refuse it, so that clients fall back to TCP.
-    Reject,
-    /// Leave it alone.
-    Leave,
 }
 
 /// What in-scope traffic does after the engine crashed.
