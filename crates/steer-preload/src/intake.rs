@@ -212,8 +212,10 @@ async fn connect(
         app: None,
         answer: Box::new(ConnectAnswer::new(Arc::clone(&call), outcome_rx)),
     };
+    // It goes on when the engine takes no more: what it took has still to end.
+    tokio::spawn(async move { call.attend(pid).await });
     // Whoever does not take it refuses it.
-    let _ = tokio::join!(engine.steered_tx.send(steered), call.attend(pid));
+    let _ = engine.steered_tx.send(steered).await;
 }
 
 /// Has the program connect as if there were no engine.
