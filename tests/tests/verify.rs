@@ -4,6 +4,8 @@
 #[allow(dead_code)] // shared with the other test binaries
 mod site;
 
+#[path = "verify/given.rs"]
+mod given;
 #[path = "verify/privileged.rs"]
 mod privileged;
 #[path = "verify/unprivileged.rs"]
