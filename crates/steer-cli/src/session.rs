@@ -278,7 +278,7 @@ fn recorder(target: &LogTarget) -> Result<Recorder, Failure> {
     match target {
         LogTarget::None => Ok(Recorder::none()),
         LogTarget::Stdout => Recorder::stdout(),
-        LogTarget::Stderr => Recorder::to(std::io::stderr()),
+        LogTarget::Stderr => Recorder::to(io::stderr()),
         LogTarget::File(path) => Recorder::file(path),
     }
     .map_err(|error| Failure::new(&error, error.help()))
