@@ -73,7 +73,9 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// The command could not go back to the working directory in its namespaces.
-    #[error("the command could not start in the working directory, as it is in its namespaces")]
+    #[error(
+        "the command could not start in the working directory, which is looked for by its path in its namespaces"
+    )]
     Directory {
         /// Why.
         source: io::Error,
@@ -121,7 +123,7 @@ impl SpawnError {
                 "the process that holds the namespaces may be gone: try again; entering them takes the user who started steer"
             }
             Self::Directory { .. } => {
-                "start from a directory that exists and that this user may enter by its path: cd /"
+                "the command finds its directory by path, as a descriptor would lead out of its namespaces; this one was removed, or is closed to this user above: start from another, such as `cd /`"
             }
             Self::Filter { .. } => {
                 "the kernel needs CONFIG_SECCOMP_FILTER; a sandbox around steer may forbid seccomp(2)"
