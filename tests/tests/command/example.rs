@@ -1,32 +1,37 @@
 //! The README's first command: it steers a real program with nothing prepared.
 
-use lab::Family;
+use lab::{Family, Program};
 
 use crate::site::Site;
 
-/// The program of the README, from the root of the repository.
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/fetch");
+/// The script of the README.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/try");
 
 /// What the program prints, steered or not.
 const PAGE: &str = "a page, fetched by a program that knows of no proxy\n";
 
 #[test]
-fn the_readme_names_this_program() {
+fn the_readme_names_this_script() {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
     let readme = std::fs::read_to_string(readme).expect("there is a README");
-    let command = "cargo run -q --release -- run --log /dev/stderr -- examples/fetch";
-    assert!(readme.contains(command));
+    assert!(readme.contains("\n    ./examples/try\n"));
 }
 
 #[test]
 fn the_example_program_is_steered_with_and_without_privilege() {
     lab::require!(Namespaces, Cgroup2, Program("curl"), Program("python3"));
     let site = Site::new("readme");
-    let plain = site.app.program(PROGRAM).run().expect_success();
-    assert_eq!(plain, PAGE);
-    for (steer, method) in [(site.steer(), "tproxy"), (site.unprivileged(), "env")] {
-        let run = steer.args(["run", "--log", "/dev/stderr", "--", PROGRAM]);
-        let output = run.run();
+    // A user without privileges may not be let into the folder of this checkout.
+    let script = site.path("try");
+    Program::new("cp")
+        .args([SCRIPT.as_ref(), script.as_os_str()])
+        .run()
+        .expect_success();
+    let root = site.app.program(&script).env("STEER", steer_tests::steer());
+    let user = site.app.program(&script).without_privileges();
+    let user = user.env("STEER", site.unprivileged_copy());
+    for (script, method) in [(root, "tproxy"), (user, "netns")] {
+        let output = script.run();
         let record = format!("\"method\":\"{method}\"");
         assert!(output.stderr.contains(&record), "{output:#?}");
         let address = site.app.address(Family::V4).to_string();

@@ -153,6 +153,13 @@ impl Site {
 
     /// `steer` in the program's host as a user without privileges.
     pub(crate) fn unprivileged(&self) -> Program {
+        self.app
+            .program(self.unprivileged_copy())
+            .without_privileges()
+    }
+
+    /// The command where a user without privileges reaches it.
+    pub(crate) fn unprivileged_copy(&self) -> PathBuf {
         // The folder of the build may be closed to others.
         let copy = self.path("steer");
         if !copy.exists() {
@@ -161,7 +168,7 @@ impl Site {
             let cp = Program::new("cp").arg(steer()).arg(&copy);
             cp.run().expect_success();
         }
-        self.app.program(copy).without_privileges()
+        copy
     }
 
     /// `steer run`, up to the words of the command.
