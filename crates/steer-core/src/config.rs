@@ -46,7 +46,7 @@
 //! | `relay` | `always`, `needed`: whether every connection passes the engine, or those alone that have to be seen or changed or to take another way, where a method can leave it out; where none is written, `always` if records or users are asked for, else `needed` |
 //! | `netns.host_loopback` | `true`, or ports: services at this host's loopback addresses that a command in namespaces of its own reaches where it has no server itself |
 //! | `netns.publish` | `[ADDRESS:]PORT[:INNER]`, or a list of such: TCP ports of a command in namespaces of its own that others reach, at 127.0.0.1 where no address is written |
-//! | `dns.resolver` | `ADDRESS` or `ADDRESS:PORT`: asked instead of the resolver that the program addressed; `dns` needs `traffic.dns: capture` or `method: dns` |
+//! | `dns.resolver` | `ADDRESS` or `ADDRESS:PORT`: asked instead of the resolver that the program addressed; `dns` needs `traffic.dns: capture`, `method: dns` or `method: preload` |
 //! | `dns.rebind` | names (`name`, `"*.name"`) whose answers may lead to this host: those of other public names are refused |
 //! | `dns.fake_ip` | `true`: made-up addresses for names; or a mapping of the four keys below |
 //! | `dns.fake_ip.pools` | networks to take the addresses from, one a family, at least a /24 or /112; `198.18.0.0/15` and `fd5e:7ee2:0:f8e1::/64` where none is written |

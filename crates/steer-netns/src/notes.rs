@@ -35,8 +35,9 @@ pub(crate) fn all(intent: &Intent, host: &Host, resolvers: &[IpAddr], plan: &mut
     if host.uid == 0 {
         plan.note(
             "run as root: the command is root over its own namespaces alone, and can change the \
-             rules inside; no packet leaves all the same, but root can have others act through \
-             files (cron, /proc/sys)",
+             rules and mounts inside; no packet leaves all the same, but root can have others \
+             act through files (cron, /proc/sys) and through sockets of other users, of which \
+             none is covered",
         );
     } else {
         plan.note(

@@ -47,6 +47,10 @@ pub(crate) static PROFILE: Profile = Profile {
          refused, which UDP tells no socket that is not connected",
         "sockets by path that are not covered stay reachable (displays, agents, databases), and so \
          do files and the terminal; sockets of the host without a path do not",
+        "a covered socket that its service makes anew is covered again a moment later, and not \
+         while the process that sees to it (steer-holder) is stopped, which the command can do",
+        "sockets and directories that the command is given by whoever starts it stay outside: they \
+         are named, and refused by --verify",
         "processes of the same user outside can be sent signals; they cannot be traced",
         "setuid and setgid programs run without the privilege that they would give, and files of \
          other users belong to nobody, unless steer runs as root",

@@ -63,7 +63,7 @@ impl Answer for ConnectAnswer {
     }
 
     async fn failed(self: Box<Self>, flow: Flow, why: Refusal) {
-        self.call.failed(errno(why));
+        self.call.failed(why.errno());
         if let Flow::Tcp(stream) = flow {
             abort(stream);
         }
@@ -74,17 +74,5 @@ impl Drop for ConnectAnswer {
     /// Nothing of a connect that was answered; one that nobody answers is refused.
     fn drop(&mut self) {
         self.call.failed(Errno::ECONNREFUSED);
-    }
-}
-
-/// What connect(2) says of a refusal.
-const fn errno(why: Refusal) -> Errno {
-    match why {
-        Refusal::Reset => Errno::ECONNRESET,
-        Refusal::TimedOut => Errno::ETIMEDOUT,
-        Refusal::HostUnreachable | Refusal::NoSuchHost => Errno::EHOSTUNREACH,
-        Refusal::NetworkUnreachable => Errno::ENETUNREACH,
-        Refusal::Denied => Errno::EACCES,
-        _ => Errno::ECONNREFUSED,
     }
 }

@@ -88,8 +88,8 @@ fn choices(intent: &Intent, plan: &mut Plan) {
 /// What the reader should know.
 fn limits(host: &Host, plan: &mut Plan) {
     plan.note(
-        "closed by nature: when the supervisor is gone, connect fails with ENOSYS and no datagram \
-         is sent to an address",
+        "closed by nature: when the supervisor is gone, the calls that came to it fail with ENOSYS: \
+         connect and messages with an address, to unix sockets and loopback, too",
     );
     plan.note(
         "steering, not containment: what is left alone is looked at and then made by the kernel, \

@@ -57,8 +57,9 @@ pub(crate) static PROFILE: Profile = Profile {
         "io_uring is refused (EPERM), and socket families other than unix, IPv4, IPv6 and netlink \
          (EAFNOSUPPORT); 32-bit programs that make sockets by socketcall (glibc for i386 does) get \
          EAFNOSUPPORT.",
-        "Closed by nature: when the supervisor is gone, connect fails with ENOSYS. Processes that \
-         outlive the command get no connection any more.",
+        "Closed by nature: when the supervisor is gone, connect fails with ENOSYS, and so do \
+         sendmsg, getpeername and SO_ERROR, for unix sockets and loopback as well. Processes that \
+         outlive the command get no connection any more; they are not named.",
         "One supervisor a process: within `steer run -m seccomp`, or a sandbox that uses the same \
          of the kernel, another one is refused before the start.",
     ],

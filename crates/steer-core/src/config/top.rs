@@ -117,7 +117,12 @@ fn needs(
 ) {
     let below = |section: &str, key: &str| root.entry(section).and_then(|node| node.entry(key));
     let by_method = match method.and_then(MethodChoice::preferred) {
-        Some(methods) => methods.is_empty() || methods.contains(&Method::Dns),
+        // `preload` answers lookups of programs itself.
+        Some(methods) => {
+            methods.is_empty()
+                || methods.contains(&Method::Dns)
+                || methods.contains(&Method::Preload)
+        }
         None => false,
     };
     let by_traffic = match traffic.dns {
@@ -129,7 +134,7 @@ fn needs(
         (
             "dns",
             by_traffic || by_method,
-            "`traffic.dns: capture` or `method: dns`",
+            "`traffic.dns: capture`, `method: dns` or `method: preload`",
         ),
     ];
     for (key, met, needs) in met {
