@@ -15,9 +15,11 @@ use crate::say;
 /// Refuses what an outer library would keep from connecting, and says which proxies the command
 /// will not reach.
 pub(crate) fn check(intent: &Intent, plan: &Plan) -> Result<(), Failure> {
-    if plan.namespace().is_none() {
-        return Ok(());
-    }
+    let apart = plan.namespace().is_some();
+    let supervised = plan
+        .objects
+        .iter()
+        .any(|p| matches!(p.object, Object::Child(ChildSetting::Supervised { .. })));
     let sets = |name: &str| {
         plan.objects.iter().any(|p| match &p.object {
             Object::Child(ChildSetting::Env { name: set, .. }) => set == name,
@@ -25,14 +27,22 @@ pub(crate) fn check(intent: &Intent, plan: &Plan) -> Result<(), Failure> {
         })
     };
     let outer = env::var_os(LIBRARY).is_some_and(|value| !value.is_empty());
+    let why = match (apart, supervised) {
+        (true, _) => "would ask its own engine, which is not reached from other namespaces",
+        (false, true) => "takes connections to its own engine before a supervisor sees them",
+        (false, false) => return Ok(()),
+    };
     if outer && !sets(LIBRARY) {
         return Err(Failure::plain(
             format!(
-                "the method {} cannot be used in `steer run -m preload`: the library there would ask its own engine, which is not reached from other namespaces",
+                "the method {} cannot be used in `steer run -m preload`: the library there {why}",
                 plan.method
             ),
-            "turn the two round (`-m preload` inside), or use `-m preload` or `-m seccomp` here",
+            "turn the two round (`-m preload` inside), or use `-m preload` here",
         ));
+    }
+    if !apart {
+        return Ok(());
     }
     let written = PROXIES
         .into_iter()

@@ -224,7 +224,7 @@ fn steerings_are_nested_or_refused_with_the_reason() {
                 // A supervisor has no second one, and takes no socket of other namespaces.
                 ("seccomp", "seccomp") => Some("another supervisor"),
                 ("seccomp", "netns") => Some("user namespaces"),
-                ("preload", "netns") => Some("`steer run -m preload`"),
+                ("preload", "netns" | "seccomp") => Some("`steer run -m preload`"),
                 // The port of the outer one is on the host's loopback.
                 ("env", "netns") => Some("--host-loopback="),
                 _ => None,
