@@ -58,7 +58,7 @@ fn path_with(site: &Site, names: &[&str]) -> std::path::PathBuf {
 /// Gives the program a root in which no packet filter's program exists.
 fn without_programs(site: &Site, words: &str) -> Program {
     // `steer` looks into the system's folders whatever PATH says, so they are covered as well.
-    let bin = path_with(site, &["sh", "cat", "echo", "curl"]);
+    let bin = path_with(site, &["sh", "cat", "curl"]);
     let hide = site.path("hide");
     fs::create_dir_all(&hide).expect("our directory can be written");
     let script = format!(
@@ -80,7 +80,7 @@ fn without_iptables_the_backend_iptables_is_refused_and_nft_works() {
     let at = site.srv.at(Family::V4, 80);
     let steer = steer().display();
     let name = &site.name;
-    let words = format!("{steer} run -m redirect --name {name} --backend iptables -- echo never");
+    let words = format!("{steer} run -m redirect --name {name} --backend iptables -- cat /never");
     let output = without_programs(&site, &words).run();
     assert_refuses(
         &output,
