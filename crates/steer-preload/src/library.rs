@@ -206,6 +206,7 @@ const ATTEMPTS: u32 = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::process::{Command, Stdio};
 
     #[test]
@@ -288,6 +289,10 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        // Its environment can be read a moment after it was executed.
+        process.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        let said = process.stdout.as_mut().unwrap();
+        said.read_exact(&mut [0]).unwrap();
         drop(library);
         assert!(path.exists());
         let used = sweep_in(dir.path()).unwrap().used;

@@ -89,8 +89,11 @@ mod tests {
         assert!(!holders.are_gone());
         other.kill().unwrap();
         other.wait().unwrap();
-        assert!(holders.are_gone());
+        // What another test starts at this moment has every descriptor until it executes.
+        while !holders.are_gone() {
+            assert!(std::time::Instant::now() < deadline, "somebody has it");
+            std::thread::yield_now();
+        }
         first.wait().unwrap();
-        assert!(holders.are_gone());
     }
 }
