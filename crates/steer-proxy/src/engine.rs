@@ -31,7 +31,7 @@ use steer_core::names::{Conversation, Follower, Names};
 use steer_core::policy::App;
 use steer_core::steered::{Flow, Refusal, Steered};
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::record::Recorder;
 use crate::upstream::direct::Dialler;
@@ -93,6 +93,8 @@ struct Shared {
     /// Dials that failed for want of descriptors.
     starved: AtomicU64,
     stop: watch::Sender<bool>,
+    /// How many intakes are served.
+    serving: watch::Sender<usize>,
     /// Tells the flows, which have no end of their own.
     stopping: Arc<Notify>,
     stops: AtomicBool,
@@ -117,6 +119,23 @@ impl Shared {
     }
 }
 
+/// An intake that is served, counted for as long as it is.
+#[derive(Debug)]
+struct Serving<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Serving<'a> {
+    fn new(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
 /// How draining ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
@@ -130,22 +149,26 @@ impl Engine {
     /// Connections go on after it returns; [`Engine::drain`] ends them.
     pub async fn serve(self, mut intake: Box<dyn Intake>) {
         let shared = &self.shared;
+        let _serving = Serving::new(&shared.serving);
         let mut stop = shared.stop.subscribe();
         let mut starved = shared.starved.load(Relaxed);
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut arrivals = 0_u32;
         loop {
-            let steered = tokio::select! {
+            let next = tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return,
-                steered = intake.next() => steered,
+                _ = stop.wait_for(|stop| *stop) => None,
+                next = intake.next() => Some(next),
                 _ = beat.tick(), if arrivals > 0 => {
                     arrivals = 0;
                     continue;
                 }
             };
-            let Some(steered) = steered else { return };
+            let Some(next) = next else {
+                return self.take_waiting(intake).await;
+            };
+            let Some(steered) = next else { return };
             arrivals = arrivals.saturating_add(1);
             shared.accepted.fetch_add(1, Relaxed);
             self.take(steered);
@@ -160,6 +183,18 @@ impl Engine {
                 starved = shared.starved.load(Relaxed);
             }
         }
+    }
+
+    /// Takes what had come before the stop and waits to be accepted: its clients believe that they
+    /// are connected. Bounded, because clients that know of a listener can come on and on.
+    async fn take_waiting(&self, mut intake: Box<dyn Intake>) {
+        let take = async {
+            while let Ok(Some(steered)) = timeout(LAST_LOOK, intake.next()).await {
+                self.shared.accepted.fetch_add(1, Relaxed);
+                self.take(steered);
+            }
+        };
+        let _ = timeout(LAST_LOOKS, take).await;
     }
 
     fn take(&self, steered: Steered) {
@@ -206,13 +241,18 @@ impl Engine {
             live,
             flows,
             talks,
+            serving,
             ..
         } = &*self.shared;
         stops.store(true, Relaxed);
         stop.send_replace(true);
         stopping.notify_waiters();
-        let empty = async { tokio::join!(live.empty(), flows.empty(), talks.empty()) };
-        if tokio::time::timeout(deadline, empty).await.is_ok() {
+        let empty = async {
+            // Whoever serves takes what had come before: none is overlooked.
+            let _ = serving.subscribe().wait_for(|count| *count == 0).await;
+            tokio::join!(live.empty(), flows.empty(), talks.empty())
+        };
+        if timeout(deadline, empty).await.is_ok() {
             return Drained { aborted: 0 };
         }
         let aborted = live.abort() + flows.abort() + talks.abort();
@@ -250,6 +290,13 @@ impl Engine {
 /// timer costs tokio a write to its eventfd and a turn of its poll, which every dial would pay. It
 /// rests while nothing arrives, because a poll without a timer is cheaper too.
 const BEAT: Duration = Duration::from_millis(200);
+
+/// How long an intake is asked for what came before the stop. When a timer of tokio fires, the
+/// kernel has just been asked what is ready, so that the shortest is long enough.
+const LAST_LOOK: Duration = Duration::from_millis(2);
+
+/// How long all of that may take.
+const LAST_LOOKS: Duration = Duration::from_millis(500);
 
 /// How long accepting pauses when a dial found no descriptor.
 const STARVED_PAUSE: Duration = Duration::from_millis(50);

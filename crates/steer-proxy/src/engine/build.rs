@@ -250,6 +250,7 @@ impl EngineBuilder {
             accepted: AtomicU64::new(0),
             starved: AtomicU64::new(0),
             stop: watch::Sender::new(false),
+            serving: watch::Sender::new(0),
             stopping: Arc::default(),
             stops: AtomicBool::new(false),
         };
