@@ -98,6 +98,7 @@ impl Intake for Connections {
                         via: self.method,
                         upstream: None,
                         app: self.app,
+                        inside: None,
                         answer: Box::new(ResetAnswer),
                     });
                 }

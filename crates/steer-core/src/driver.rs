@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
 use crate::instance::Instance;
+use crate::intake::Shared;
 use crate::object::{Domain, Object};
 use crate::plan::Netns;
 use crate::ruleset::Role;
@@ -41,6 +42,11 @@ pub trait Driver: fmt::Debug + Send {
     /// The engine holds them beside the keeper, so that the death of one of the two alone removes
     /// nothing.
     fn lifelines(&self) -> io::Result<Vec<Lifeline>> {
+        Ok(Vec::new())
+    }
+
+    /// Duplicates of what the engine uses of what it made, for [`Bound::shared`](crate::intake::Bound).
+    fn shared(&self) -> io::Result<Vec<Shared>> {
         Ok(Vec::new())
     }
 

@@ -12,7 +12,7 @@ use crate::keeper::{EngageError, Job, Keeper, KeeperError, Released};
 use crate::listen;
 use crate::mark::Mark;
 use crate::netns::Held;
-use crate::object::{ChildSetting, Listener, Object};
+use crate::object::{Binding, ChildSetting, Listener, Object};
 use crate::plan::{Netns, Plan};
 use crate::symbol::{Bindings, Followed, Slot};
 
@@ -84,6 +84,13 @@ impl Engaged {
                         bindings.ports.insert(listener.id.clone(), port);
                     }
                 }
+                if listener.binding == Binding::Lo {
+                    let unmarked = |source| EngageError::Control {
+                        id: listener.id.to_string(),
+                        source,
+                    };
+                    sockets.mark(intent.bypass).map_err(unmarked)?;
+                }
                 bound.push(Bound {
                     listener: Listener {
                         port: Some(port),
@@ -92,6 +99,7 @@ impl Engaged {
                     netns: planned.netns.clone(),
                     sockets,
                     inside: inside.then(|| keeper.sockets()).flatten(),
+                    shared: Vec::new(),
                 });
             }
         }
@@ -119,8 +127,9 @@ impl Engaged {
         let listeners: Vec<_> = bound
             .iter()
             .filter_map(|b| match &b.sockets {
-                Sockets::Tcp(sockets) => Some(sockets),
-                Sockets::Udp(_) | Sockets::Control(_) => None,
+                // Hooks look who has the port, and are not to find it held by nobody.
+                Sockets::Tcp(sockets) if b.listener.binding != Binding::Lo => Some(sockets),
+                Sockets::Tcp(_) | Sockets::Udp(_) | Sockets::Control(_) => None,
             })
             .flatten()
             .map(AsFd::as_fd)
@@ -142,6 +151,15 @@ impl Engaged {
                 }
                 _ => return Err(error.into()),
             }
+        }
+        for one in bound
+            .iter_mut()
+            .filter(|b| b.listener.binding == Binding::Lo)
+        {
+            one.shared = keeper.shared().map_err(|source| KeeperError::Lost {
+                what: "share what it made".to_owned(),
+                source,
+            })?;
         }
         Ok(Self {
             keeper,

@@ -34,6 +34,16 @@ pub struct Host {
     pub uid: u32,
     /// Capability to change the network (CAP_NET_ADMIN) in effect.
     pub net_admin: Presence,
+    /// Programs in the kernel's socket layer (bpf(2)): the privilege to load them.
+    #[serde(default = "unasked")]
+    pub bpf: Presence,
+    /// Cgroups of systemd's units that an intent names, by unit, with the path below the root of the
+    /// hierarchy that each has or would have.
+    #[serde(default)]
+    pub units: BTreeMap<String, String>,
+    /// Cgroups of the running processes that an intent names.
+    #[serde(default)]
+    pub processes: BTreeMap<u32, Option<String>>,
     /// Namespaces of users, for a process without privilege (user_namespaces(7)).
     pub user_namespaces: Presence,
     /// System calls that a supervisor answers (seccomp_unotify(2)).
@@ -178,6 +188,10 @@ impl Presence {
     }
 }
 
+fn unasked() -> Presence {
+    Presence::Unknown("it was not asked for".to_owned())
+}
+
 impl Host {
     /// A plain host with root, nf_tables, iptables and cgroup2: for examples and tests.
     #[must_use]
@@ -192,6 +206,9 @@ impl Host {
             socket_families: Family::ALL.to_vec(),
             uid: 0,
             net_admin: Presence::Present,
+            bpf: Presence::Present,
+            units: BTreeMap::new(),
+            processes: BTreeMap::new(),
             user_namespaces: Presence::Present,
             supervision: Presence::Present,
             libraries: Some("/run/steer-lib".to_owned()),

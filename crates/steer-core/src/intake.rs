@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
@@ -37,6 +37,18 @@ pub struct Bound {
     pub sockets: Sockets,
     /// What makes further sockets in the namespace, where it is one of the plan's own.
     pub inside: Option<Arc<dyn MakeSockets>>,
+    /// What drivers share of what they made, for methods whose listeners need it: duplicates, by the
+    /// driver's own names.
+    pub shared: Vec<Shared>,
+}
+
+/// A descriptor of something that a driver made and the engine uses as well: a map of an eBPF program.
+#[derive(Debug)]
+pub struct Shared {
+    /// The driver's name for it.
+    pub label: String,
+    /// The descriptor, close-on-exec.
+    pub fd: OwnedFd,
 }
 
 /// The sockets of a listener.

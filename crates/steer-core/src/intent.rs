@@ -168,6 +168,12 @@ pub struct Selector {
     pub uid: Vec<IdRange>,
     /// Group ids of the sending socket.
     pub gid: Vec<IdRange>,
+    /// Names of processes (`/proc/PID/comm`, 15 bytes at most).
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Running processes, with those that they start.
+    #[serde(default)]
+    pub pid: Vec<u32>,
     /// Interfaces at which forwarded traffic enters.
     pub interface: Vec<String>,
     /// Another network namespace: a path, a pid or a container.
@@ -208,6 +214,9 @@ pub struct Listen {
     pub dns: Option<u16>,
     /// Where clients that know of the proxy connect.
     pub explicit: Option<std::net::SocketAddr>,
+    /// A proxy of others that takes what is steered in the place of the engine.
+    #[serde(default)]
+    pub external: Option<std::net::SocketAddr>,
     /// The name and password that such clients must give.
     pub auth: Option<crate::policy::Credentials>,
 }
@@ -329,6 +338,7 @@ impl Intent {
                     inbound,
                     dns: dns_port,
                     explicit,
+                    external,
                     auth,
                 },
             bypass: _,
@@ -361,6 +371,8 @@ impl Intent {
                 cgroup,
                 uid,
                 gid,
+                command: names,
+                pid,
                 interface,
                 netns,
                 inbound: to_this_host,
@@ -369,6 +381,8 @@ impl Intent {
             keys.extend((!cgroup.is_empty()).then_some(Key::Cgroup));
             keys.extend((!uid.is_empty()).then_some(Key::Uid));
             keys.extend((!gid.is_empty()).then_some(Key::Gid));
+            keys.extend((!names.is_empty()).then_some(Key::CommandName));
+            keys.extend((!pid.is_empty()).then_some(Key::Pid));
             keys.extend((!interface.is_empty()).then_some(Key::Interface));
             keys.extend(netns.is_some().then_some(Key::Netns));
             keys.extend(to_this_host.then_some(Key::Inbound));
@@ -422,6 +436,7 @@ impl Intent {
         keys.extend(dial.is_some().then_some(Key::Dial));
         keys.extend(resolver.is_some().then_some(Key::Resolver));
         keys.extend(fake.is_some().then_some(Key::FakeIp));
+        keys.extend(external.is_some().then_some(Key::ListenExternal));
         keys.extend(explicit.is_some().then_some(Key::ListenExplicit));
         keys.extend(auth.is_some().then_some(Key::ListenAuth));
         keys.sort_unstable();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::driver::DriverError;
 use crate::instance::Instance;
-use crate::intake::Sockets;
+use crate::intake::{Shared, Sockets};
 use crate::intent::{OnFailure, Scope};
 use crate::mark::Mark;
 use crate::method::Method;
@@ -72,6 +72,14 @@ pub trait Keeper: fmt::Debug + Send {
 
     /// Puts a job in force, in the place of the one before: all of it, or nothing and an error.
     fn commit(&mut self, job: &Job) -> Result<(), KeeperError>;
+
+    /// What drivers share of what the job made ([`Bound::shared`](crate::intake::Bound)).
+    ///
+    /// # Errors
+    /// A descriptor cannot be duplicated.
+    fn shared(&self) -> io::Result<Vec<Shared>> {
+        Ok(Vec::new())
+    }
 
     /// Takes no further flow and lets those that were taken go on.
     fn retire(&mut self) -> Result<(), KeeperError>;

@@ -18,6 +18,10 @@ pub enum Key {
     Uid,
     /// `scope.gid`
     Gid,
+    /// `scope.command`
+    CommandName,
+    /// `scope.pid`
+    Pid,
     /// `scope.interface`
     Interface,
     /// `scope.netns`
@@ -66,6 +70,8 @@ pub enum Key {
     ListenInbound,
     /// `listen.dns`
     ListenDns,
+    /// `listen.external`
+    ListenExternal,
     /// `listen.explicit`
     ListenExplicit,
     /// `listen.auth`
@@ -90,12 +96,14 @@ pub enum Key {
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 42] = [
         Self::Command,
         Self::Host,
         Self::Cgroup,
         Self::Uid,
         Self::Gid,
+        Self::CommandName,
+        Self::Pid,
         Self::Interface,
         Self::Netns,
         Self::Inbound,
@@ -120,6 +128,7 @@ impl Key {
         Self::ListenOutbound,
         Self::ListenInbound,
         Self::ListenDns,
+        Self::ListenExternal,
         Self::ListenExplicit,
         Self::ListenAuth,
         Self::Mark,
@@ -141,6 +150,8 @@ impl fmt::Display for Key {
             Self::Cgroup => "scope.cgroup",
             Self::Uid => "scope.uid",
             Self::Gid => "scope.gid",
+            Self::CommandName => "scope.command",
+            Self::Pid => "scope.pid",
             Self::Interface => "scope.interface",
             Self::Netns => "scope.netns",
             Self::Inbound => "scope.inbound",
@@ -163,6 +174,7 @@ impl fmt::Display for Key {
             Self::Forward => "forward",
             Self::Backend => "backend",
             Self::ListenOutbound => "listen.outbound",
+            Self::ListenExternal => "listen.external",
             Self::ListenExplicit => "listen.explicit",
             Self::ListenAuth => "listen.auth",
             Self::ListenInbound => "listen.inbound",

@@ -155,6 +155,7 @@ fn socket(address: SocketAddr, kind: Type, binding: Binding) -> io::Result<Socke
     }
     match binding {
         Binding::Own | Binding::Control => {}
+        Binding::Lo => socket.bind_device(Some(b"lo"))?,
         // One flag of the socket, whose option has a name in both families; an IPv6 socket takes
         // the one of IPv4 (`ipv6_setsockopt` of net/ipv6/ipv6_sockglue.c).
         Binding::Transparent => setsockopt(&socket, sockopt::IpTransparent, &true)?,

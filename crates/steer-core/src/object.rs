@@ -1,6 +1,7 @@
 //! Everything that a plan can ask for, as typed data.
 
 mod child;
+mod hooks;
 mod listener;
 mod route;
 
@@ -13,8 +14,9 @@ use crate::ruleset::Ruleset;
 use crate::symbol::{Bindings, CgroupRef, PortRef, Unbound};
 
 pub use child::ChildSetting;
+pub use hooks::{Carries, Entrance, Hooks, Lookup, Reach, is_token, token_net};
 pub use listener::{Binding, Listener};
-pub use route::{LocalRoute, PolicyRule, ROUTE_PROTOCOL, TABLE_ABOVE_PRIORITY};
+pub use route::{LOCAL_TABLE, LocalRoute, PolicyRule, ROUTE_PROTOCOL, TABLE_ABOVE_PRIORITY};
 
 /// A thing that has to exist for traffic to be steered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,10 @@ pub enum Object {
     Route(LocalRoute),
     /// A rule that sends marked packets to a routing table.
     Rule(PolicyRule),
+    /// Hooks of the socket layer, for what programs here send.
+    Hooks(Hooks),
+    /// A hook of the socket layer, for what comes here.
+    Lookup(Lookup),
     /// Namespaces of the command's own.
     Namespace(Namespace),
     /// A setting of the command that is started.
@@ -69,6 +75,8 @@ pub enum Domain {
     Iptables,
     /// The driver of routes and policy rules.
     Route,
+    /// The driver of eBPF programs.
+    Ebpf,
     /// Whoever makes namespaces.
     Namespace,
     /// Whoever starts the command.
@@ -95,6 +103,7 @@ impl Object {
             Self::Nft(_) => Domain::Nft,
             Self::Iptables(..) => Domain::Iptables,
             Self::Route(_) | Self::Rule(_) => Domain::Route,
+            Self::Hooks(_) | Self::Lookup(_) => Domain::Ebpf,
             Self::Namespace(_) => Domain::Namespace,
             Self::Child(_) => Domain::Child,
         }
@@ -114,9 +123,9 @@ impl Object {
             Self::Cgroup(cgroup) => Self::Cgroup(bindings.cgroup(cgroup)?),
             Self::Nft(rules) => Self::Nft(rules.resolve(bindings)?),
             Self::Iptables(rules, variant) => Self::Iptables(rules.resolve(bindings)?, *variant),
-            Self::Route(LocalRoute { family, table }) => Self::Route(LocalRoute {
-                family: *family,
-                table: bindings.table(*table)?,
+            Self::Route(route) => Self::Route(LocalRoute {
+                table: bindings.table(route.table)?,
+                ..route.clone()
             }),
             Self::Rule(rule) => Self::Rule(PolicyRule {
                 mark: bindings.mark(rule.mark)?,
@@ -124,6 +133,11 @@ impl Object {
                 ..rule.clone()
             }),
             Self::Child(setting) => Self::Child(setting.resolve(bindings)?),
+            Self::Hooks(hooks) => Self::Hooks(hooks.resolve(bindings)?),
+            Self::Lookup(lookup) => Self::Lookup(Lookup {
+                port: bindings.port(&lookup.port)?,
+                ..lookup.clone()
+            }),
             Self::Namespace(_) => self.clone(),
         })
     }
@@ -134,6 +148,14 @@ impl Object {
         match self {
             Self::Nft(rules) => Self::Nft(rules.retired()),
             Self::Iptables(rules, variant) => Self::Iptables(rules.retired(), *variant),
+            Self::Hooks(hooks) => Self::Hooks(Hooks {
+                takes: false,
+                ..hooks.clone()
+            }),
+            Self::Lookup(lookup) => Self::Lookup(Lookup {
+                takes: false,
+                ..lookup.clone()
+            }),
             Self::Listener(_)
             | Self::Cgroup(_)
             | Self::Route(_)
@@ -152,6 +174,7 @@ impl fmt::Display for Domain {
             Self::Nft => "nft",
             Self::Iptables => "iptables",
             Self::Route => "route",
+            Self::Ebpf => "ebpf",
             Self::Namespace => "namespace",
             Self::Child => "child",
         })
@@ -180,9 +203,9 @@ impl fmt::Display for Object {
                 }
                 write!(f, "\n{}", indent(rules))
             }
-            Self::Route(LocalRoute { family, table }) => {
-                write!(f, "route {family} local default dev lo table {table}")
-            }
+            Self::Route(route) => route.fmt(f),
+            Self::Hooks(hooks) => hooks.fmt(f),
+            Self::Lookup(lookup) => lookup.fmt(f),
             Self::Rule(rule) => rule.fmt(f),
             Self::Namespace(namespace) => namespace.fmt(f),
             Self::Child(setting) => setting.fmt(f),

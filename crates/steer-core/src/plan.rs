@@ -160,6 +160,10 @@ impl Plan {
     /// The names that its rules follow.
     #[must_use]
     pub fn followed(&self) -> BTreeSet<NameSet> {
+        let hooks = self.objects.iter().filter_map(|p| match &p.object {
+            Object::Hooks(hooks) => Some(hooks.followed()),
+            _ => None,
+        });
         let rulesets = self.objects.iter().filter_map(|p| match &p.object {
             Object::Nft(rules) | Object::Iptables(rules, _) => Some(rules),
             _ => None,
@@ -172,6 +176,7 @@ impl Plan {
                 Test::ToNames(names, _) => Some(*names),
                 _ => None,
             })
+            .chain(hooks.flatten())
             .collect()
     }
 

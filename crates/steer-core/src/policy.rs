@@ -85,6 +85,18 @@ pub struct Condition {
     pub protocol: Vec<Protocol>,
     /// The user id of the program.
     pub uid: Vec<IdRange>,
+    /// The group id of the program.
+    #[serde(default)]
+    pub gid: Vec<IdRange>,
+    /// The program file, with `*` for any part.
+    #[serde(default)]
+    pub exe: Vec<String>,
+    /// The name of the process.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Its cgroup, or one above it.
+    #[serde(default)]
+    pub cgroup: Vec<String>,
     /// The application protocol that was sniffed.
     pub app: Vec<App>,
 }

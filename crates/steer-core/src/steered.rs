@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use nix::errno::Errno;
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::address::{ClientAddr, Destination, Protocol};
 use crate::datagram::Datagrams;
 use crate::method::Method;
+use crate::netns::MakeSockets;
 use crate::policy::App;
 
 /// A connection that a method brought to the engine.
@@ -36,6 +38,9 @@ pub struct Steered {
     pub upstream: Option<String>,
     /// What is spoken, where the listener prescribes it; else it is found out.
     pub app: Option<App>,
+    /// What makes sockets where the program is, where that is not where the engine is and the dial
+    /// has to be made from there.
+    pub inside: Option<Arc<dyn MakeSockets>>,
     /// How the result of the dial is told to the program.
     pub answer: Box<dyn Answer>,
 }
@@ -87,8 +92,16 @@ pub struct Identity {
     pub pid: Option<u32>,
     /// The user id of the socket.
     pub uid: Option<u32>,
+    /// The group id of the process.
+    pub gid: Option<u32>,
     /// The program file.
     pub exe: Option<PathBuf>,
+    /// The name of the process (`/proc/PID/comm`, 15 bytes at most).
+    pub command: Option<String>,
+    /// Its cgroup below the root of the unified hierarchy.
+    pub cgroup: Option<String>,
+    /// The container that the cgroup is of, by its id.
+    pub container: Option<String>,
 }
 
 /// Tells the program how the dial ended, in the method's own terms.

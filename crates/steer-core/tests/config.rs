@@ -167,6 +167,7 @@ log: { connections: { file: steer.log } }
     assert_eq!(
         config.listen,
         Listen {
+            external: None,
             inbound: Some(15006),
             dns: Some(15053),
             outbound: Some(15001),

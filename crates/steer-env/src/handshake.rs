@@ -106,6 +106,7 @@ pub(crate) async fn greet(
         via: service.via,
         upstream: None,
         app: None,
+        inside: None,
         answer,
     })))
 }

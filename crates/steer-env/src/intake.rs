@@ -32,6 +32,7 @@ pub(crate) fn open(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>>
         listener,
         sockets,
         netns: _,
+        shared: _,
         inside,
     } = bound;
     let owners = |wanted| owners(wanted, inside.as_deref());
@@ -249,6 +250,7 @@ impl Intake for ForwardIntake {
             via: self.via,
             upstream: self.upstream.clone(),
             app: None,
+            inside: None,
             answer: Box::new(ResetAnswer),
         })
     }

@@ -49,6 +49,7 @@ async fn attempt(intent: &Intent, method: Method) -> io::Result<()> {
         netns: Netns::Here,
         sockets: Sockets::Tcp(vec![socket]),
         inside: None,
+        shared: Vec::new(),
     };
     let open = Intent {
         listen: steer_core::intent::Listen::default(),

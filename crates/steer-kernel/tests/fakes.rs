@@ -40,7 +40,14 @@ fn object() -> impl Strategy<Value = (Life, Object)> {
     prop_oneof![
         (family.clone(), slot.clone()).prop_map(|(family, slot)| {
             let table = TableRef::Fixed(slot.table());
-            (Life::Support, Object::Route(LocalRoute { family, table }))
+            (
+                Life::Support,
+                Object::Route(LocalRoute {
+                    family,
+                    net: None,
+                    table,
+                }),
+            )
         }),
         (family, slot, interface).prop_map(|(family, slot, interface)| {
             let rule = PolicyRule {

@@ -22,6 +22,7 @@ fn netns(host: &Host) -> Netns {
 fn route(family: Family, slot: Slot) -> Object {
     Object::Route(LocalRoute {
         family,
+        net: None,
         table: TableRef::Fixed(slot.table()),
     })
 }

@@ -64,6 +64,7 @@ impl Intake for Published {
             via: self.via,
             upstream: None,
             app: None,
+            inside: None,
             answer: Box::new(ResetAnswer),
         })
     }

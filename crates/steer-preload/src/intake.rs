@@ -210,6 +210,7 @@ async fn connect(
         via: Method::Preload,
         upstream: None,
         app: None,
+        inside: None,
         answer: Box::new(ConnectAnswer::new(Arc::clone(&call), outcome_rx)),
     };
     // It goes on when the engine takes no more: what it took has still to end.
@@ -234,6 +235,7 @@ fn identity(peer: &UCred, with_file: bool) -> Identity {
         pid,
         uid: Some(peer.uid()),
         exe: pid.filter(|_| with_file).and_then(exe),
+        ..Identity::default()
     }
 }
 

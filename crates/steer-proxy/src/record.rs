@@ -117,7 +117,7 @@ impl Record {
         destination: &Destination,
         identity: &Identity,
     ) -> Self {
-        let Identity { pid, uid, exe } = identity.clone();
+        let Identity { pid, uid, exe, .. } = identity.clone();
         let asked_by_name = destination.name().cloned();
         Self {
             time: String::new(),
@@ -186,6 +186,7 @@ mod tests {
             pid: Some(7),
             uid: Some(1000),
             exe: Some("/usr/bin/curl".into()),
+            ..Identity::default()
         };
         Record::new(Method::Redirect, client, &destination, &identity)
     }

@@ -150,6 +150,7 @@ fn steer(office: &Arc<Office>, asked: Asked, socket: OwnedFd, name: &Name, to: S
         via: Method::Seccomp,
         upstream: None,
         app: None,
+        inside: None,
         answer: Box::new(answer),
     };
     // Dropped with its answer where the engine is behind or gone: the connect is refused.

@@ -57,6 +57,7 @@ async fn attempt(intent: &Intent) -> io::Result<()> {
         netns: Netns::Here,
         sockets,
         inside: None,
+        shared: Vec::new(),
     };
     let intent = Intent {
         traffic: Traffic::default(),

@@ -73,6 +73,7 @@ impl Process {
             pid: field(&status, "Tgid:"),
             uid: field(&status, "Uid:"),
             exe: fs::read_link(format!("/proc/{}/exe", self.thread)).ok(),
+            ..Identity::default()
         }
     }
 

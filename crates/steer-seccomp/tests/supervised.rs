@@ -58,6 +58,7 @@ fn open(intent: &Intent) -> (Box<dyn Intake>, Vec<ChildSetting>) {
                     netns: Netns::Here,
                     sockets,
                     inside: None,
+                    shared: Vec::new(),
                 };
                 intake = Some(Seccomp.intake(intent, bound).unwrap());
             }

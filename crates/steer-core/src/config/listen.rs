@@ -190,6 +190,7 @@ pub(super) fn bound<'c>(
     forward: &'c [Forward],
 ) -> impl Iterator<Item = SocketAddr> + 'c {
     let Listen {
+        external: _,
         outbound,
         inbound,
         dns,

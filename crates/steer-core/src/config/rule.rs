@@ -124,6 +124,7 @@ fn condition(node: &Node, path: &str, report: &mut Report<'_>) -> Option<Conditi
         protocol: value::list(&section, "protocol", report, protocol),
         uid: value::list(&section, "uid", report, value::uid),
         app: value::list(&section, "app", report, app),
+        ..Condition::default()
     })
 }
 

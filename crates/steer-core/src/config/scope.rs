@@ -77,6 +77,8 @@ fn selector(section: &Section<'_>, report: &mut Report<'_>) -> Selector {
         cgroup: value::list(section, "cgroup", report, cgroup),
         uid: value::list(section, "uid", report, value::uid),
         gid: value::list(section, "gid", report, value::gid),
+        command: Vec::new(),
+        pid: Vec::new(),
         interface: value::list(section, "interface", report, interface),
         netns: section
             .at("netns")

@@ -174,6 +174,7 @@ impl<E: Ends> DatagramIntake<E> {
             via: self.via,
             upstream: None,
             app: self.app,
+            inside: None,
             answer: Box::new(ResetAnswer),
         })
     }

@@ -40,6 +40,9 @@ pub enum Binding {
     Own,
     /// Any: packets come with the destination that the program asked for (IP_TRANSPARENT).
     Transparent,
+    /// Every address of this host, but only for what this host itself sends (SO_BINDTODEVICE to
+    /// `lo`); it carries the engine's mark, by which hooks know it.
+    Lo,
     /// None of the network: a unix socket (SOCK_STREAM) in the abstract namespace of its network
     /// namespace, by which code of ours in the program's processes speaks to the engine. Its name
     /// is nobody else's, and no secret (/proc/net/unix): both ends ask for the other's user

@@ -4,16 +4,20 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::Family;
+use crate::address::{Cidr, Family};
 use crate::symbol::{MarkRef, TableRef};
 
-/// A routing table in which every address of a family is this host's (`local default dev lo`).
+/// A routing table in which every address of a family, or of a network, is this host's (`local
+/// default dev lo`).
 ///
 /// It carries the routing protocol number [`ROUTE_PROTOCOL`], by which it is known as ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalRoute {
     /// The family.
     pub family: Family,
+    /// The network; `None` means every address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net: Option<Cidr>,
     /// The table.
     pub table: TableRef,
 }
@@ -55,6 +59,21 @@ pub const ROUTE_PROTOCOL: u8 = 0x5e;
 
 /// What a rule's priority is less than its table's number.
 pub const TABLE_ABOVE_PRIORITY: u32 = 13_501;
+
+/// The kernel's own table of local addresses (`local` in `ip route`).
+pub const LOCAL_TABLE: u32 = 255;
+
+impl fmt::Display for LocalRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, net, table } = self;
+        write!(f, "route {family} local ")?;
+        match net {
+            Some(net) => net.fmt(f)?,
+            None => f.write_str("default")?,
+        }
+        write!(f, " dev lo table {table}")
+    }
+}
 
 impl fmt::Display for PolicyRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

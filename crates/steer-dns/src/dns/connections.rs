@@ -65,6 +65,7 @@ impl Intake for Connections {
                 via: Method::Dns,
                 upstream: None,
                 app: self.kind.app,
+                inside: None,
                 answer: Box::new(ResetAnswer),
             });
         }

@@ -139,6 +139,7 @@ impl Intake for Flows {
             via: Method::Dns,
             upstream: None,
             app: self.kind.app,
+            inside: None,
             answer: Box::new(ResetAnswer),
         })
     }

@@ -62,6 +62,7 @@ async fn attempt(intent: &Intent) -> io::Result<()> {
         netns: Netns::Here,
         sockets: Sockets::Tcp(vec![socket]),
         inside: None,
+        shared: Vec::new(),
     };
     let mut intake = intake::of(&intent, bound)?;
     let (_client, steered) = tokio::join!(TcpStream::connect(at), intake.next());

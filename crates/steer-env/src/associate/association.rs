@@ -114,6 +114,7 @@ impl Association {
             via: self.all.via,
             upstream: None,
             app: None,
+            inside: None,
             answer: Box::new(ResetAnswer),
         });
     }

@@ -48,6 +48,7 @@ impl Rules<'_> {
         for family in families {
             objects.push(Object::Route(LocalRoute {
                 family: *family,
+                net: None,
                 table: TableRef::Steer,
             }));
             objects.extend(from.iter().map(|interface| {

@@ -201,7 +201,11 @@ mod tests {
         let slot = Slot::numbered(2);
         let table = TableRef::Fixed(slot.table());
         let family = Family::V6;
-        let route = Object::Route(LocalRoute { family, table });
+        let route = Object::Route(LocalRoute {
+            family,
+            net: None,
+            table,
+        });
         let rule = |interface: Option<&str>| {
             Object::Rule(PolicyRule {
                 family,

@@ -60,6 +60,7 @@ pub(super) fn read(message: Message<'_>) -> Option<LocalRoute> {
     let ours = protocol == ROUTE_PROTOCOL && kind == RTN_LOCAL && (to, from) == (0, 0);
     (ours && out == Some(LOOPBACK)).then_some(LocalRoute {
         family: family(of)?,
+        net: None,
         table: TableRef::Fixed(table),
     })
 }

@@ -28,7 +28,11 @@ fn marking(name: &str, number: u8) -> Job {
             table,
         };
         for object in [
-            Object::Route(LocalRoute { family, table }),
+            Object::Route(LocalRoute {
+                family,
+                net: None,
+                table,
+            }),
             Object::Rule(rule),
         ] {
             job.objects.push(Planned {

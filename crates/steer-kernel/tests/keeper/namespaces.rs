@@ -33,7 +33,11 @@ fn inside(path: &str, on_failure: OnFailure) -> Job {
             table,
         };
         for object in [
-            Object::Route(LocalRoute { family, table }),
+            Object::Route(LocalRoute {
+                family,
+                net: None,
+                table,
+            }),
             Object::Rule(rule),
         ] {
             job.objects.push(Planned {

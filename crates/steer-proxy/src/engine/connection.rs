@@ -194,6 +194,7 @@ mod tests {
             via: Method::Redirect,
             upstream: None,
             app: None,
+            inside: None,
             answer: Box::new(ResetAnswer),
         }
     }

@@ -158,6 +158,7 @@ fn keys(condition: &Condition, facts: Facts<'_>) -> [Held; 6] {
         protocol,
         uid,
         app,
+        ..
     } = condition;
     let Facts {
         destination,

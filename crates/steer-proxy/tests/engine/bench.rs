@@ -128,6 +128,7 @@ impl Bench {
             pid: Some(7),
             uid: Some(1000),
             exe: None,
+            ..Identity::default()
         };
         let steered = Steered {
             flow: Flow::Tcp(stream),
@@ -137,6 +138,7 @@ impl Bench {
             via: Method::Redirect,
             upstream: None,
             app,
+            inside: None,
             answer,
         };
         self.steered_tx.send(steered).unwrap();

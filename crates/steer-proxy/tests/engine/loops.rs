@@ -111,6 +111,7 @@ impl Intake for Redirected {
             via: Method::Redirect,
             upstream: None,
             app: None,
+            inside: None,
             answer: Box::new(ResetAnswer),
         })
     }

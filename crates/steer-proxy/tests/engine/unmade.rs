@@ -99,6 +99,7 @@ fn ask_as(
         via: Method::Seccomp,
         upstream: None,
         app: None,
+        inside: None,
         answer: Box::new(answer),
     };
     bench.steered_tx.send(steered).unwrap();

@@ -39,6 +39,7 @@ fn intake(protocol: Protocol, to: Option<&str>, sockets: Sockets) -> Box<dyn Int
         listener,
         netns: Netns::Here,
         inside: None,
+        shared: Vec::new(),
         sockets,
     };
     of(&intent(), bound).unwrap()

@@ -22,7 +22,11 @@ fn marking(name: &str, slot: u8, netns: &Netns) -> Job {
             table,
         };
         [
-            planned(Object::Route(LocalRoute { family, table })),
+            planned(Object::Route(LocalRoute {
+                family,
+                net: None,
+                table,
+            })),
             planned(Object::Rule(rule)),
         ]
     });

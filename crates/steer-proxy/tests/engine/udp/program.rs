@@ -141,6 +141,7 @@ pub(crate) fn bring(
         via: Method::Tproxy,
         upstream: None,
         app,
+        inside: None,
         answer: Box::new(ResetAnswer),
     };
     bench.steered_tx.send(steered).unwrap();
