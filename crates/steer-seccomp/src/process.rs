@@ -164,7 +164,7 @@ mod tests {
         let thread = std::thread::spawn(|| {
             Process::of(nix::unistd::gettid().as_raw().unsigned_abs()).identity()
         });
-        let Identity { pid, uid, exe } = thread.join().unwrap();
+        let Identity { pid, uid, exe, .. } = thread.join().unwrap();
         assert_eq!(pid, Some(std::process::id()));
         assert_eq!(uid, Some(nix::unistd::getuid().as_raw()));
         assert_eq!(exe, std::env::current_exe().ok());
