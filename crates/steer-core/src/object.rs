@@ -27,6 +27,14 @@ pub enum Object {
     Listener(Listener),
     /// A control group.
     Cgroup(CgroupRef),
+    /// Running processes that are moved into a cgroup of the same plan, each with those that it has
+    /// started. They come from the cgroup above it and go back there when it is removed.
+    Members {
+        /// The cgroup, below the one that they are in.
+        cgroup: CgroupRef,
+        /// The processes.
+        pids: Vec<u32>,
+    },
     /// Rules of nf_tables.
     Nft(Ruleset),
     /// Rules of iptables.
@@ -99,7 +107,7 @@ impl Object {
     pub const fn domain(&self) -> Domain {
         match self {
             Self::Listener(_) => Domain::Listener,
-            Self::Cgroup(_) => Domain::Cgroup,
+            Self::Cgroup(_) | Self::Members { .. } => Domain::Cgroup,
             Self::Nft(_) => Domain::Nft,
             Self::Iptables(..) => Domain::Iptables,
             Self::Route(_) | Self::Rule(_) => Domain::Route,
@@ -121,6 +129,10 @@ impl Object {
                 })
             }
             Self::Cgroup(cgroup) => Self::Cgroup(bindings.cgroup(cgroup)?),
+            Self::Members { cgroup, pids } => Self::Members {
+                cgroup: bindings.cgroup(cgroup)?,
+                pids: pids.clone(),
+            },
             Self::Nft(rules) => Self::Nft(rules.resolve(bindings)?),
             Self::Iptables(rules, variant) => Self::Iptables(rules.resolve(bindings)?, *variant),
             Self::Route(route) => Self::Route(LocalRoute {
@@ -158,6 +170,7 @@ impl Object {
             }),
             Self::Listener(_)
             | Self::Cgroup(_)
+            | Self::Members { .. }
             | Self::Route(_)
             | Self::Rule(_)
             | Self::Namespace(_)
@@ -195,6 +208,13 @@ impl fmt::Display for Object {
         match self {
             Self::Listener(listener) => listener.fmt(f),
             Self::Cgroup(cgroup) => write!(f, "cgroup {cgroup}"),
+            Self::Members { cgroup, pids } => {
+                write!(f, "cgroup {cgroup} takes in")?;
+                for pid in pids {
+                    write!(f, " process {pid}")?;
+                }
+                f.write_str(" and what they start")
+            }
             Self::Nft(rules) => write!(f, "nft table {}\n{}", table_name(rules), indent(rules)),
             Self::Iptables(rules, variant) => {
                 write!(f, "{variant} chains, {} part", rules.role)?;
