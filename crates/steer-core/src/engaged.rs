@@ -12,8 +12,8 @@ use crate::keeper::{EngageError, Job, Keeper, KeeperError, Released};
 use crate::listen;
 use crate::mark::Mark;
 use crate::netns::Held;
-use crate::object::{Binding, ChildSetting, Listener, Object};
-use crate::plan::{Netns, Plan};
+use crate::object::{Binding, ChildSetting, Domain, Listener, Object};
+use crate::plan::{Netns, Plan, Planned};
 use crate::symbol::{Bindings, Followed, Slot};
 
 /// A plan in force: losing it undoes it.
@@ -152,10 +152,13 @@ impl Engaged {
                 _ => return Err(error.into()),
             }
         }
-        for one in bound
-            .iter_mut()
-            .filter(|b| b.listener.binding == Binding::Lo)
-        {
+        let hooked = |planned: &Planned| planned.object.domain() == Domain::Ebpf;
+        let users = if plan.objects.iter().any(hooked) {
+            bound.len()
+        } else {
+            0
+        };
+        for one in bound.iter_mut().take(users) {
             one.shared = keeper.shared().map_err(|source| KeeperError::Lost {
                 what: "share what it made".to_owned(),
                 source,

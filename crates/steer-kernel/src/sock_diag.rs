@@ -50,11 +50,34 @@ impl SockDiag {
             .socket
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .look_up(SOCK_DIAG_BY_FAMILY, &request(local, peer), |answer| {
-                owner(answer.body, local, peer)
-            });
+            .look_up(
+                SOCK_DIAG_BY_FAMILY,
+                &request(libc::IPPROTO_TCP, local, peer, 0),
+                |answer| owner(answer.body, local, peer),
+            );
         match told {
             Ok(owner) => Ok(owner),
+            Err(refused) if refused.errno() == Some(Errno::ENOENT) => Ok(None),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    /// The cookie (SO_COOKIE) of the UDP socket that gets what `from` sends to `to` over the
+    /// loopback device; `None` where there is none.
+    pub fn udp_receiver(&self, from: SocketAddr, to: SocketAddr) -> io::Result<Option<u64>> {
+        let (from, to) = (canonical(from), canonical(to));
+        let told = self
+            .socket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .look_up(
+                SOCK_DIAG_BY_FAMILY,
+                // The ends are as in the packet here (`udp_dump_one` of net/ipv4/udp_diag.c).
+                &request(libc::IPPROTO_UDP, from, to, LOOPBACK),
+                |answer| answer.body.get(COOKIE..COOKIE + 8).map(cookie),
+            );
+        match told {
+            Ok(cookie) => Ok(cookie),
             Err(refused) if refused.errno() == Some(Errno::ENOENT) => Ok(None),
             Err(refused) => Err(refused.into()),
         }
@@ -62,18 +85,18 @@ impl SockDiag {
 }
 
 /// A `struct inet_diag_req_v2` of `linux/inet_diag.h`.
-fn request(local: SocketAddr, peer: SocketAddr) -> Body {
+fn request(protocol: i32, local: SocketAddr, peer: SocketAddr, interface: u32) -> Body {
     let family = match local {
         SocketAddr::V4(_) => libc::AF_INET,
         SocketAddr::V6(_) => libc::AF_INET6,
     };
     let mut out = Vec::with_capacity(REQUEST);
     out.push(u8::try_from(family).expect("address families are below 256"));
-    out.push(u8::try_from(libc::IPPROTO_TCP).expect("protocol numbers are below 256"));
+    out.push(u8::try_from(protocol).expect("protocol numbers are below 256"));
     out.extend([0; 2]);
     out.extend(u32::MAX.to_ne_bytes());
     out.extend(identity(local, peer));
-    out.extend(0_u32.to_ne_bytes());
+    out.extend(interface.to_ne_bytes());
     out.extend([0xff; 8]);
     Body::new(&out)
 }
@@ -116,8 +139,16 @@ fn owner(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> Option<u32> {
     word(UID).filter(|_| same && open)
 }
 
+/// Two words, the lower one first.
+fn cookie(bytes: &[u8]) -> u64 {
+    u64::from(number(&bytes[..4])) | u64::from(number(&bytes[4..])) << 32
+}
+
 const REQUEST: usize = 56;
 const IDENTITY: usize = 4;
+const COOKIE: usize = 44;
+/// The index of `lo` in every network namespace.
+const LOOPBACK: u32 = 1;
 const UID: usize = 64;
 const INODE: usize = 68;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -154,6 +185,26 @@ mod tests {
         let from = canonical(client.local_addr().unwrap());
         let me = nix::unistd::geteuid().as_raw();
         assert_eq!(diag.tcp_owner(from, to).unwrap(), Some(me));
+    }
+
+    #[test]
+    fn the_socket_that_gets_a_datagram_is_told_by_its_cookie() {
+        use std::net::UdpSocket;
+
+        let diag = SockDiag::open().unwrap();
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (client, server) = (
+                UdpSocket::bind(address).unwrap(),
+                UdpSocket::bind(address).unwrap(),
+            );
+            let to = client.local_addr().unwrap();
+            client.connect(server.local_addr().unwrap()).unwrap();
+            let from = server.local_addr().unwrap();
+            let cookie = socket2::SockRef::from(&client).cookie().unwrap();
+            assert_eq!(diag.udp_receiver(from, to).unwrap(), Some(cookie));
+            let stranger = SocketAddr::new(from.ip(), 1);
+            assert_eq!(diag.udp_receiver(stranger, to).unwrap(), None, "{address}");
+        }
     }
 
     #[test]

@@ -31,11 +31,12 @@ pub struct Pair {
 
 /// What a method knows of flows.
 pub trait Ends: std::fmt::Debug + Send {
-    /// Where a flow was going; none where it was addressed to the listener itself.
+    /// Where a flow was going and who sends it, as far as the method knows; none where it was
+    /// addressed to the listener itself.
     ///
     /// # Errors
     /// It cannot be told.
-    fn origin(&self, pair: Pair) -> io::Result<Option<OrigDst>>;
+    fn origin(&self, pair: Pair) -> io::Result<Option<(OrigDst, Identity)>>;
 
     /// A flow and the way in for what the listener gets of it.
     ///
@@ -139,8 +140,8 @@ impl<E: Ends> DatagramIntake<E> {
             self.complaints.add("too many flows are open");
             return None;
         }
-        let to = match self.ends.origin(pair) {
-            Ok(Some(to)) => to,
+        let (to, identity) = match self.ends.origin(pair) {
+            Ok(Some(origin)) => origin,
             Ok(None) => {
                 self.complaints
                     .add("it was addressed to the listener itself");
@@ -169,8 +170,7 @@ impl<E: Ends> DatagramIntake<E> {
             flow: Flow::Udp(flow),
             client: ClientAddr(pair.client),
             destination: Destination::Addr(to),
-            // The kernel's socket tables are asked for connections only.
-            identity: Identity::default(),
+            identity,
             via: self.via,
             upstream: None,
             app: self.app,

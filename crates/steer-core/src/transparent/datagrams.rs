@@ -15,6 +15,7 @@ use crate::datagram::{
 use crate::mark::Mark;
 use crate::netns::{MakeSockets, SocketKind, SocketWish};
 use crate::object::Binding;
+use crate::steered::Identity;
 
 /// Makes the flows of a transparent listener.
 #[derive(Debug)]
@@ -63,9 +64,10 @@ impl Transparent {
 }
 
 impl Ends for Transparent {
-    fn origin(&self, pair: Pair) -> io::Result<Option<OrigDst>> {
+    fn origin(&self, pair: Pair) -> io::Result<Option<(OrigDst, Identity)>> {
         Ok(match origin::of_any(pair.arrived, &self.listeners) {
-            Origin::Steered(to) => Some(to),
+            // The kernel's socket tables are asked for connections only.
+            Origin::Steered(to) => Some((to, Identity::default())),
             Origin::Direct => None,
         })
     }

@@ -11,6 +11,7 @@ use steer_core::datagram::{
 };
 use steer_core::mark::Mark;
 use steer_core::netns::Inside;
+use steer_core::steered::Identity;
 use steer_kernel::conntrack::Conntrack;
 
 /// Makes the flows of a listener that datagrams are redirected to.
@@ -40,10 +41,11 @@ impl Redirected {
 }
 
 impl Ends for Redirected {
-    fn origin(&self, pair: Pair) -> io::Result<Option<OrigDst>> {
+    fn origin(&self, pair: Pair) -> io::Result<Option<(OrigDst, Identity)>> {
         let Pair { client, arrived } = pair;
         let to = self.conntrack.original(Protocol::Udp, client, arrived)?;
-        Ok(to.map(OrigDst::new))
+        // The kernel's socket tables are asked for connections only.
+        Ok(to.map(|to| (OrigDst::new(to), Identity::default())))
     }
 
     fn open(&mut self, pair: Pair) -> io::Result<(Box<dyn Datagrams>, Stragglers)> {
