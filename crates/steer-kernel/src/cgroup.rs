@@ -2,6 +2,7 @@
 
 mod driver;
 mod handle;
+mod members;
 mod tree;
 
 use std::io;
@@ -37,6 +38,14 @@ pub enum CgroupError {
         /// Why.
         source: io::Error,
     },
+    /// A process that was to be moved is somewhere else.
+    #[error("process {pid} is not in cgroup {path:?}")]
+    NoProcess {
+        /// Its id.
+        pid: u32,
+        /// The path below the hierarchy's root.
+        path: String,
+    },
 }
 
 impl CgroupError {
@@ -60,6 +69,9 @@ impl CgroupError {
                 Some(Errno::EAGAIN) => "raise cgroup.max.descendants of the cgroups above it",
                 _ => "look at the cause above",
             },
+            Self::NoProcess { .. } => {
+                "see whether it still runs, and its cgroup: the line 0:: in /proc/PID/cgroup"
+            }
         }
     }
 
@@ -67,7 +79,7 @@ impl CgroupError {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         match self {
-            Self::NoHierarchy { .. } => false,
+            Self::NoHierarchy { .. } | Self::NoProcess { .. } => false,
             Self::Failed { source, .. } => matches!(
                 source.raw_os_error().map(Errno::from_raw),
                 Some(Errno::ENOENT | Errno::ENODEV)

@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 
 use steer_core::driver::{Change, Driver, DriverError, Found, Lifeline};
 use steer_core::instance::Instance;
+use steer_core::intake::Shared;
 use steer_core::keeper::{Job, KeeperError};
 use steer_core::object::Domain;
 use steer_core::plan::{Netns, Planned};
@@ -209,6 +210,15 @@ impl Drivers {
         Ok(lifelines)
     }
 
+    /// What every driver shares of what it made.
+    pub fn shared(&self) -> io::Result<Vec<Shared>> {
+        let mut shared = Vec::new();
+        for driver in &self.drivers {
+            shared.extend(driver.shared()?);
+        }
+        Ok(shared)
+    }
+
     /// Hands a lifeline to its driver; one that no driver knows is closed.
     pub fn adopt(&mut self, lifeline: Lifeline) {
         let rest = match &mut self.kernel {
@@ -229,7 +239,8 @@ impl Drivers {
             from,
             to,
         } = step;
-        if to.is_empty() && self.kernel.is_some() && netns::is_gone(netns) {
+        let in_it = !matches!(domain, Domain::Cgroup | Domain::Ebpf);
+        if in_it && to.is_empty() && self.kernel.is_some() && netns::is_gone(netns) {
             // The kernel removed what was in it.
             return Ok(());
         }

@@ -8,12 +8,14 @@ use steer_core::object::{Domain, Object};
 use steer_core::plan::Netns;
 use steer_core::symbol::CgroupRef;
 
+use super::members::take_in;
 use super::{CgroupError, CgroupTree, Inhabitants, PREFIX};
 
 /// Makes the cgroups of a plan.
 ///
 /// Cgroups belong to no network namespace; the namespace of a change is not looked at. Removing
-/// one moves the processes that are left in it to its parent: steering ends, they go on.
+/// one moves the processes that are left in it to its parent: steering ends, they go on. Processes
+/// that a cgroup takes in are moved once, when that begins to be asked for.
 #[derive(Debug, Default)]
 pub struct CgroupDriver {
     tree: Option<CgroupTree>,
@@ -55,6 +57,16 @@ impl Driver for CgroupDriver {
             }
             if !stood {
                 made.push(path);
+            }
+        }
+        for (path, pids) in members(change.to).filter(|m| !members(change.from).any(|n| n == *m)) {
+            if let Err(error) = take_in(tree, path, pids) {
+                for path in made.into_iter().rev() {
+                    if let Err(error) = tree.remove(path, Inhabitants::ToParent) {
+                        tracing::warn!(path, error = &error as &dyn Error, "a cgroup stays");
+                    }
+                }
+                return Err(explain(error));
             }
         }
         let mut removed: Vec<&str> = Vec::new();
@@ -104,13 +116,29 @@ impl Driver for CgroupDriver {
 }
 
 fn paths(objects: &[Object]) -> Result<Vec<&str>, DriverError> {
-    objects
-        .iter()
-        .map(|object| match object {
-            Object::Cgroup(CgroupRef::Path(path)) => Ok(path.as_str()),
-            other => Err(misplaced(&other.to_string())),
-        })
-        .collect()
+    let mut paths = Vec::new();
+    for object in objects {
+        match object {
+            Object::Cgroup(CgroupRef::Path(path)) => paths.push(path.as_str()),
+            Object::Members {
+                cgroup: CgroupRef::Path(_),
+                ..
+            } => {}
+            other => return Err(misplaced(&other.to_string())),
+        }
+    }
+    Ok(paths)
+}
+
+/// The processes that cgroups take in.
+fn members(objects: &[Object]) -> impl Iterator<Item = (&str, &[u32])> {
+    objects.iter().filter_map(|object| match object {
+        Object::Members {
+            cgroup: CgroupRef::Path(path),
+            pids,
+        } => Some((path.as_str(), pids.as_slice())),
+        _ => None,
+    })
 }
 
 fn misplaced(what: &str) -> DriverError {

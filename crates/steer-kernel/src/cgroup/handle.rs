@@ -41,8 +41,8 @@ impl Cgroup {
             .map_err(|errno| CgroupError::failed("look at", &self.path, errno))
     }
 
-    /// The directory.
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+    /// The directory, at which the kernel attaches programs.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use steer_core::driver::Lifeline;
+use steer_core::intake::Shared;
 use steer_core::journal::ProcessId;
 use steer_core::keeper::{Job, Keeper, KeeperError, Released};
 use steer_core::plan::Netns;
@@ -17,7 +18,7 @@ use super::predecessor;
 use super::process::{NAME, START};
 use super::slots;
 use super::start::{START_IT, Started, lost, start};
-use super::wire::{Reply, Request, Wire, lifelines, tags};
+use super::wire::{Reply, Request, Wire, lifelines, shared, tags};
 use crate::drivers::netns;
 use crate::journal::{RunDir, process};
 
@@ -43,6 +44,8 @@ pub struct Client {
     hung: Option<PipeReader>,
     /// Duplicates of the engine's listeners, for a keeper and its successors.
     listeners: Vec<OwnedFd>,
+    /// What the keeper's drivers share.
+    shared: Vec<Shared>,
     /// Declared after the link: the keeper sees the end before the lifelines close here.
     parked: Parking,
 }
@@ -72,6 +75,7 @@ impl Client {
             held: None,
             hung: None,
             listeners: Vec::new(),
+            shared: Vec::new(),
             parked,
         })
     }
@@ -85,6 +89,7 @@ impl Client {
         let Self {
             link,
             parked,
+            shared,
             engine,
             ..
         } = self;
@@ -94,10 +99,11 @@ impl Client {
         };
         link.ask(request, beside, what)
             .and_then(|answer| match answer {
-                Answer::Done(lines) => {
+                Answer::Done(lines, given) => {
                     parked
                         .put(&lines)
                         .map_err(|e| lost("hold its lifelines", e))?;
+                    *shared = given;
                     Ok(None)
                 }
                 Answer::Released(released) => Ok(Some(released)),
@@ -157,8 +163,9 @@ impl Client {
             let answer = link.ask(&request, &fds, WHAT);
             // Held on to whatever became of it: the next try needs them, and so does the job.
             self.parked.put(&lines).map_err(|e| lost(WHAT, e))?;
-            if let Answer::Done(lines) = answer? {
+            if let Answer::Done(lines, shared) = answer? {
                 self.parked.put(&lines).map_err(|e| lost(WHAT, e))?;
+                self.shared = shared;
             }
         }
         self.hung = None;
@@ -219,6 +226,10 @@ impl Keeper for Client {
         Ok(())
     }
 
+    fn shared(&self) -> io::Result<Vec<Shared>> {
+        duplicates(&self.shared)
+    }
+
     fn retire(&mut self) -> Result<(), KeeperError> {
         if self.held.is_some() {
             self.ask_someone(&Request::Retire, &[], "take no further flow")?;
@@ -238,6 +249,7 @@ impl Keeper for Client {
         let released = self.ask_someone(&Request::Release, &[], "undo the job")?;
         self.held = None;
         self.listeners.clear();
+        self.shared.clear();
         drop(self.parked.take());
         Ok(released.unwrap_or(Released::Clean))
     }
@@ -261,7 +273,7 @@ impl Keeper for Client {
 }
 
 enum Answer {
-    Done(Vec<Lifeline>),
+    Done(Vec<Lifeline>, Vec<Shared>),
     Released(Released),
 }
 
@@ -289,8 +301,15 @@ impl Link {
             .send(request, fds)
             .and_then(|()| self.wire.receive::<Reply>());
         match answer {
-            Ok(Some((Reply::Done { lifelines: tags }, fds))) => {
-                Ok(Answer::Done(lifelines(tags, fds)))
+            Ok(Some((
+                Reply::Done {
+                    lifelines: tags,
+                    shared: labels,
+                },
+                mut fds,
+            ))) => {
+                let given = shared(labels, fds.split_off(tags.len().min(fds.len())));
+                Ok(Answer::Done(lifelines(tags, fds), given))
             }
             Ok(Some((Reply::Released(released), _))) => Ok(Answer::Released(released)),
             Ok(Some((Reply::Failed(fault), _))) => Err(fault.into()),
@@ -309,6 +328,16 @@ fn namespaces(job: &Job) -> (Vec<String>, Vec<OwnedFd>) {
         _ => None,
     });
     opened.unzip()
+}
+
+fn duplicates(all: &[Shared]) -> io::Result<Vec<Shared>> {
+    let duplicate = |one: &Shared| {
+        Ok(Shared {
+            label: one.label.clone(),
+            fd: one.fd.try_clone()?,
+        })
+    };
+    all.iter().map(duplicate).collect()
 }
 
 fn numbers(fds: &[OwnedFd]) -> Vec<RawFd> {

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use steer_core::driver::{DriverError, Lifeline};
+use steer_core::intake::Shared;
 use steer_core::intent::OnFailure;
 use steer_core::journal::{Journal, ProcessId, State};
 use steer_core::keeper::{Job, Keeper, KeeperError, Released};
@@ -298,6 +299,10 @@ impl Keeper for LocalKeeper {
             self.drivers.let_go();
         }
         done
+    }
+
+    fn shared(&self) -> std::io::Result<Vec<Shared>> {
+        self.drivers.shared()
     }
 
     fn retire(&mut self) -> Result<(), KeeperError> {

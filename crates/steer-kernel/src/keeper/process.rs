@@ -108,6 +108,7 @@ fn serve(drivers: Drivers) -> io::Result<()> {
     wire.send(
         &Reply::Done {
             lifelines: Vec::new(),
+            shared: Vec::new(),
         },
         &[],
     )?;
@@ -177,8 +178,11 @@ fn answer(
         Ok(Some(released)) => wire.send(&Reply::Released(released), &[]),
         Ok(None) => {
             let lines: Vec<Lifeline> = keeper.lifelines()?;
-            let (lifelines, fds) = tags(&lines);
-            match wire.send(&Reply::Done { lifelines }, &fds) {
+            let given = keeper.shared()?;
+            let (lifelines, mut fds) = tags(&lines);
+            fds.extend(given.iter().map(|one| one.fd.as_raw_fd()));
+            let shared = given.iter().map(|one| one.label.clone()).collect();
+            match wire.send(&Reply::Done { lifelines, shared }, &fds) {
                 // Nothing was sent: more lifelines than the engine can be given beside us.
                 Err(source) if source.kind() == io::ErrorKind::InvalidInput => {
                     let error = KeeperError::Lost {

@@ -10,6 +10,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use steer_core::driver::Lifeline;
+use steer_core::intake::Shared;
 use steer_core::journal::ProcessId;
 use steer_core::keeper::{Job, Released};
 use steer_core::object::Domain;
@@ -47,8 +48,11 @@ pub(super) enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reply {
-    /// Done; lifelines come beside.
-    Done { lifelines: Vec<Tag> },
+    /// Done; lifelines come beside, and after them what drivers share, by their names for it.
+    Done {
+        lifelines: Vec<Tag>,
+        shared: Vec<String>,
+    },
     /// Undone.
     Released(Released),
     /// Not done.
@@ -83,6 +87,8 @@ impl Wire {
     }
 
     /// Sends a message with descriptors.
+    ///
+    /// Those that the kernel does not take beside one message follow beside messages of one byte.
     pub(crate) fn send(&mut self, message: &impl Serialize, fds: &[RawFd]) -> io::Result<()> {
         if fds.len() > MOST_FDS {
             return Err(too_many(fds.len()));
@@ -91,38 +97,48 @@ impl Wire {
         let length = u32::try_from(body.len())
             .ok()
             .filter(|length| *length <= LONGEST)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"))?
-            .to_le_bytes();
+            .ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidInput, "the message is too long")
+            })?;
+        let count = u32::try_from(fds.len()).expect("it is no more than the most");
+        let mut head = [0; HEAD];
+        head[..4].copy_from_slice(&length.to_le_bytes());
+        head[4..].copy_from_slice(&count.to_le_bytes());
+        let (beside, rest) = fds.split_at(fds.len().min(AT_ONCE));
+        // One call, so that whoever waits is woken once.
+        let sent = self.send_beside(&[IoSlice::new(&head), IoSlice::new(&body)], beside)?;
+        self.0.write_all(&head[sent.min(HEAD)..])?;
+        self.0.write_all(&body[sent.saturating_sub(HEAD)..])?;
+        for beside in rest.chunks(AT_ONCE) {
+            self.send_beside(&[IoSlice::new(&[0])], beside)?;
+        }
+        Ok(())
+    }
+
+    fn send_beside(&self, parts: &[IoSlice<'_>], fds: &[RawFd]) -> io::Result<usize> {
         let rights = [ControlMessage::ScmRights(fds)];
         let beside = if fds.is_empty() { &[][..] } else { &rights[..] };
-        let sent = loop {
-            // One call, so that whoever waits is woken once.
-            let parts = [IoSlice::new(&length), IoSlice::new(&body)];
-            match sendmsg::<UnixAddr>(
-                self.0.as_raw_fd(),
-                &parts,
-                beside,
-                MsgFlags::MSG_NOSIGNAL,
-                None,
-            ) {
+        loop {
+            let socket = self.0.as_raw_fd();
+            match sendmsg::<UnixAddr>(socket, parts, beside, MsgFlags::MSG_NOSIGNAL, None) {
                 Err(Errno::EINTR) => {}
-                other => break other?,
+                sent => return Ok(sent?),
             }
-        };
-        self.0.write_all(&length[sent.min(length.len())..])?;
-        self.0.write_all(&body[sent.saturating_sub(length.len())..])
+        }
     }
 
     /// The next message; `None` when the other end closed.
     pub(crate) fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        let mut head = [0; 4];
-        let (got, fds) = self.receive_head(&mut head)?;
+        let mut head = [0; HEAD];
+        let (got, mut fds) = self.receive_beside(&mut head)?;
         if got == 0 {
             return Ok(None);
         }
         self.0.read_exact(&mut head[got..])?;
-        let length = u32::from_le_bytes(head);
-        if length > LONGEST {
+        let [a, b, c, d, e, f, g, h] = head;
+        let length = u32::from_le_bytes([a, b, c, d]);
+        let count = u32::from_le_bytes([e, f, g, h]) as usize;
+        if length > LONGEST || count > MOST_FDS {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the message is too long",
@@ -130,13 +146,20 @@ impl Wire {
         }
         let mut body = vec![0; length as usize];
         self.0.read_exact(&mut body)?;
+        while fds.len() < count {
+            let (got, more) = self.receive_beside(&mut [0])?;
+            if got == 0 || more.is_empty() {
+                return Err(lost_fds());
+            }
+            fds.extend(more);
+        }
         Ok(Some((serde_json::from_slice(&body)?, fds)))
     }
 
-    fn receive_head(&self, head: &mut [u8; 4]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        let mut space = nix::cmsg_space!([RawFd; MOST_FDS]);
+    fn receive_beside(&self, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+        let mut space = nix::cmsg_space!([RawFd; AT_ONCE]);
         loop {
-            let mut into = [IoSliceMut::new(head)];
+            let mut into = [IoSliceMut::new(bytes)];
             let message = match recvmsg::<UnixAddr>(
                 self.0.as_raw_fd(),
                 &mut into,
@@ -155,10 +178,7 @@ impl Wire {
                 }
             }
             if cut {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "descriptors beside a message were lost",
-                ));
+                return Err(lost_fds());
             }
             return Ok((bytes, fds));
         }
@@ -178,6 +198,12 @@ pub(crate) fn tags(lifelines: &[Lifeline]) -> (Vec<Tag>, Vec<RawFd>) {
             (tag, line.fd.as_raw_fd())
         })
         .unzip()
+}
+
+/// What drivers share, together.
+pub(super) fn shared(labels: Vec<String>, fds: Vec<OwnedFd>) -> Vec<Shared> {
+    let all = labels.into_iter().zip(fds);
+    all.map(|(label, fd)| Shared { label, fd }).collect()
 }
 
 /// Descriptors and their meaning, together.
@@ -200,6 +226,13 @@ pub(crate) fn lifelines(tags: Vec<Tag>, fds: Vec<OwnedFd>) -> Vec<Lifeline> {
         .collect()
 }
 
+fn lost_fds() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "descriptors beside a message were lost",
+    )
+}
+
 fn too_many(count: usize) -> io::Error {
     let text = format!("{count} descriptors were to be sent, and a message takes {MOST_FDS}");
     io::Error::new(io::ErrorKind::InvalidInput, text)
@@ -207,8 +240,12 @@ fn too_many(count: usize) -> io::Error {
 
 /// Far beyond any plan; a length above it is not from us.
 const LONGEST: u32 = 16 << 20;
-/// The kernel lets no more pass in a message (`SCM_MAX_FD` of include/net/scm.h).
-const MOST_FDS: usize = 253;
+/// The length of a message and the number of its descriptors.
+const HEAD: usize = 8;
+/// The kernel lets no more pass beside one message (`SCM_MAX_FD` of include/net/scm.h).
+const AT_ONCE: usize = 253;
+/// Far beyond any plan, and what the parking place takes without a reader.
+const MOST_FDS: usize = 16 * AT_ONCE;
 
 #[cfg(test)]
 mod tests {
@@ -231,10 +268,17 @@ mod tests {
         };
         let lines = [line];
         let (tags, fds) = tags(&lines);
-        a.send(&Reply::Done { lifelines: tags }, &fds).unwrap();
+        let done = Reply::Done {
+            lifelines: tags,
+            shared: Vec::new(),
+        };
+        a.send(&done, &fds).unwrap();
         drop((writer, lines));
         let (reply, fds) = b.receive::<Reply>().unwrap().unwrap();
-        let Reply::Done { lifelines: tags } = reply else {
+        let Reply::Done {
+            lifelines: tags, ..
+        } = reply
+        else {
             panic!("{reply:?}");
         };
         let lines = lifelines(tags, fds);
@@ -249,13 +293,19 @@ mod tests {
     }
 
     #[test]
-    fn as_many_descriptors_as_the_kernel_takes_arrive_and_more_are_an_error() {
+    fn more_descriptors_than_the_kernel_takes_at_once_arrive_and_far_more_are_an_error() {
         let (mut a, mut b) = pair();
         let (_reader, writer) = io::pipe().unwrap();
-        let most = [writer.as_raw_fd(); MOST_FDS];
-        a.send(&Request::Retire, &most).unwrap();
-        let (_, fds) = b.receive::<Request>().unwrap().unwrap();
-        assert_eq!(fds.len(), MOST_FDS);
+        for count in [AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 7, 0] {
+            // Unread meanwhile, as what is parked is.
+            a.send(&Request::Retire, &vec![writer.as_raw_fd(); count])
+                .unwrap();
+            a.send(&Request::Release, &[]).unwrap();
+            let (first, fds) = b.receive::<Request>().unwrap().unwrap();
+            assert_eq!((first, fds.len()), (Request::Retire, count));
+            let (next, fds) = b.receive::<Request>().unwrap().unwrap();
+            assert_eq!((next, fds.len()), (Request::Release, 0));
+        }
         let more = [writer.as_raw_fd(); MOST_FDS + 1];
         let error = a.send(&Request::Retire, &more).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
@@ -275,7 +325,7 @@ mod tests {
     fn an_absurd_length_is_refused_before_memory_is_taken() {
         let (a, mut b) = pair();
         let Wire(mut a) = a;
-        a.write_all(&[0xff; 4]).unwrap();
+        a.write_all(&[0xff; HEAD]).unwrap();
         let error = b.receive::<Request>().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
@@ -284,7 +334,7 @@ mod tests {
     fn a_message_cut_short_is_an_error() {
         let (a, mut b) = pair();
         let Wire(mut a) = a;
-        a.write_all(&[9, 0, 0, 0, b'"']).unwrap();
+        a.write_all(&[9, 0, 0, 0, 0, 0, 0, 0, b'"']).unwrap();
         drop(a);
         let error = b.receive::<Request>().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
