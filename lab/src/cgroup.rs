@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
+use crate::hierarchy::Hierarchy;
 use crate::namespace::abandoned;
 use crate::watched::DEADLINE;
 
-/// A cgroup directly below the root of cgroup2, removed on drop with all below it.
+/// A cgroup directly below the root of a hierarchy, removed on drop with all below it.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
@@ -21,15 +22,23 @@ pub struct Cgroup {
 impl Cgroup {
     /// Makes a cgroup whose name holds the label, this process's id and a counter.
     pub fn new(label: &str) -> Self {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
         let root = cgroup2_mount().expect("cgroup2 is mounted");
         static SWEEP: Once = Once::new();
         SWEEP.call_once(|| {
             let abandoned = abandoned(&root);
             abandoned.iter().for_each(|name| remove(&root.join(name)));
         });
-        let path = root.join(format!("lab-{label}-{}-{counter}", std::process::id()));
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
+        Self::make(root.join(format!("lab-{label}-{}-{counter}", std::process::id())))
+    }
+
+    /// Makes a cgroup of this very name in the hierarchy of this process's own.
+    pub fn in_hierarchy(name: &str) -> Self {
+        Self::make(Hierarchy::own().path().join(name))
+    }
+
+    fn make(path: PathBuf) -> Self {
         fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let procs = File::options()
             .write(true)

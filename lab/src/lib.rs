@@ -54,6 +54,7 @@ mod iperf;
 mod web;
 
 mod cgroup;
+mod hierarchy;
 mod proc;
 mod program;
 mod pty;
@@ -72,6 +73,7 @@ pub use container::Container;
 pub use datagrams::UdpClient;
 pub use dns::{DnsQuery, DnsReply, DnsServer, Kind, Record, Resolver, Transport};
 pub use family::Family;
+pub use hierarchy::Hierarchy;
 pub use host::{Host, Interface};
 pub use iperf::Iperf;
 pub use live::{Live, LiveConnection};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::unistd::{Gid, Uid, getegid, geteuid};
 
 use crate::cgroup::Cgroup;
+use crate::hierarchy::{Hierarchy, mount_point};
 use crate::namespace::Namespace;
 use crate::proc::{Proc, Status};
 use crate::pty::Pty;
@@ -31,6 +32,7 @@ pub struct Program {
     user: Option<u32>,
     group: Option<u32>,
     apart: Option<Step>,
+    hierarchy: Option<Step>,
     input: Vec<u8>,
     deadline: Duration,
 }
@@ -57,6 +59,7 @@ impl Program {
             user: None,
             group: None,
             apart: None,
+            hierarchy: None,
             input: Vec::new(),
             deadline: DEADLINE,
         }
@@ -115,6 +118,15 @@ impl Program {
     /// Runs it in this cgroup.
     pub fn cgroup(mut self, cgroup: &Cgroup) -> Self {
         self.cgroup = Some(cgroup.procs());
+        self
+    }
+
+    /// Lets it take the hierarchy of this process's own for the machine's: see [`Hierarchy`].
+    ///
+    /// With [`Self::cgroup`] it takes that cgroup for the root.
+    pub fn in_hierarchy(mut self) -> Self {
+        Hierarchy::own();
+        self.hierarchy = Some(Step::OwnHierarchy(mount_point()));
         self
     }
 
@@ -202,12 +214,14 @@ impl Program {
             user,
             group,
             apart,
+            hierarchy,
             input: _,
             deadline: _,
         } = self;
         let mut steps = Vec::from_iter(first);
         steps.extend(network.map(Step::JoinNetwork));
         steps.extend(cgroup.map(Step::JoinCgroup));
+        steps.extend(hierarchy);
         let (soft, hard) = *FILE_LIMIT;
         steps.push(Step::FileLimit(soft, hard));
         steps.extend(apart);

@@ -37,7 +37,7 @@ pub enum Section {
     Links,
     /// Every readable file of `/proc/sys/net` that does not change by itself.
     Sysctls,
-    /// BPF programs and links of the machine, and pinned objects.
+    /// BPF programs and links of the machine, the steerings that have some, and pinned objects.
     Bpf,
     /// Directories of the machine's cgroup2 hierarchy.
     Cgroups,

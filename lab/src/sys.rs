@@ -4,11 +4,12 @@ use std::fs;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
 use nix::libc;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -29,6 +30,8 @@ pub(crate) enum Step {
     JoinNetwork(Arc<OwnedFd>),
     /// Moves itself into the cgroup whose `cgroup.procs` this is.
     JoinCgroup(Arc<OwnedFd>),
+    /// Takes its own cgroup for the root of the hierarchy, which is mounted here.
+    OwnHierarchy(PathBuf),
     /// Takes another user and group for good, and no other groups.
     Become(Uid, Gid),
     /// Restores the limit of open files that the lab raised for itself.
@@ -62,6 +65,16 @@ impl Step {
             Self::JoinNetwork(fd) => setns(fd.as_ref(), CloneFlags::CLONE_NEWNET)?,
             Self::JoinCgroup(fd) => {
                 nix::unistd::write(fd.as_ref(), b"0")?;
+            }
+            Self::OwnHierarchy(at) => {
+                unshare(CloneFlags::CLONE_NEWCGROUP | CloneFlags::CLONE_NEWNS)?;
+                // What others mount still shows, such as namespaces that get a name.
+                let (none, flags) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE);
+                mount(none, "/", none, flags, none)?;
+                // The same file system cannot be mounted over itself.
+                umount2(at.as_path(), MntFlags::MNT_DETACH)?;
+                let (kind, flags) = (Some("cgroup2"), MsFlags::empty());
+                mount(kind, at.as_path(), kind, flags, none)?;
             }
             Self::Become(uid, gid) => {
                 nix::unistd::setgroups(&[])?;
@@ -218,7 +231,7 @@ pub(crate) fn packet_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
 
 /// One bpf(2) command over an attribute block of 32-bit words; gives the call's result.
 ///
-/// Only for commands whose attributes hold no pointer; [`bpf_info`] is for the one that does.
+/// Only for commands whose attributes hold no pointer; [`bpf_info`] and [`bpf_value`] are for those that do.
 pub(crate) fn bpf(command: u32, attributes: &mut [u32; 32]) -> io::Result<i32> {
     let size = size_of_val(attributes);
     // SAFETY: the block is writable, of the size given, and larger than what these commands use.
@@ -250,4 +263,26 @@ pub(crate) fn bpf_info(object: BorrowedFd<'_>) -> io::Result<[u8; 256]> {
     // The kernel writes at most `info.len()` bytes to the exposed address, while `info` lives.
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
     Ok(info)
+}
+
+/// The value, of so many bytes, of a map's key (`BPF_MAP_LOOKUP_ELEM`).
+pub(crate) fn bpf_value(map: BorrowedFd<'_>, key: u32, size: usize) -> io::Result<Vec<u8>> {
+    const BPF_MAP_LOOKUP_ELEM: u32 = 1;
+    // The kernel writes whole words of eight bytes.
+    let mut value = vec![0_u8; size.next_multiple_of(8)];
+    let addresses = [
+        (&raw const key).expose_provenance() as u64,
+        value.as_mut_ptr().expose_provenance() as u64,
+    ];
+    let mut attributes = [0; 32];
+    attributes[0] = map.as_raw_fd() as u32;
+    let halves = addresses.iter().flat_map(|it| it.to_ne_bytes());
+    let halves: Vec<u8> = halves.collect();
+    for (slot, half) in attributes[2..6].iter_mut().zip(halves.chunks_exact(4)) {
+        *slot = u32::from_ne_bytes(half.try_into().expect("four bytes"));
+    }
+    // The kernel reads `key` and writes `size` bytes to `value`; both live through the call.
+    bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes)?;
+    value.truncate(size);
+    Ok(value)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::{Cgroup, Lab, Program, Pty, Signal, Status, cgroup2_mount, eventually};
+use lab::{Cgroup, Hierarchy, Lab, Program, Pty, Signal, Status, cgroup2_mount, eventually};
 
 #[test]
 fn a_program_is_killed_when_it_overruns_and_its_words_are_kept() {
@@ -241,4 +241,68 @@ fn a_test_that_lacks_a_program() {
         lab::require!(Program("no-such-program-anywhere"));
         panic!("the program exists");
     }
+}
+
+#[test]
+fn a_confined_program_takes_the_hierarchy_of_the_tests_for_the_machine_s() {
+    lab::require!(Root, Cgroup2, Program("ip"));
+    let host = Lab::new("confined").host("app");
+    let own = Hierarchy::own();
+    let name = own.path().file_name().expect("it was made");
+    let name = name.to_str().expect("made from text");
+    // Threads of the test are in it, and programs as they are started.
+    let of_tests = std::fs::read_to_string("/proc/self/cgroup").expect("/proc is mounted");
+    assert!(of_tests.contains(&format!("0::/{name}\n")), "{of_tests}");
+    let script = "grep ^0:: /proc/self/cgroup; grep -c ' / .* - cgroup2 ' /proc/self/mountinfo; \
+                  ls -d \"$1/inside\"; wc -l < /proc/net/dev";
+    let inside = Cgroup::in_hierarchy("inside");
+    let mount = cgroup2_mount().expect("cgroup2 is mounted");
+    let sh = host.program("sh").args(["-c", script, "sh"]).arg(&mount);
+    let output = sh.in_hierarchy().run().expect_success();
+    let mount = mount.display();
+    assert_eq!(output, format!("0::/\n1\n{mount}/inside\n3\n"));
+    // A cgroup of a test's own can be the root as well.
+    let cat = host.program("grep").args(["^0::", "/proc/self/cgroup"]);
+    let output = cat.cgroup(&inside).in_hierarchy().run().expect_success();
+    assert_eq!(output, "0::/\n");
+}
+
+#[test]
+fn the_hierarchy_of_a_test_process_that_was_killed_is_removed() {
+    lab::require!(Root, Cgroup2);
+    let words = [
+        "--exact",
+        "a_process_that_stays_in_its_hierarchy",
+        "--nocapture",
+    ];
+    let exe = std::env::current_exe().expect("a test knows its own program");
+    let program = Program::new(exe).args(words).env("LAB_STAYS", "1");
+    let process = program.args(["--include-ignored"]).spawn();
+    let line = process.wait_line(|line| line.contains("hierarchy: "));
+    let path = line.split("hierarchy: ").nth(1).expect("waited for").trim();
+    let path = std::path::PathBuf::from(path);
+    assert!(path.join("below").exists());
+    process.kill();
+    eventually("the hierarchy is removed", || {
+        (!path.exists()).then_some(())
+    });
+}
+
+/// What the test above starts and kills.
+#[test]
+#[ignore = "another test runs it"]
+fn a_process_that_stays_in_its_hierarchy() {
+    if std::env::var_os("LAB_STAYS").is_none() {
+        return;
+    }
+    let below = Cgroup::in_hierarchy("below");
+    // It would go on by itself.
+    let sleeper = Program::new("setsid")
+        .args(["sleep", "1000"])
+        .cgroup(&below);
+    let _sleeper = sleeper.spawn();
+    println!("hierarchy: {}", Hierarchy::own().path().display());
+    std::io::stdin()
+        .read_line(&mut String::new())
+        .expect("a pipe");
 }

@@ -1,7 +1,7 @@
 //! BPF objects of the machine, asked for by bpf(2) itself so that no program has to be installed.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -9,13 +9,14 @@ use nix::errno::Errno;
 
 use super::tree;
 use crate::cgroup::cgroup2_mount;
-use crate::sys::{bpf, bpf_descriptor, bpf_info};
+use crate::sys::{bpf, bpf_descriptor, bpf_info, bpf_value};
 
-/// A line for each link, program and pinned object, without ids, which never repeat.
+/// A line for each link, program, named steering and pinned object, without ids, which never repeat.
 pub(super) fn lines() -> Vec<String> {
     let cgroups = cgroup_names();
-    let mut lines = objects(&LINKS, |info| link(info, &cgroups));
-    lines.extend(objects(&PROGRAMS, program));
+    let mut lines = objects(&LINKS, |_, info| Some(link(info, &cgroups)));
+    lines.extend(objects(&PROGRAMS, |_, info| Some(program(info))));
+    lines.extend(objects(&MAPS, owner));
     tree::walk(
         "/sys/fs/bpf".as_ref(),
         "/sys/fs/bpf".as_ref(),
@@ -40,7 +41,15 @@ const LINKS: Kind = Kind {
     by_id: 30,
 };
 
-fn objects(kind: &Kind, describe: impl Fn(&[u8; 256]) -> String) -> Vec<String> {
+const MAPS: Kind = Kind {
+    next_id: 12,
+    by_id: 14,
+};
+
+fn objects(
+    kind: &Kind,
+    describe: impl Fn(BorrowedFd<'_>, &[u8; 256]) -> Option<String>,
+) -> Vec<String> {
     let mut lines = Vec::new();
     let mut id = 0;
     loop {
@@ -54,11 +63,9 @@ fn objects(kind: &Kind, describe: impl Fn(&[u8; 256]) -> String) -> Vec<String> 
         let mut attributes = [0; 32];
         attributes[0] = id;
         // An object may end between the two calls.
-        if let Ok(info) =
-            bpf_descriptor(kind.by_id, &mut attributes).and_then(|object| bpf_info(object.as_fd()))
-        {
-            lines.push(describe(&info));
-        }
+        let object = bpf_descriptor(kind.by_id, &mut attributes);
+        let line = object.and_then(|it| Ok(describe(it.as_fd(), &bpf_info(it.as_fd())?)));
+        lines.extend(line.ok().flatten());
     }
 }
 
@@ -78,6 +85,19 @@ fn program(info: &[u8; 256]) -> String {
         String::from_utf8_lossy(&name),
         word(info, 0)
     )
+}
+
+/// `struct bpf_map_info`: type, id, size of keys, of values, …, name at byte 24.
+///
+/// The map in which a steering says whose it is stays for as long as any of its programs.
+fn owner(map: BorrowedFd<'_>, info: &[u8; 256]) -> Option<String> {
+    let size = word(info, 12) as usize;
+    let is_owner = info[24..40].starts_with(b"OWNER\0") && word(info, 8) == 4;
+    let value = is_owner.then(|| bpf_value(map, 0, size).ok())??;
+    // Numbers, then the name, filled up with zeros.
+    let letters = value.iter().filter(|byte| byte.is_ascii_graphic());
+    let name: String = letters.map(|byte| char::from(*byte)).collect();
+    Some(format!("map OWNER of {name}"))
 }
 
 /// `struct bpf_link_info`: type, id, program id, then by type; a cgroup's id and attach type for type 3.
