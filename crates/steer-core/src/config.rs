@@ -16,12 +16,14 @@
 //! | `method` | `auto`, a method, or a list in order of preference |
 //! | `backend` | `nft`, `iptables`: the packet filter, for methods that write rules |
 //! | `scope.host` | `true`: everybody on this host |
-//! | `scope.cgroup` | paths below the root of the cgroup2 hierarchy, with all below them |
+//! | `scope.cgroup` | paths below the root of the cgroup2 hierarchy, with all below them, or units of systemd's by name (`nginx.service`) |
 //! | `scope.uid`, `scope.gid` | ids, ranges (`2000-2999`) and names known to this host |
+//! | `scope.command` | names of processes as in `/proc/PID/comm`: at most 15 bytes, no patterns |
+//! | `scope.pid` | ids of running processes, with what they start; not below `except` |
 //! | `scope.interface` | interfaces at which forwarded traffic enters; beside no key about senders here, nor `inbound` |
 //! | `scope.netns` | another network namespace: an absolute path, a process id, or the name or id of a container |
 //! | `scope.inbound` | `true`: traffic to this host; beside no key about senders here |
-//! | `scope.except` | the same keys except `host`: who is left out |
+//! | `scope.except` | the same keys except `host` and `pid`: who is left out |
 //! | `traffic.include`, `traffic.exclude` | `protocols` (`tcp`, `udp`), `ports`, `cidrs`, `domains` (`name`, `"*.name"`) |
 //! | `traffic.loopback` | `skip`, `steer` |
 //! | `traffic.dns` | `leave`, `capture` |
@@ -30,7 +32,7 @@
 //! | `upstreams.NAME.url` | `socks5://HOST:PORT` (`socks5h` is the same: a known name always goes to the proxy; port 1080 where none is written) or `http://HOST:PORT` (the port must be written), either with `USER:PASSWORD@` |
 //! | `upstreams.NAME.username`, `.password` | both or neither; a password is text, `{ env: NAME }` or `{ file: PATH }` |
 //! | `rules[].name` | for records; `rule-N` where none is written |
-//! | `rules[].match` | `host`, `cidr`, `port`, `protocol`, `uid`, `app` (`tls`, `http1`, `http2`, `quic`, `dns`, `opaque`); no `match` means every connection |
+//! | `rules[].match` | `host`, `cidr`, `port`, `protocol`, `uid`, `gid`, `exe` (a program file: an absolute path or a file's name alone, `*` for any characters), `command` (as `scope.command`), `cgroup` (a path, which means all below it too, or a unit's name, wherever in a path it stands), `app` (`tls`, `http1`, `http2`, `quic`, `dns`, `opaque`); no `match` means every connection |
 //! | `rules[].action` | `direct`, `reject` |
 //! | `rules[].upstream` | instead of an action, the name of an upstream |
 //! | `forward[].listen`, `.to` | an address to listen on, and the `HOST:PORT` its connections go to |
@@ -38,12 +40,13 @@
 //! | `listen.outbound` | the port at which steered connections arrive |
 //! | `listen.inbound` | the port at which connections to this host arrive that are steered on their way in |
 //! | `listen.dns` | the port at which steered DNS arrives, UDP and TCP |
+//! | `listen.external` | `ADDRESS:PORT` of another proxy that takes what is steered, in the place of `listen.outbound`, and asks the kernel for the original destinations |
 //! | `listen.explicit` | the address at which clients that know of the proxy connect |
 //! | `listen.auth` | the `username` and `password` that they must give |
 //! | `mark.steer`, `mark.bypass` | `"VALUE/MASK"`, decimal or `0x…`: the firewall marks of packets on their way to the engine and of the engine's own; a value alone means its own bits |
 //! | `source` | `engine`, `client`: whose address an upstream sees |
 //! | `dial` | `inside`, `outside`: whether the engine dials from the namespace of `scope.netns` or from its own |
-//! | `relay` | `always`, `needed`: whether every connection passes the engine, or those alone that have to be seen or changed or to take another way, where a method can leave it out; where none is written, `always` if records or users are asked for, else `needed` |
+//! | `relay` | `always`, `needed`: whether every connection passes the engine, or those alone that have to be seen or changed or to take another way, where a method can leave it out; where none is written, `always` if records or the program are asked for, else `needed` |
 //! | `netns.host_loopback` | `true`, or ports: services at this host's loopback addresses that a command in namespaces of its own reaches where it has no server itself |
 //! | `netns.publish` | `[ADDRESS:]PORT[:INNER]`, or a list of such: TCP ports of a command in namespaces of its own that others reach, at 127.0.0.1 where no address is written |
 //! | `dns.resolver` | `ADDRESS` or `ADDRESS:PORT`: asked instead of the resolver that the program addressed; `dns` needs `traffic.dns: capture`, `method: dns` or `method: preload` |
@@ -96,6 +99,7 @@ mod log;
 mod mark;
 mod nearest;
 mod netns;
+mod program;
 mod report;
 mod rule;
 mod scope;
@@ -114,6 +118,7 @@ pub use error::{ConfigError, Mistake, Mistakes};
 pub use fault::Fault;
 pub use log::{Log, LogTarget};
 pub use mark::{MarkError, Marks};
+pub use program::ProgramError;
 pub use url::UrlError;
 
 use document::Span;
@@ -207,12 +212,12 @@ impl Config {
 
     /// The intent that the configuration states, for a steering of this name.
     ///
-    /// Who opened a connection is asked for where a rule or a record says it.
+    /// Who opened a connection is found out where a rule or a record asks for it.
     #[must_use]
     pub fn intent(&self, instance: Instance) -> Intent {
-        let by_user = |rule: &Rule| !rule.condition.uid.is_empty();
+        let asks = |rule: &Rule| rule.condition.asks_for_identity();
         let identify =
-            self.log.connections != LogTarget::None || self.policy.rules.iter().any(by_user);
+            self.log.connections != LogTarget::None || self.policy.rules.iter().any(asks);
         Intent {
             instance,
             scope: self.scope.clone(),

@@ -162,16 +162,21 @@ pub struct Scope {
 pub struct Selector {
     /// Everybody on this host.
     pub host: bool,
-    /// Cgroups (and all below them) as paths below the root of the unified hierarchy.
+    /// Cgroups (and all below them) as paths below the root of the unified hierarchy, or units of
+    /// systemd's by name (`nginx.service`), as they were written: [`Host::units`] has the paths of
+    /// those.
+    ///
+    /// [`Host::units`]: crate::host::Host::units
     pub cgroup: Vec<String>,
     /// User ids of the sending socket.
     pub uid: Vec<IdRange>,
     /// Group ids of the sending socket.
     pub gid: Vec<IdRange>,
-    /// Names of processes (`/proc/PID/comm`, 15 bytes at most).
+    /// Names of processes, exactly (`/proc/PID/comm`, 15 bytes at most): what a process is called
+    /// when it connects.
     #[serde(default)]
     pub command: Vec<String>,
-    /// Running processes, with those that they start.
+    /// Running processes by their ids, with those that they start.
     #[serde(default)]
     pub pid: Vec<u32>,
     /// Interfaces at which forwarded traffic enters.
@@ -214,7 +219,8 @@ pub struct Listen {
     pub dns: Option<u16>,
     /// Where clients that know of the proxy connect.
     pub explicit: Option<std::net::SocketAddr>,
-    /// A proxy of others that takes what is steered in the place of the engine.
+    /// A proxy of others that takes what is steered in the place of the engine, and asks the kernel
+    /// for the original destinations (`SO_ORIGINAL_DST`); nobody of ours listens there.
     #[serde(default)]
     pub external: Option<std::net::SocketAddr>,
     /// The name and password that such clients must give.
@@ -301,7 +307,7 @@ impl Intent {
         }
     }
 
-    /// Which connections pass the engine: as written, else all of them where records or users are
+    /// Which connections pass the engine: as written, else all of them where records or the program are
     /// asked for.
     #[must_use]
     pub fn relays(&self) -> Relay {

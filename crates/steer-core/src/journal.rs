@@ -115,11 +115,11 @@ pub fn overlap(a: &Scope, b: &Scope) -> Option<String> {
         || y.cgroup.is_empty()
         || x.cgroup
             .iter()
-            .any(|p| y.cgroup.iter().any(|q| below(p, q) || below(q, p)));
-    let interfaces = x.interface.is_empty()
-        || y.interface.is_empty()
-        || x.interface.iter().any(|i| y.interface.contains(i));
-    if !(ids(&x.uid, &y.uid) && ids(&x.gid, &y.gid) && cgroups && interfaces) {
+            .any(|p| y.cgroup.iter().any(|q| nested(p, q) || nested(q, p)));
+    // Of processes, descendants count as well; whether one is another's, numbers do not tell.
+    let others =
+        meet(&x.interface, &y.interface) && meet(&x.command, &y.command) && meet(&x.pid, &y.pid);
+    if !(ids(&x.uid, &y.uid) && ids(&x.gid, &y.gid) && cgroups && others) {
         return None;
     }
     if excepted(a, b) || excepted(b, a) {
@@ -131,6 +131,8 @@ pub fn overlap(a: &Scope, b: &Scope) -> Option<String> {
         ("cgroup", !x.cgroup.is_empty() || !y.cgroup.is_empty()),
         ("uid", !x.uid.is_empty() || !y.uid.is_empty()),
         ("gid", !x.gid.is_empty() || !y.gid.is_empty()),
+        ("command", !x.command.is_empty() || !y.command.is_empty()),
+        ("pid", !x.pid.is_empty() || !y.pid.is_empty()),
         (
             "interface",
             !x.interface.is_empty() || !y.interface.is_empty(),
@@ -143,6 +145,11 @@ pub fn overlap(a: &Scope, b: &Scope) -> Option<String> {
         }
     }
     Some(keys.join(", "))
+}
+
+/// Whether two lists have a value in common, where an empty one means every value.
+fn meet<T: PartialEq>(p: &[T], q: &[T]) -> bool {
+    p.is_empty() || q.is_empty() || p.iter().any(|value| q.contains(value))
 }
 
 /// Where the packets that a selector means meet a namespace.
@@ -173,16 +180,32 @@ fn excepted(a: &Scope, b: &Scope) -> bool {
         !meant.is_empty() && meant.iter().all(|s| out.iter().any(|r| covers(r, s)))
     };
     let (out, meant) = (&a.except, &b.of);
-    let interfaces =
-        !meant.interface.is_empty() && meant.interface.iter().all(|i| out.interface.contains(i));
+    let names = |meant: &[String], out: &[String]| {
+        !meant.is_empty() && meant.iter().all(|name| out.contains(name))
+    };
     ids(&meant.uid, &out.uid)
         || ids(&meant.gid, &out.gid)
-        || interfaces
+        || names(&meant.interface, &out.interface)
+        || names(&meant.command, &out.command)
         || (!meant.cgroup.is_empty()
             && meant
                 .cgroup
                 .iter()
                 .all(|p| out.cgroup.iter().any(|q| below(p, q))))
+}
+
+/// Whether a cgroup can be another one or below it. A unit's name says no path: it is taken to be
+/// where systemd puts services, and wherever a path names it.
+fn nested(p: &str, q: &str) -> bool {
+    let placed = || below(&format!("system.slice/{p}"), q);
+    let named = || q.split('/').any(|part| part == p);
+    below(p, q) || is_unit(p) && (named() || placed())
+}
+
+/// Whether a text is the name of a unit that has processes, rather than a path.
+fn is_unit(name: &str) -> bool {
+    let ends = [".service", ".scope", ".socket", ".mount", ".swap"];
+    !name.contains('/') && ends.iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a cgroup is another one or below it.
@@ -265,6 +288,67 @@ mod tests {
             overlap(&all, &scope(users("7"))).as_deref(),
             Some("uid, netns")
         );
+    }
+
+    #[test]
+    fn programs_by_name_and_processes_by_number_are_apart_where_they_have_none_in_common() {
+        let named = |names: &[&str]| {
+            scope(Selector {
+                command: names.iter().map(|name| (*name).to_owned()).collect(),
+                ..Selector::default()
+            })
+        };
+        let process = |pid: &[u32]| {
+            scope(Selector {
+                pid: pid.to_vec(),
+                ..Selector::default()
+            })
+        };
+        let (web, curl) = (named(&["curl", "wget"]), named(&["curl"]));
+        assert_eq!(overlap(&web, &curl).as_deref(), Some("command"));
+        assert_eq!(overlap(&curl, &named(&["git"])), None);
+        assert_eq!(overlap(&process(&[7]), &process(&[8])), None);
+        assert_eq!(
+            overlap(&process(&[7, 8]), &process(&[8])).as_deref(),
+            Some("pid")
+        );
+        // One process can be both.
+        assert_eq!(
+            overlap(&curl, &process(&[7])).as_deref(),
+            Some("command, pid")
+        );
+        let mut host = scope(Selector {
+            host: true,
+            ..Selector::default()
+        });
+        assert_eq!(overlap(&host, &curl).as_deref(), Some("host, command"));
+        host.except.command.push("curl".to_owned());
+        assert_eq!(overlap(&host, &curl), None);
+        assert!(overlap(&host, &web).is_some());
+    }
+
+    #[test]
+    fn a_unit_is_where_its_name_says_whatever_its_path() {
+        let at = |cgroup: &str| {
+            scope(Selector {
+                cgroup: vec![cgroup.to_owned()],
+                ..Selector::default()
+            })
+        };
+        let nginx = at("nginx.service");
+        for (other, shared) in [
+            ("nginx.service", true),
+            ("system.slice/nginx.service", true),
+            ("system.slice/nginx.service/workers", true),
+            ("system.slice", true),
+            ("system.slice/redis.service", false),
+            ("redis.service", false),
+            ("user.slice", false),
+        ] {
+            let other = at(other);
+            assert_eq!(overlap(&nginx, &other).is_some(), shared, "{other:?}");
+            assert_eq!(overlap(&other, &nginx).is_some(), shared, "{other:?}");
+        }
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! What the engine does with a connection, whichever method brought it: upstreams and rules.
 
+mod exe;
+
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Cidr, Destination, HostPattern, IdRange, PortRange, Protocol};
+
+pub use exe::{ExePattern, ExePatternError};
 
 /// Upstreams and rules; the first rule that matches decides, and none means direct.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,17 +92,51 @@ pub struct Condition {
     /// The group id of the program.
     #[serde(default)]
     pub gid: Vec<IdRange>,
-    /// The program file, with `*` for any part.
+    /// The program file.
     #[serde(default)]
-    pub exe: Vec<String>,
-    /// The name of the process.
+    pub exe: Vec<ExePattern>,
+    /// The name of the process (`/proc/PID/comm`, 15 bytes at most).
     #[serde(default)]
     pub command: Vec<String>,
-    /// Its cgroup, or one above it.
+    /// Its cgroup or one above it, as paths below the root of the unified hierarchy; the name of a
+    /// unit of systemd's alone means its cgroup wherever it is.
     #[serde(default)]
     pub cgroup: Vec<String>,
     /// The application protocol that was sniffed.
     pub app: Vec<App>,
+}
+
+impl Condition {
+    /// Whether it asks who the program is, which methods find out on request alone.
+    ///
+    /// ```
+    /// use steer_core::policy::Condition;
+    ///
+    /// let nobody = Condition::default();
+    /// assert!(!nobody.asks_for_identity());
+    /// let curl = Condition { exe: vec!["curl".parse().unwrap()], ..nobody };
+    /// assert!(curl.asks_for_identity());
+    /// ```
+    #[must_use]
+    pub const fn asks_for_identity(&self) -> bool {
+        let Self {
+            host: _,
+            cidr: _,
+            port: _,
+            protocol: _,
+            uid,
+            gid,
+            exe,
+            command,
+            cgroup,
+            app: _,
+        } = self;
+        !(uid.is_empty()
+            && gid.is_empty()
+            && exe.is_empty()
+            && command.is_empty()
+            && cgroup.is_empty())
+    }
 }
 
 /// What happens to a connection.

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 
 use super::dns::PoolError;
 use super::mark::MarkError;
+use super::program::ProgramError;
 use super::url::UrlError;
 use crate::address::{CidrError, DestinationError, HostNameError, RangeError};
 use crate::instance::InstanceError;
 use crate::intent::PublishError;
 use crate::method::UnknownMethod;
+use crate::policy::ExePatternError;
 
 /// One mistake, without its place.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +149,12 @@ pub enum Fault {
     /// A path of a cgroup.
     #[error("{0:?} is not a cgroup below the root of the hierarchy")]
     Cgroup(String),
+    /// A process.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// A program file.
+    #[error(transparent)]
+    Exe(#[from] ExePatternError),
     /// A name of a network interface.
     #[error("{0:?} is not the name of a network interface")]
     Interface(String),
@@ -246,6 +254,12 @@ pub enum Fault {
         /// The listener.
         listen: SocketAddr,
     },
+    /// A listener of ours where another proxy takes what is steered.
+    #[error("`{key}` is a listener of steer's, and `listen.external` names a proxy in its place")]
+    External {
+        /// The key of our listener.
+        key: String,
+    },
     /// Two listeners that cannot both be.
     #[error("{listen} is already taken by `{other}`, on line {first}")]
     ListenTwice {
@@ -324,7 +338,12 @@ impl Fault {
                 None => format!("write the number of the {kind}, or create it"),
             },
             Self::Cgroup(_) => "write the path below the root, like `app.slice` or \
-                 `system.slice/nginx.service`; for every process, `host: true`"
+                 `system.slice/nginx.service`, or a unit's name, like `nginx.service`; for every \
+                 process, `host: true`"
+                .to_owned(),
+            Self::Program(error) => error.help(),
+            Self::Exe(_) => "write /the/whole/path, or the file's name alone, which is found in \
+                 every directory; `*` stands for any characters"
                 .to_owned(),
             Self::Interface(_) => "`ip link` lists the interfaces".to_owned(),
             Self::Netns(_) => "write a path like /run/netns/NAME, a process id, or the name or id \
@@ -378,6 +397,7 @@ impl Fault {
                     .to_owned()
             }
             Self::Ourselves { .. } => "write another address, or move the listener".to_owned(),
+            Self::External { .. } => "remove one of the two".to_owned(),
             Self::ListenTwice { .. } => "choose another port for one of them".to_owned(),
         }
     }

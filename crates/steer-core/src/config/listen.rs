@@ -38,6 +38,7 @@ impl Listeners {
             self.listen.explicit = value::listener(node, "listen.explicit", report);
             self.bind(self.listen.explicit, "listen.explicit", node, report);
         }
+        self.read_external(&section, report);
         if let Some(node) = section.at("auth")
             && let Some(auth) = Section::open(
                 node,
@@ -53,6 +54,19 @@ impl Listeners {
             let carriers = [UpstreamKind::Socks5, UpstreamKind::Http];
             self.listen.auth = upstream::credentials(&auth, &carriers, report);
         }
+    }
+
+    /// Reads the address of a proxy that takes what is steered: it is bound, though not by us.
+    fn read_external(&mut self, section: &Section<'_>, report: &mut Report<'_>) {
+        let Some(node) = section.at("external") else {
+            return;
+        };
+        self.listen.external = value::listener(node, "listen.external", report);
+        if let Some(span) = section.key_span("outbound") {
+            let key = section.path_of("outbound");
+            return report.fault(span, Fault::External { key });
+        }
+        self.bind(self.listen.external, "listen.external", node, report);
     }
 
     /// Reads a port that is bound on the loopback addresses at least.
@@ -176,9 +190,11 @@ impl Listeners {
     }
 
     fn reached_by(&self, to: &Destination) -> Option<SocketAddr> {
+        // What leads to a proxy of others does not come back to us.
         self.bound
             .get(&to.port())?
             .iter()
+            .filter(|(listen, ..)| Some(*listen) != self.listen.external)
             .map(|(listen, ..)| *listen)
             .find(|listen| reaches(to, *listen))
     }
@@ -237,7 +253,7 @@ pub(super) fn reaches(to: &Destination, listen: SocketAddr) -> bool {
 }
 
 /// The keys of `listen`.
-const LISTEN_KEYS: [&str; 5] = ["outbound", "inbound", "dns", "explicit", "auth"];
+const LISTEN_KEYS: [&str; 6] = ["outbound", "inbound", "dns", "external", "explicit", "auth"];
 /// The keys of a forward.
 const FORWARD_KEYS: [&str; 3] = ["listen", "to", "upstream"];
 const FORWARD_FORM: &str = "a list, `[ { listen: \"127.0.0.1:15432\", to: \"HOST:PORT\" } ]`";

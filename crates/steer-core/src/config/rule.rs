@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::report::Report;
 use super::section::{Keys, Section};
 use super::traffic::protocol;
-use super::value;
+use super::{program, value};
 use crate::policy::{Action, App, Condition, Rule};
 
 /// The rules of a configuration with the places where they name upstreams.
@@ -123,8 +123,11 @@ fn condition(node: &Node, path: &str, report: &mut Report<'_>) -> Option<Conditi
         port: value::list(&section, "port", report, value::ports),
         protocol: value::list(&section, "protocol", report, protocol),
         uid: value::list(&section, "uid", report, value::uid),
+        gid: value::list(&section, "gid", report, value::gid),
+        exe: value::list(&section, "exe", report, program::exe),
+        command: value::list(&section, "command", report, program::command),
+        cgroup: value::list(&section, "cgroup", report, program::cgroup),
         app: value::list(&section, "app", report, app),
-        ..Condition::default()
     })
 }
 
@@ -149,6 +152,8 @@ const KEYS: Keys = Keys {
 /// What a rule can do, for messages.
 const ACTIONS: [&str; 3] = ["direct", "reject", "upstream: NAME"];
 /// The keys of a rule's `match`.
-const MATCH_KEYS: [&str; 6] = ["host", "cidr", "port", "protocol", "uid", "app"];
+const MATCH_KEYS: [&str; 10] = [
+    "host", "cidr", "port", "protocol", "uid", "gid", "exe", "command", "cgroup", "app",
+];
 /// `cli` is the rule of the command line.
 const RESERVED: [&str; 1] = ["cli"];

@@ -4,7 +4,7 @@ use super::document::{Node, Value};
 use super::fault::Fault;
 use super::report::Report;
 use super::section::{Keys, Section};
-use super::value;
+use super::{program, value};
 use crate::intent::{Scope, Selector};
 
 /// Reads `scope`. The command of `steer run` is no key: it is whatever is started.
@@ -17,7 +17,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Scope> {
     let of = selector(&section, report);
     let except = section
         .at("except")
-        .and_then(|node| Section::open(node, "scope.except", Keys::new(&EXCEPT_KEYS), report));
+        .and_then(|node| Section::open(node, "scope.except", EXCEPT_KEYS, report));
     if let Some(except) = except.as_ref().filter(|except| except.is_empty()) {
         report.fault(except.span, Fault::Empty(except.path.clone()));
     }
@@ -74,11 +74,11 @@ fn selector(section: &Section<'_>, report: &mut Report<'_>) -> Selector {
     };
     Selector {
         host: truth("host", report),
-        cgroup: value::list(section, "cgroup", report, cgroup),
+        cgroup: value::list(section, "cgroup", report, program::cgroup),
         uid: value::list(section, "uid", report, value::uid),
         gid: value::list(section, "gid", report, value::gid),
-        command: Vec::new(),
-        pid: Vec::new(),
+        command: value::list(section, "command", report, program::command),
+        pid: value::list(section, "pid", report, program::pid),
         interface: value::list(section, "interface", report, interface),
         netns: section
             .at("netns")
@@ -90,20 +90,6 @@ fn selector(section: &Section<'_>, report: &mut Report<'_>) -> Selector {
 /// Whether a key chooses anybody.
 fn says(node: &Node) -> bool {
     node.text() != Some("false")
-}
-
-/// A path below the root of the unified hierarchy, without slashes at its ends.
-fn cgroup(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> {
-    let given = value::text(node, key, "the path of a cgroup", report)?;
-    let path = given.trim_matches('/');
-    let part_ok = |part: &str| {
-        !matches!(part, "" | "." | "..") && part.len() <= 255 && !part.contains(char::is_control)
-    };
-    let mounted = path == "sys/fs/cgroup" || path.starts_with("sys/fs/cgroup/");
-    if mounted || !path.split('/').all(part_ok) {
-        return report.none(&node.span, Fault::Cgroup(given.to_owned()));
-    }
-    Some(path.to_owned())
 }
 
 /// The kernel's rule for names of interfaces: 1 to 15 bytes, no slash, colon or space.
@@ -139,19 +125,33 @@ fn netns(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> {
 }
 
 /// The keys of `scope`.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 10] = [
     "host",
     "cgroup",
     "uid",
     "gid",
+    "command",
+    "pid",
     "interface",
     "netns",
     "inbound",
     "except",
 ];
-/// The keys of `scope.except`: subtracting the whole host would leave nobody.
-const EXCEPT_KEYS: [&str; 6] = ["cgroup", "uid", "gid", "interface", "netns", "inbound"];
+/// The keys of `scope.except`: subtracting the whole host would leave nobody, and to be left out a
+/// process has to be in a cgroup of its own.
+const EXCEPT_KEYS: Keys = Keys {
+    known: &[
+        "cgroup",
+        "uid",
+        "gid",
+        "command",
+        "interface",
+        "netns",
+        "inbound",
+    ],
+    unsupported: &["pid"],
+};
 /// Keys about programs that send.
-const SENDERS: [&str; 4] = ["host", "cgroup", "uid", "gid"];
+const SENDERS: [&str; 6] = ["host", "cgroup", "uid", "gid", "command", "pid"];
 /// Keys about packets that arrive.
 const ARRIVALS: [&str; 2] = ["interface", "inbound"];
