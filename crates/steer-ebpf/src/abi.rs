@@ -234,6 +234,9 @@ pub const DO_LEAVE_TCP: u32 = 1 << 11;
 /// Sockets of other protocols (raw, ICMP, SCTP and so on) are meant: nobody can take what they send,
 /// so that making one is refused under [`DO_CLOSED`].
 pub const DO_OTHERS: u32 = 1 << 12;
+/// UDP to port 443 that is meant is refused, also without [`DO_CLOSED`], so that clients fall back to
+/// TCP.
+pub const DO_REFUSE_QUIC: u32 = 1 << 13;
 
 /// The data of a key in `NETS`, a trie by longest prefix over both families.
 ///
