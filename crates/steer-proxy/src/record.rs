@@ -54,6 +54,14 @@ pub struct Record {
     pub uid: Option<u32>,
     /// The program file that asked.
     pub exe: Option<PathBuf>,
+    /// The group that asked.
+    pub gid: Option<u32>,
+    /// The name of the process that asked.
+    pub command: Option<String>,
+    /// Its cgroup, as a path below the root of the unified hierarchy.
+    pub cgroup: Option<String>,
+    /// The id of the container that it is in.
+    pub container: Option<String>,
     /// The rule that decided; none where no rule matched.
     pub rule: Option<String>,
     /// `direct`, the name of the upstream, or `none` where nothing was dialled.
@@ -117,7 +125,15 @@ impl Record {
         destination: &Destination,
         identity: &Identity,
     ) -> Self {
-        let Identity { pid, uid, exe, .. } = identity.clone();
+        let Identity {
+            pid,
+            uid,
+            gid,
+            exe,
+            command,
+            cgroup,
+            container,
+        } = identity.clone();
         let asked_by_name = destination.name().cloned();
         Self {
             time: String::new(),
@@ -131,6 +147,10 @@ impl Record {
             pid,
             uid,
             exe,
+            gid,
+            command,
+            cgroup,
+            container,
             rule: None,
             upstream: NO_UPSTREAM.to_owned(),
             sent: Some(0),
@@ -185,8 +205,11 @@ mod tests {
         let identity = Identity {
             pid: Some(7),
             uid: Some(1000),
+            gid: Some(100),
             exe: Some("/usr/bin/curl".into()),
-            ..Identity::default()
+            command: Some("curl".to_owned()),
+            cgroup: Some("user.slice".to_owned()),
+            container: None,
         };
         Record::new(Method::Redirect, client, &destination, &identity)
     }
@@ -201,6 +224,7 @@ mod tests {
                 r#"{"time":"2026-02-28T23:02:03.450Z","method":"redirect","protocol":"tcp","#,
                 r#""client":"192.0.2.9:1234","destination":"[2001:db8::1]:443","host":null,"#,
                 r#""host_from":null,"app":"opaque","pid":7,"uid":1000,"exe":"/usr/bin/curl","#,
+                r#""gid":100,"command":"curl","cgroup":"user.slice","container":null,"#,
                 r#""rule":null,"upstream":"none","sent":0,"received":0,"duration_ms":0,"#,
                 r#""outcome":"ok","error":null}"#
             )

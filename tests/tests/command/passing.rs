@@ -11,7 +11,7 @@ use steer_tests::{Record, steer};
 use crate::site::{Means, OnFailure, Site};
 
 /// The keys that readers of the log rely on.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 22] = [
     "time",
     "method",
     "protocol",
@@ -23,6 +23,10 @@ const KEYS: [&str; 18] = [
     "pid",
     "uid",
     "exe",
+    "gid",
+    "command",
+    "cgroup",
+    "container",
     "rule",
     "upstream",
     "sent",

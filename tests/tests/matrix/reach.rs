@@ -126,13 +126,17 @@ pub(crate) fn a_name_is_resolved_by_the_engine(mount: Mount) {
 }
 
 /// The keys of a record, which are a contract, in the order of the alphabet.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 22] = [
     "app",
+    "cgroup",
     "client",
+    "command",
+    "container",
     "destination",
     "duration_ms",
     "error",
     "exe",
+    "gid",
     "host",
     "host_from",
     "method",

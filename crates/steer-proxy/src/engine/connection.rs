@@ -130,7 +130,7 @@ pub(super) async fn fail(
         Failure::Denied => (Refusal::Denied, "a rule rejects it".to_owned()),
         Failure::Stranger => (
             Refusal::Denied,
-            "a rule asks for the user, who cannot be told".to_owned(),
+            "a rule asks who the program is, which cannot be told".to_owned(),
         ),
         Failure::Dead => (
             Refusal::Denied,

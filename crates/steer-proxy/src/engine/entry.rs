@@ -123,7 +123,7 @@ impl Entry {
     pub(super) fn facts(&self) -> Facts<'_> {
         Facts {
             answered: self.answered.as_ref(),
-            ..Facts::at_first(self.protocol, &self.destination, self.identity.uid)
+            ..Facts::at_first(self.protocol, &self.destination, &self.identity)
         }
     }
 

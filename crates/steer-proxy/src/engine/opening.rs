@@ -41,7 +41,7 @@ pub(super) enum Onward {
 pub(super) enum Failure {
     /// A rule rejects it.
     Denied,
-    /// A rule asks for the user, and the method cannot tell.
+    /// A rule asks who the program is, and the method cannot tell.
     Stranger,
     /// The address was made up and stands for no name.
     Dead,

@@ -8,7 +8,8 @@
 use std::net::IpAddr;
 
 use steer_core::address::{Destination, HostName, Protocol};
-use steer_core::policy::{Action, Condition, Rule};
+use steer_core::policy::{Action, Condition, ExePattern, Rule};
+use steer_core::steered::Identity;
 
 use crate::sniff::Sniffed;
 
@@ -23,7 +24,8 @@ pub(super) struct Facts<'a> {
     pub(super) destination: &'a Destination,
     /// The name that a resolver's answer gives to the destination's address.
     pub(super) answered: Option<&'a HostName>,
-    pub(super) uid: Option<u32>,
+    /// Who asks.
+    pub(super) identity: &'a Identity,
     /// What the client's first bytes say, once they were looked at.
     pub(super) sniffed: Option<&'a Sniffed>,
     /// The addresses of the destination's name, once it was looked up.
@@ -35,13 +37,13 @@ impl<'a> Facts<'a> {
     pub(super) fn at_first(
         protocol: Protocol,
         destination: &'a Destination,
-        uid: Option<u32>,
+        identity: &'a Identity,
     ) -> Self {
         Self {
             protocol,
             destination,
             answered: None,
-            uid,
+            identity,
             sniffed: None,
             addresses: None,
         }
@@ -150,18 +152,22 @@ fn holds(condition: &Condition, facts: Facts<'_>) -> Held {
 }
 
 /// How each key holds, the networks first.
-fn keys(condition: &Condition, facts: Facts<'_>) -> [Held; 6] {
+fn keys(condition: &Condition, facts: Facts<'_>) -> [Held; 10] {
     let Condition {
         host,
         cidr,
         port,
         protocol,
         uid,
+        gid,
+        exe,
+        command,
+        cgroup,
         app,
-        ..
     } = condition;
     let Facts {
         destination,
+        identity,
         sniffed,
         addresses,
         ..
@@ -177,11 +183,13 @@ fn keys(condition: &Condition, facts: Facts<'_>) -> [Held; 6] {
         },
         any(port, |range| range.contains(destination.port())),
         any(protocol, |protocol| *protocol == facts.protocol),
-        match (uid.is_empty(), facts.uid) {
-            (true, _) => Held::Yes,
-            (false, Some(id)) => any(uid, |range| range.contains(id)),
-            (false, None) => Held::IfKnown,
-        },
+        known(uid, identity.uid, |range, id| range.contains(id)),
+        known(gid, identity.gid, |range, id| range.contains(id)),
+        known(exe, identity.exe.as_deref(), ExePattern::matches),
+        known(command, identity.command.as_deref(), |name, is| name == is),
+        known(cgroup, identity.cgroup.as_deref(), |wanted, is| {
+            is_within(is, wanted)
+        }),
         match (
             host.is_empty(),
             destination.name().or(facts.answered),
@@ -203,6 +211,32 @@ fn keys(condition: &Condition, facts: Facts<'_>) -> [Held; 6] {
             (false, Some(sniffed)) => any(app, |app| *app == sniffed.app),
         },
     ]
+}
+
+/// A key about who asks: what is not known neither holds nor fails.
+fn known<T, F: Copy>(values: &[T], fact: Option<F>, holds: impl Fn(&T, F) -> bool) -> Held {
+    match (values.is_empty(), fact) {
+        (true, _) => Held::Yes,
+        (false, Some(fact)) => any(values, |value| holds(value, fact)),
+        (false, None) => Held::IfKnown,
+    }
+}
+
+/// Whether a cgroup is the one that is wanted, or below it. A single name is a unit of systemd's,
+/// whose path nobody has to know.
+fn is_within(cgroup: &str, wanted: &str) -> bool {
+    let cgroup = cgroup.trim_start_matches('/');
+    let below = cgroup
+        .strip_prefix(wanted)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    // A user's own unit can have the name of the system's; whoever minds writes the path.
+    below || is_unit(wanted) && cgroup.split('/').any(|part| part == wanted)
+}
+
+/// Whether a text is the name of a unit that can have processes (systemd.unit(5)).
+fn is_unit(text: &str) -> bool {
+    let ends = [".service", ".scope", ".slice", ".socket", ".mount", ".swap"];
+    !text.contains('/') && ends.iter().any(|end| text.ends_with(end))
 }
 
 /// A key without values holds; otherwise one of its values must.

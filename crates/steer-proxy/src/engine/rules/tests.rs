@@ -11,8 +11,19 @@ fn rule(name: &str, condition: Condition) -> Rule {
 }
 
 fn facts(destination: &Destination) -> Facts<'_> {
-    Facts::at_first(Protocol::Tcp, destination, None)
+    Facts::at_first(Protocol::Tcp, destination, &NOBODY)
 }
+
+/// Somebody of whom nothing is known.
+static NOBODY: Identity = Identity {
+    pid: None,
+    uid: None,
+    gid: None,
+    exe: None,
+    command: None,
+    cgroup: None,
+    container: None,
+};
 
 fn decided<'a>(rules: &'a Rules, facts: Facts<'_>) -> Option<&'a str> {
     match rules.decide(facts) {
@@ -64,11 +75,15 @@ fn the_first_rule_that_matches_decides() {
         "nothing is guessed"
     );
     let destination = to("198.51.100.1:81");
+    let me = Identity {
+        uid: Some(1009),
+        ..Identity::default()
+    };
     assert_eq!(
         decided(
             &rules,
             Facts {
-                uid: Some(1009),
+                identity: &me,
                 ..facts(&destination)
             }
         ),
@@ -238,4 +253,104 @@ fn the_application_is_matched_once_it_is_known() {
         ),
         Some("clear")
     );
+}
+
+/// Whether the only rule, with these keys, decides for somebody; `None` where it cannot be told.
+fn asks(condition: Condition, identity: &Identity) -> Option<bool> {
+    let rules = Rules(vec![rule("it", condition)]);
+    let to = "192.0.2.1:80".parse().unwrap();
+    match rules.decide(Facts::at_first(Protocol::Tcp, &to, identity)) {
+        Decision::Rule(rule) => Some(rule.is_some()),
+        Decision::Unknown(_) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn worker() -> Identity {
+    Identity {
+        pid: Some(7),
+        uid: Some(33),
+        gid: Some(34),
+        exe: Some("/usr/bin/python3.12".into()),
+        command: Some("gunicorn".to_owned()),
+        cgroup: Some("system.slice/web.service/workers".to_owned()),
+        container: None,
+    }
+}
+
+#[test]
+fn a_program_is_known_by_its_group_file_name_and_cgroup() {
+    let none = Condition::default;
+    let gid = |text: &str| Condition {
+        gid: vec![text.parse().unwrap()],
+        ..none()
+    };
+    let exe = |text: &str| Condition {
+        exe: vec!["/bin/none".parse().unwrap(), text.parse().unwrap()],
+        ..none()
+    };
+    let command = |text: &str| Condition {
+        command: vec!["none".to_owned(), text.to_owned()],
+        ..none()
+    };
+    let cgroup = |text: &str| Condition {
+        cgroup: vec!["none.slice".to_owned(), text.to_owned()],
+        ..none()
+    };
+    for (condition, held) in [
+        (gid("34"), true),
+        (gid("33"), false),
+        (exe("/usr/bin/python3.12"), true),
+        (exe("/usr/bin/python3"), false),
+        (exe("python3*"), true),
+        (exe("gunicorn"), false),
+        (command("gunicorn"), true),
+        (command("gunicor"), false),
+        (cgroup("system.slice/web.service/workers"), true),
+        (cgroup("system.slice/web.service"), true),
+        (cgroup("system.slice"), true),
+        (cgroup("web.service"), true),
+        (cgroup("workers"), false),
+        (cgroup("system.slice/web"), false),
+        (cgroup("system.slice/web.service/workers/one"), false),
+        (cgroup("user.slice/web.service"), false),
+    ] {
+        assert_eq!(
+            asks(condition.clone(), &worker()),
+            Some(held),
+            "{condition:?}"
+        );
+        assert_eq!(asks(condition.clone(), &NOBODY), None, "{condition:?}");
+    }
+}
+
+#[test]
+fn every_key_about_the_program_must_hold() {
+    let both = |name: &str| Condition {
+        command: vec![name.to_owned()],
+        exe: vec!["python3*".parse().unwrap()],
+        ..Condition::default()
+    };
+    assert_eq!(asks(both("gunicorn"), &worker()), Some(true));
+    assert_eq!(asks(both("celery"), &worker()), Some(false));
+    let half = Identity {
+        exe: None,
+        ..worker()
+    };
+    assert_eq!(asks(both("gunicorn"), &half), None);
+    // What is known settles it, whatever is not.
+    assert_eq!(asks(both("celery"), &half), Some(false));
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_cgroup_is_within_each_one_above_it(parts in proptest::collection::vec("[a-c.]{1,3}", 1..6), above in 1_usize..6) {
+        let path = parts.join("/");
+        let above = parts[..above.min(parts.len())].join("/");
+        proptest::prop_assert!(is_within(&path, &above));
+        let rooted = format!("/{path}");
+        proptest::prop_assert!(is_within(&rooted, &above));
+        let more = format!("{path}x");
+        proptest::prop_assert!(!is_within(&path, &more));
+    }
 }
