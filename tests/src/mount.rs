@@ -2,7 +2,7 @@
 
 mod cannot;
 
-use lab::Need;
+use lab::{Cgroup, Host, Need, Program};
 
 use crate::speech::Speech;
 
@@ -23,6 +23,8 @@ pub enum Mount {
     TproxyIptables,
     /// `tproxy` over the x_tables of old.
     TproxyLegacy,
+    /// `ebpf`.
+    Ebpf,
     /// `env`, with clients that obey `http_proxy`.
     Env,
     /// `explicit`, with clients that speak CONNECT.
@@ -41,13 +43,14 @@ pub enum Mount {
 
 impl Mount {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::RedirectNft,
         Self::RedirectIptables,
         Self::RedirectLegacy,
         Self::TproxyNft,
         Self::TproxyIptables,
         Self::TproxyLegacy,
+        Self::Ebpf,
         Self::Env,
         Self::ExplicitConnect,
         Self::ExplicitSocks5,
@@ -66,6 +69,7 @@ impl Mount {
             Self::TproxyNft => "tproxy (nft)",
             Self::TproxyIptables => "tproxy (iptables)",
             Self::TproxyLegacy => "tproxy (iptables-legacy)",
+            Self::Ebpf => "ebpf",
             Self::Env => "env",
             Self::ExplicitConnect => "explicit (CONNECT)",
             Self::ExplicitSocks5 => "explicit (SOCKS5)",
@@ -81,6 +85,7 @@ impl Mount {
         match self {
             Self::RedirectNft | Self::RedirectIptables | Self::RedirectLegacy => "redirect",
             Self::TproxyNft | Self::TproxyIptables | Self::TproxyLegacy => "tproxy",
+            Self::Ebpf => "ebpf",
             Self::Env => "env",
             Self::ExplicitConnect | Self::ExplicitSocks5 => "explicit",
             Self::Dns => "dns",
@@ -121,7 +126,31 @@ impl Mount {
 
     /// Whether its clients know nothing of it, and reach any address.
     pub fn is_transparent(self) -> bool {
-        self.backend().is_some() || self.steers_a_command()
+        self.takes_scope() || self.steers_a_command()
+    }
+
+    /// Whether it can be told whose traffic on a host is meant.
+    pub fn takes_scope(self) -> bool {
+        self.backend().is_some() || self == Self::Ebpf
+    }
+
+    /// `steer` on a host, without arguments yet.
+    ///
+    /// What would be attached to every cgroup of the machine is attached to those of the test.
+    pub fn steer(self, host: &Host) -> Program {
+        let program = host.program(crate::steer());
+        match self {
+            Self::Ebpf => program.in_hierarchy(),
+            _ => program,
+        }
+    }
+
+    /// A cgroup that `steer` sees directly below the root of its hierarchy.
+    pub fn cgroup(self, label: &str) -> Cgroup {
+        match self {
+            Self::Ebpf => Cgroup::in_hierarchy(&format!("{label}-{}", crate::instance_name())),
+            _ => Cgroup::new(label),
+        }
     }
 
     /// Whether its clients are the sockets of a command of `run`, and no others of the host.
@@ -136,7 +165,7 @@ impl Mount {
 
     /// Whether it brings datagrams of any port to the engine.
     pub fn steers_udp(self) -> bool {
-        self.method() == "tproxy" || self == Self::Netns
+        self.method() == "tproxy" || matches!(self, Self::Netns | Self::Ebpf)
     }
 
     /// What can be chosen to happen when the engine dies.
@@ -155,6 +184,7 @@ impl Mount {
             Some("iptables-legacy") => {
                 &[Need::Namespaces, Need::Program("iptables-legacy-restore")]
             }
+            _ if self == Self::Ebpf => &[Need::Namespaces, Need::Root, Need::Cgroup2],
             // Root makes the namespaces; the methods without rules need none themselves.
             _ => &[Need::Namespaces],
         }

@@ -72,13 +72,13 @@ impl Rig {
         let verb = if mount.is_run() { "run" } else { "up" };
         let drops = mount.steers_a_command() && setup.user == User::Ordinary;
         let program = match drops {
-            true => for_everyone(steer(), folder.path()),
-            false => steer().to_owned(),
+            true => host.program(for_everyone(steer(), folder.path())),
+            false => mount.steer(host),
         };
         let mut program = setup
             .variables
             .iter()
-            .fold(host.program(program), |program, (name, value)| {
+            .fold(program, |program, (name, value)| {
                 program.env(name, value)
             })
             .env("STEER_RUN_DIR", folder.path().join("run"))

@@ -86,7 +86,7 @@ impl Setup {
                 writeln!(text, "{key}: {value}").expect("a String can be written");
             }
         };
-        if mount.backend().is_some() {
+        if mount.takes_scope() {
             key("scope", &self.scope);
         }
         if mount.is_transparent() {

@@ -42,7 +42,7 @@ impl Cannot {
         };
         let folder = tempfile::tempdir().expect("a temporary directory");
         let path = folder.path().join("steer.yaml");
-        let config = match (mount.backend().is_some(), line.starts_with("scope:")) {
+        let config = match (mount.takes_scope(), line.starts_with("scope:")) {
             // A scope of its own stands in the line.
             (true, true) => Setup::scope("").config(mount),
             _ => Setup::default().config(mount),
@@ -64,6 +64,7 @@ impl Mount {
         match self.method() {
             "redirect" => transparent(case).or_else(|| redirect(case)),
             "tproxy" => transparent(case).or_else(|| tproxy(case)),
+            "ebpf" => transparent(case).or_else(|| ebpf(case)),
             "dns" => by_name(case),
             "netns" | "seccomp" | "preload" => command::cannot(self, case),
             _ => self.willing(case),
@@ -217,6 +218,20 @@ fn tproxy(case: &str) -> Option<Cannot> {
         "udp_is_left_alone_under_open"
         | "udp_of_the_scope_is_refused_under_closed"
         | "forwarded_udp_is_refused_under_closed" => {
+            Some(Cannot::plain("it steers datagrams: see below"))
+        }
+        _ => None,
+    }
+}
+
+fn ebpf(case: &str) -> Option<Cannot> {
+    match case {
+        case if GATEWAY.contains(&case) => Some(Cannot::line(
+            "it answers calls of programs; what is forwarded makes none",
+            "scope: { interface: [eth0] }",
+            "scope.interface",
+        )),
+        "udp_is_left_alone_under_open" | "udp_of_the_scope_is_refused_under_closed" => {
             Some(Cannot::plain("it steers datagrams: see below"))
         }
         _ => None,

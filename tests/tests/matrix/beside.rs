@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use lab::{Agent, Cgroup, Client, End, Family, Host, Live, Program, Server, Service, Status};
+use lab::{Agent, Client, End, Family, Host, Live, Program, Server, Service, Status};
 use steer_tests::{
-    Mount, Record, Records, Refused, Rig, Setup, Speech, Stage, instance_name, steer,
+    Mount, Record, Records, Refused, Rig, Setup, Speech, Stage, instance_name,
 };
 
 pub(crate) fn a_neighbour_of_another_user_is_untouched(mount: Mount) {
@@ -35,7 +35,7 @@ pub(crate) fn a_neighbour_of_another_group_is_untouched(mount: Mount) {
 pub(crate) fn a_neighbour_of_another_cgroup_is_untouched(mount: Mount) {
     lab::require!(Cgroup2);
     let stage = Stage::new("cgroup");
-    let (chosen, other) = (Cgroup::new("chosen"), Cgroup::new("other"));
+    let (chosen, other) = (mount.cgroup("chosen"), mount.cgroup("other"));
     let inside = Agent::start(agent(&stage.app).cgroup(&chosen));
     let outside = Agent::start(agent(&stage.app).cgroup(&other));
     let setup = Setup::scope(format!("{{ cgroup: {} }}", chosen.name()));
@@ -87,7 +87,7 @@ fn is_direct(server: &Server, mut client: Client) -> bool {
 /// `run`: the command and its children are steered, a program beside it is not.
 pub(crate) fn a_command_is_steered_and_its_neighbour_is_not(mount: Mount) {
     lab::require!(Program("curl"));
-    if mount.backend().is_some() && !lab::require(&[lab::Need::Cgroup2]) {
+    if mount.takes_scope() && !lab::require(&[lab::Need::Cgroup2]) {
         return;
     }
     let stage = Stage::new("command");
@@ -99,9 +99,8 @@ pub(crate) fn a_command_is_steered_and_its_neighbour_is_not(mount: Mount) {
     let plain = stage.app.program(curl[0]).args(&curl[1..]);
     let unsteered = plain.run().expect_success();
 
-    let mut run = stage
-        .app
-        .program(steer())
+    let mut run = mount
+        .steer(&stage.app)
         .env("STEER_RUN_DIR", folder.path().join("run"))
         .args(["run", "-m", mount.method(), "--name", &instance_name(), "--log"])
         .arg(&log);

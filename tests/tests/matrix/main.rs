@@ -47,6 +47,7 @@ macro_rules! matrix {
         mounted! { tproxy_nft, TproxyNft, $($($theme::$case)*)* $($($theme2::$case2)*)* }
         mounted! { tproxy_iptables, TproxyIptables, $($($theme::$case)*)* }
         mounted! { tproxy_legacy, TproxyLegacy, $($($theme::$case)*)* }
+        mounted! { ebpf, Ebpf, $($($theme::$case)*)* $($($theme2::$case2)*)* }
         mounted! { env, Env, $($($theme::$case)*)* $($($theme2::$case2)*)* }
         mounted! {
             explicit_connect, ExplicitConnect,

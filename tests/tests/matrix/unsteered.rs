@@ -140,16 +140,16 @@ total = sum(struct.unpack('!%dH' % (len(data) // 2), data[:len(data) // 2 * 2]))
 total += (data[-1] << 8) if len(data) % 2 else 0
 total = (total >> 16) + (total & 0xffff)
 check = 0xffff & ~(total + (total >> 16))
-s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
 try:
+    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     s.sendto(head(check) + body, (sys.argv[1], 0))
 except OSError:
     sys.exit(3)
 ";
 const ECHO_V6: &str = "
 import socket, struct, sys
-s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
 try:
+    s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
     s.sendto(struct.pack('!BBHHH', 128, 0, 0, 7, 7) + sys.argv[2].encode(), (sys.argv[1], 0))
 except OSError:
     sys.exit(3)
