@@ -151,6 +151,18 @@ pub enum PlanError {
         /// What is not written.
         needs: &'static str,
     },
+    /// A written list that is longer than what the method can hold.
+    #[error("{key} has {count} entries: the method {method} has room for {most}")]
+    TooMany {
+        /// The method.
+        method: Method,
+        /// The key.
+        key: Key,
+        /// How many are written.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// Something of others here would be taken for ours, or takes what is ours.
     #[error("{ours} is not for steer alone here: {by}")]
     Clash {
@@ -186,6 +198,9 @@ impl PlanError {
                     .to_owned()
             }
             Self::Without { key, needs } => format!("write {needs} as well, or leave {key} out"),
+            Self::TooMany { .. } => "write fewer (ranges of ids, a cgroup above the others), or \
+                                     several steerings (each with another `name`)"
+                .to_owned(),
             Self::Clash { remedy, .. } => remedy.clone(),
         }
     }
