@@ -39,7 +39,11 @@ pub struct Steered {
     /// What is spoken, where the listener prescribes it; else it is found out.
     pub app: Option<App>,
     /// What makes sockets where the program is, where that is not where the engine is and the dial
-    /// has to be made from there.
+    /// has to be made from there: to the destination, to resolvers and to proxies. Names are looked
+    /// up by the engine's own resolver all the same.
+    ///
+    /// One value (clones of one `Arc`) a network namespace: by it the engine tells its own dials
+    /// there from connections with the same addresses elsewhere.
     pub inside: Option<Arc<dyn MakeSockets>>,
     /// How the result of the dial is told to the program.
     pub answer: Box<dyn Answer>,

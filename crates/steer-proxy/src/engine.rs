@@ -71,7 +71,7 @@ struct Shared {
     rules: Rules,
     proxies: Vec<Proxy>,
     limits: Limits,
-    dialler: Dialler,
+    dialler: Arc<Dialler>,
     recorder: Recorder,
     names: Option<Arc<dyn Names>>,
     conversation: Arc<dyn Conversation>,
@@ -108,11 +108,11 @@ impl Shared {
 
     /// The resolver that is asked instead of the one that was addressed; a listener of our own
     /// that was addressed can ask none but the host's.
-    fn dns_resolver(&self, addressed: &Destination) -> Option<SocketAddr> {
+    fn dns_resolver(&self, addressed: &Destination, dialler: &Dialler) -> Option<SocketAddr> {
         self.dns_resolver.or_else(|| match addressed {
-            Destination::Addr(to) if self.dialler.leads_back(to.addr()) => {
+            Destination::Addr(to) if dialler.leads_back(to.addr()) => {
                 let mut others = crate::upstream::nameservers().into_iter();
-                others.find(|server| !self.dialler.leads_back(*server))
+                others.find(|server| !dialler.leads_back(*server))
             }
             _ => None,
         })

@@ -14,7 +14,7 @@ use super::dns;
 use super::flood::Flood;
 use super::lanes::Lanes;
 use super::live::Live;
-use super::loops::{Loops, Returning};
+use super::loops::{Loops, Place, Returning};
 use super::rules::Rules;
 use super::udp::held::HELD;
 use super::{Engine, Limits, Shared};
@@ -94,8 +94,8 @@ pub struct EngineBuilder {
     policy: Policy,
     limits: Limits,
     listeners: Vec<SocketAddr>,
-    sockets: Box<dyn SocketFactory>,
-    resolver: Box<dyn Resolver>,
+    sockets: Arc<dyn SocketFactory>,
+    resolver: Arc<dyn Resolver>,
     recorder: Recorder,
     source: Source,
     returning: Returning,
@@ -112,8 +112,8 @@ impl Engine {
             policy,
             limits: Limits::default(),
             listeners: Vec::new(),
-            sockets: Box::new(PlainSockets),
-            resolver: Box::new(SystemResolver),
+            sockets: Arc::new(PlainSockets),
+            resolver: Arc::new(SystemResolver),
             recorder: Recorder::none(),
             source: Source::Engine,
             returning: Returning::Possible,
@@ -145,15 +145,18 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets what makes the sockets for dialling.
+    /// Sets what makes the sockets for dialling. Connections that are dialled from where their
+    /// program is ([`Steered::inside`]) have theirs made there, with the same mark.
+    ///
+    /// [`Steered::inside`]: steer_core::steered::Steered::inside
     pub fn sockets(mut self, sockets: impl SocketFactory + 'static) -> Self {
-        self.sockets = Box::new(sockets);
+        self.sockets = Arc::new(sockets);
         self
     }
 
-    /// Sets what looks names up.
+    /// Sets what looks names up, from wherever a connection is then dialled.
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
-        self.resolver = Box::new(resolver);
+        self.resolver = Arc::new(resolver);
         self
     }
 
@@ -223,19 +226,20 @@ impl EngineBuilder {
         let loops = Arc::new(Loops::new(listeners, returning));
         let proxies = upstreams
             .into_iter()
-            .map(|upstream| proxy(upstream, &loops, sockets.as_ref()))
+            .map(|upstream| proxy(upstream, &loops, &sockets))
             .collect::<Result<_, _>>()?;
         let shared = Shared {
             rules,
             proxies,
             limits,
-            dialler: Dialler {
+            dialler: Arc::new(Dialler {
                 sockets,
+                place: Place::default(),
                 resolver,
                 loops,
                 retune: needs_tuning(),
                 source,
-            },
+            }),
             recorder,
             names,
             conversation,

@@ -48,7 +48,7 @@ async fn converse(shared: Arc<Shared>, steered: Steered) {
         answer,
         ..
     } = steered;
-    entry.ask(shared.dns_resolver(&entry.destination));
+    entry.ask(shared.dns_resolver(&entry.destination, &entry.dialler));
     let mut opening = Opening::new(flow, answer);
     let chosen = opening.choose(&mut entry, client, upstream.as_deref());
     let ask = match chosen.await {

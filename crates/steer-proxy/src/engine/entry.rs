@@ -17,12 +17,15 @@ use super::rules::{Decision, Facts};
 use crate::record::{DIRECT, HostFrom, NO_UPSTREAM, Outcome, Record};
 use crate::relay::{End, Expired, Side, Traffic};
 use crate::sniff::Sniffer;
+use crate::upstream::direct::Dialler;
 
 /// What is known of a connection so far. Dropping it writes the record, however the connection
 /// ended: also when its task is aborted or panics.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) shared: Arc<Shared>,
+    /// What dials for it: the engine's, or one where its program is.
+    pub(super) dialler: Arc<Dialler>,
     /// Where it goes: what was asked for, or the name that a made-up address stands for.
     pub(super) destination: Destination,
     /// What was asked for, where that is something else.
@@ -59,8 +62,13 @@ pub(super) enum Route {
 
 impl Entry {
     pub(super) fn new(shared: Arc<Shared>, steered: &Steered) -> Self {
+        let dialler = match &steered.inside {
+            None => Arc::clone(&shared.dialler),
+            Some(inside) => Arc::new(shared.dialler.at(inside)),
+        };
         Self {
             shared,
+            dialler,
             destination: steered.destination.clone(),
             asked: None,
             made_up: false,

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use steer_core::address::{Family, Protocol, canonical};
+use steer_core::netns::MakeSockets;
 
 use crate::upstream::SocketFactory;
 
@@ -31,7 +32,19 @@ pub(crate) enum Returning {
     Impossible,
 }
 
-/// Source and destination of a dial, hashed with this engine's secret key: an eighth of the room,
+/// A network in which addresses mean what they mean: the engine's own, or one of programs for whom
+/// it dials from there. Equal addresses in two of them are different ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Place(usize);
+
+impl Place {
+    /// Where these sockets are made. A method has one maker a network.
+    pub(crate) fn of(inside: &Arc<dyn MakeSockets>) -> Self {
+        Self(Arc::as_ptr(inside).cast::<()>().addr())
+    }
+}
+
+/// Place, source and destination of a dial, hashed with this engine's secret key: an eighth of the room,
 /// and two that are alike by chance are rarer than memory errors.
 type Dial = u64;
 
@@ -77,13 +90,14 @@ impl Loops {
     /// Notes a dial for as long as the claim lives.
     pub(crate) fn claim(
         self: &Arc<Self>,
+        place: Place,
         protocol: Protocol,
         from: Option<SocketAddr>,
         to: SocketAddr,
     ) -> Claim {
         let dial = from
             .filter(|_| self.returning == Returning::Possible)
-            .map(|from| self.dial(protocol, from, to));
+            .map(|from| self.dial(place, protocol, from, to));
         if let Some(dial) = dial {
             self.shard(dial).insert(dial);
         }
@@ -96,17 +110,18 @@ impl Loops {
     /// Whether a connection that came in is one of our own dials.
     pub(crate) fn is_ours(
         &self,
+        place: Place,
         protocol: Protocol,
         client: SocketAddr,
         destination: SocketAddr,
     ) -> bool {
-        let dial = self.dial(protocol, client, destination);
+        let dial = self.dial(place, protocol, client, destination);
         self.shard(dial).contains(&dial)
     }
 
-    fn dial(&self, protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Dial {
+    fn dial(&self, place: Place, protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Dial {
         self.hasher
-            .hash_one((protocol, canonical(from), canonical(to)))
+            .hash_one((place, protocol, canonical(from), canonical(to)))
     }
 
     fn shard(&self, dial: Dial) -> MutexGuard<'_, HashSet<Dial>> {
@@ -155,8 +170,12 @@ fn is_local(ip: IpAddr, sockets: &dyn SocketFactory) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use steer_core::netns::Inside;
+
     use super::*;
     use crate::upstream::PlainSockets;
+
+    const HERE: Place = Place(0);
 
     fn loops(listener: &str) -> Arc<Loops> {
         Arc::new(Loops::new(
@@ -205,16 +224,34 @@ mod tests {
             "192.0.2.1:40000".parse().unwrap(),
             "192.0.2.2:443".parse().unwrap(),
         );
-        let claim = loops.claim(Protocol::Tcp, Some(from), to);
+        let claim = loops.claim(HERE, Protocol::Tcp, Some(from), to);
         assert!(loops.is_ours(
+            HERE,
             Protocol::Tcp,
             "[::ffff:192.0.2.1]:40000".parse().unwrap(),
             to
         ));
-        assert!(!loops.is_ours(Protocol::Tcp, from, "192.0.2.3:443".parse().unwrap()));
-        assert!(!loops.is_ours(Protocol::Udp, from, to));
+        assert!(!loops.is_ours(HERE, Protocol::Tcp, from, "192.0.2.3:443".parse().unwrap()));
+        assert!(!loops.is_ours(HERE, Protocol::Udp, from, to));
         drop(claim);
-        assert!(!loops.is_ours(Protocol::Tcp, from, to));
+        assert!(!loops.is_ours(HERE, Protocol::Tcp, from, to));
+    }
+
+    #[test]
+    fn a_dial_is_known_where_it_was_made_and_nowhere_else() {
+        let there = || Arc::new(Inside::here()) as Arc<dyn MakeSockets>;
+        let (first, second) = (there(), there());
+        let loops = loops("127.0.0.1:15001");
+        let (from, to) = (
+            "127.0.0.1:40000".parse().unwrap(),
+            "127.0.0.1:443".parse().unwrap(),
+        );
+        let place = Place::of(&first);
+        let _claim = loops.claim(place, Protocol::Tcp, Some(from), to);
+        assert!(loops.is_ours(Place::of(&Arc::clone(&first)), Protocol::Tcp, from, to));
+        for elsewhere in [HERE, Place::of(&second)] {
+            assert!(!loops.is_ours(elsewhere, Protocol::Tcp, from, to));
+        }
     }
 
     #[test]
@@ -224,7 +261,7 @@ mod tests {
             "127.0.0.1:40000".parse().unwrap(),
             "127.0.0.1:443".parse().unwrap(),
         );
-        let _claim = loops.claim(Protocol::Tcp, Some(from), to);
-        assert!(!loops.is_ours(Protocol::Tcp, from, to));
+        let _claim = loops.claim(HERE, Protocol::Tcp, Some(from), to);
+        assert!(!loops.is_ours(HERE, Protocol::Tcp, from, to));
     }
 }

@@ -97,7 +97,7 @@ impl Opening {
         client: ClientAddr,
         prescribed: Option<&str>,
     ) -> Result<Onward, Failure> {
-        let retune = entry.shared.dialler.retune;
+        let retune = entry.dialler.retune;
         if let Flow::Tcp(stream) = &self.flow {
             prepare(stream, client.0.ip(), retune);
         }
@@ -114,7 +114,7 @@ impl Opening {
             answer.dialling().map_err(Failure::Client)?;
             gone = answer.gone();
         }
-        let terms = entry.shared.dialler.terms(client.0.ip(), deadline);
+        let terms = entry.dialler.terms(client.0.ip(), deadline);
         let gone = async {
             match gone {
                 Some(gone) => gone.await,
@@ -142,7 +142,7 @@ impl Opening {
         deadline: Instant,
         answer: Box<dyn Answer>,
     ) -> Result<Onward, Failure> {
-        let dialler = &entry.shared.dialler;
+        let dialler = &entry.dialler;
         let addresses = match (only, &entry.destination) {
             (Some(only), _) => Ok(only),
             (None, Destination::Addr(to)) => Ok(vec![to.addr()]),
@@ -176,7 +176,7 @@ impl Opening {
         terms: Terms,
     ) -> Result<Opened, Failure> {
         let shared = Arc::clone(&entry.shared);
-        let dialler = &shared.dialler;
+        let dialler = Arc::clone(&entry.dialler);
         let opened = match route {
             Route::None => Err(Failure::Denied),
             Route::Direct => {
@@ -199,7 +199,9 @@ impl Opening {
                 let proxy = &shared.proxies[index];
                 match only {
                     None => Box::pin(self.through(entry, &shared, proxy, terms)).await,
-                    Some(only) => Box::pin(proxied::through_to(&only, &shared, proxy, terms)).await,
+                    Some(only) => {
+                        Box::pin(proxied::through_to(&only, &dialler, proxy, terms)).await
+                    }
                 }
             }
         };
@@ -219,7 +221,7 @@ impl Opening {
         self.hear(entry, entry.shared.limits.sniff).await?;
         let (route, only) = self.choose(entry, client, prescribed).await?;
         let shared = Arc::clone(&entry.shared);
-        let terms = shared
+        let terms = entry
             .dialler
             .terms(client.0.ip(), Instant::now() + shared.limits.connect);
         let way = self.way(entry, route, only, terms).await?;
@@ -248,7 +250,7 @@ impl Opening {
         terms: Terms,
     ) -> Result<Way, Failure> {
         let shared = Arc::clone(&entry.shared);
-        let dialler = &shared.dialler;
+        let dialler = Arc::clone(&entry.dialler);
         match route {
             Route::None => Err(Failure::Denied),
             Route::Direct => {

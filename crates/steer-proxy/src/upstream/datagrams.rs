@@ -61,7 +61,7 @@ impl Dialler {
         socket.connect(&address.into()).map_err(failed)?;
         let local = socket.local_addr().ok().and_then(|local| local.as_socket());
         // Before the first datagram leaves: one that is steered back to the engine is known.
-        let claim = self.loops.claim(Protocol::Udp, local, address);
+        let claim = self.loops.claim(self.place, Protocol::Udp, local, address);
         if local == Some(address) {
             return Err(UpstreamError::Loop(address));
         }

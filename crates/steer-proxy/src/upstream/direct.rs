@@ -9,12 +9,13 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{SockRef, Socket};
 use steer_core::address::{Destination, Family, HostName, Protocol};
 use steer_core::intent::Source;
+use steer_core::netns::MakeSockets;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Resolver, SocketFactory};
-use crate::engine::loops::{Claim, Loops};
+use super::{MadeSockets, Resolver, SocketFactory};
+use crate::engine::loops::{Claim, Loops, Place};
 use crate::error::UpstreamError;
 
 /// A connected socket, and the claim by which the engine knows it as its own.
@@ -45,10 +46,12 @@ impl Terms {
 }
 
 /// Dials, and never itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Dialler {
-    pub(crate) sockets: Box<dyn SocketFactory>,
-    pub(crate) resolver: Box<dyn Resolver>,
+    pub(crate) sockets: Arc<dyn SocketFactory>,
+    /// Where the sockets are.
+    pub(crate) place: Place,
+    pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) loops: Arc<Loops>,
     /// Whether this host's congestion control is another one than reno.
     pub(crate) retune: bool,
@@ -56,9 +59,29 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
+    /// One that dials from another place. Names are looked up by the same resolver.
+    pub(crate) fn at(&self, inside: &Arc<dyn MakeSockets>) -> Self {
+        Self {
+            sockets: Arc::new(MadeSockets::like(&self.sockets, Arc::clone(inside))),
+            place: Place::of(inside),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a connection of this place that came in is one of our own dials.
+    pub(crate) fn is_ours(
+        &self,
+        protocol: Protocol,
+        client: SocketAddr,
+        destination: SocketAddr,
+    ) -> bool {
+        self.loops
+            .is_ours(self.place, protocol, client, destination)
+    }
+
     /// Whether dialling an address would reach a listener of ours.
     pub(crate) fn leads_back(&self, to: SocketAddr) -> bool {
-        self.loops.leads_back(to, self.sockets.as_ref())
+        self.loops.leads_back(to, &self.sockets)
     }
 
     /// The terms of dials for a client.
@@ -156,7 +179,7 @@ impl Dialler {
         }
         // Before this thread yields: a dial that is steered back to the engine is accepted next.
         let local = socket.local_addr().ok().and_then(|local| local.as_socket());
-        let claim = self.loops.claim(Protocol::Tcp, local, address);
+        let claim = self.loops.claim(self.place, Protocol::Tcp, local, address);
         if local == Some(address) {
             // TCP's simultaneous open: the kernel chose the destination's port as the source port.
             return Err(UpstreamError::Loop(address));

@@ -23,6 +23,10 @@ pub trait SocketFactory: fmt::Debug + Send + Sync {
     /// # Errors
     /// What the kernel says; out of descriptors is told by the error's code.
     fn udp(&self, family: Family) -> io::Result<Socket>;
+
+    /// The mark of its sockets: those that the engine has made elsewhere, for a connection that is
+    /// dialled from where its program is, carry it too.
+    fn mark(&self) -> Option<Mark>;
 }
 
 impl<T: SocketFactory + ?Sized> SocketFactory for Arc<T> {
@@ -32,6 +36,10 @@ impl<T: SocketFactory + ?Sized> SocketFactory for Arc<T> {
 
     fn udp(&self, family: Family) -> io::Result<Socket> {
         (**self).udp(family)
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        (**self).mark()
     }
 }
 
@@ -46,6 +54,10 @@ impl SocketFactory for PlainSockets {
 
     fn udp(&self, family: Family) -> io::Result<Socket> {
         Socket::new(domain(family), Type::DGRAM.nonblocking().cloexec(), None)
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        None
     }
 }
 
@@ -86,6 +98,10 @@ impl SocketFactory for MarkedSockets {
         let socket = PlainSockets.udp(family)?;
         socket.set_mark(self.0.value)?;
         Ok(socket)
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        Some(self.0)
     }
 }
 
@@ -133,20 +149,35 @@ impl<T: SocketFactory + 'static> SocketFactory for InsideSockets<T> {
     fn udp(&self, family: Family) -> io::Result<Socket> {
         self.make(move |sockets| sockets.udp(family))
     }
+
+    fn mark(&self) -> Option<Mark> {
+        self.sockets.mark()
+    }
 }
 
 /// Sockets that another process makes in a network namespace of its own: they dial from there.
 #[derive(Clone, Debug)]
 pub struct MadeSockets {
     inside: Arc<dyn MakeSockets>,
-    mark: Mark,
+    mark: Option<Mark>,
 }
 
 impl MadeSockets {
     /// Has sockets with this mark made.
     #[must_use]
     pub fn new(inside: Arc<dyn MakeSockets>, mark: Mark) -> Self {
-        Self { inside, mark }
+        Self {
+            inside,
+            mark: Some(mark),
+        }
+    }
+
+    /// Has sockets made that are as those of another factory, but for the place.
+    pub(crate) fn like(sockets: &dyn SocketFactory, inside: Arc<dyn MakeSockets>) -> Self {
+        Self {
+            inside,
+            mark: sockets.mark(),
+        }
     }
 
     fn make(&self, family: Family, kind: SocketKind) -> io::Result<Socket> {
@@ -154,7 +185,7 @@ impl MadeSockets {
             family,
             kind,
             binding: Binding::Own,
-            mark: Some(self.mark),
+            mark: self.mark,
             bind: None,
         })?;
         Ok(made.into())
@@ -168,5 +199,9 @@ impl SocketFactory for MadeSockets {
 
     fn udp(&self, family: Family) -> io::Result<Socket> {
         self.make(family, SocketKind::Datagram)
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        self.mark
     }
 }

@@ -1,6 +1,7 @@
 //! An engine fed by an intake of the test's own, with servers and proxies around it.
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,6 +10,7 @@ use socket2::Socket;
 use steer_core::address::{ClientAddr, Destination, Family};
 use steer_core::intake::Intake;
 use steer_core::method::Method;
+use steer_core::netns::MakeSockets;
 use steer_core::policy::{
     Action, App, Condition, Credentials, Policy, Rule, Upstream, UpstreamKind,
 };
@@ -62,6 +64,8 @@ pub(crate) struct Bench {
     pub(crate) engine: Engine,
     pub(crate) steered_tx: mpsc::UnboundedSender<Steered>,
     records: mpsc::UnboundedReceiver<Record>,
+    /// Where the programs are, where that is elsewhere.
+    pub(crate) inside: Option<Arc<dyn MakeSockets>>,
 }
 
 impl Bench {
@@ -81,6 +85,15 @@ impl Bench {
             engine,
             steered_tx,
             records,
+            inside: None,
+        }
+    }
+
+    /// The same, with programs that are where these sockets are made.
+    pub(crate) fn inside(self, inside: Arc<dyn MakeSockets>) -> Self {
+        Self {
+            inside: Some(inside),
+            ..self
         }
     }
 
@@ -138,7 +151,7 @@ impl Bench {
             via: Method::Redirect,
             upstream: None,
             app,
-            inside: None,
+            inside: self.inside.clone(),
             answer,
         };
         self.steered_tx.send(steered).unwrap();

@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::bench::{Bench, broken, soon};
 use crate::udp::program::{Program, steer};
 
-fn may(what: &str) -> bool {
+pub(crate) fn may(what: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
         eprintln!("skipped: {what} needs to be root");
@@ -29,7 +29,7 @@ fn may(what: &str) -> bool {
 }
 
 /// A namespace of its own with servers that echo, for as long as this process lives.
-fn elsewhere() -> (Netns, SocketAddr) {
+pub(crate) fn elsewhere() -> (Netns, SocketAddr) {
     let (ready_tx, ready) = mpsc::channel();
     thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();

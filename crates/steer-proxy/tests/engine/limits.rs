@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use socket2::Socket;
 use steer_core::address::Family;
+use steer_core::mark::Mark;
 use steer_core::policy::Policy;
 use steer_core::steered::{Answer, Flow, Refusal};
 use steer_proxy::engine::{Drained, Engine, Limits};
@@ -85,6 +86,10 @@ impl SocketFactory for Starved {
 
     fn udp(&self, family: Family) -> io::Result<Socket> {
         PlainSockets.udp(family)
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        None
     }
 }
 

@@ -5,6 +5,7 @@ mod addresses;
 mod bench;
 mod dialling;
 mod dns;
+mod inside;
 mod limits;
 mod loops;
 mod sniffing;

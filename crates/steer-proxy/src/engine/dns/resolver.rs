@@ -57,7 +57,7 @@ impl Resolver {
         } = ask;
         entry.sent_to(*route);
         let deadline = Instant::now() + shared.limits.connect;
-        let terms = shared.dialler.terms(client.0.ip(), deadline);
+        let terms = entry.dialler.terms(client.0.ip(), deadline);
         let streams_only = match route {
             Route::Proxy(index) => shared.proxies[*index].kind == UpstreamKind::Http,
             Route::Direct | Route::None => false,

@@ -39,7 +39,7 @@ impl Opening {
             // Of a connection that is not there yet no packet has come: the client's address is not
             // one that a dial of ours could have.
             let made = !matches!(self.flow, Flow::Unmade);
-            if made && shared.dialler.loops.is_ours(protocol, client.0, to.addr()) {
+            if made && entry.dialler.is_ours(protocol, client.0, to.addr()) {
                 return Err(Failure::OwnDial);
             }
             entry.look_up(client)?;

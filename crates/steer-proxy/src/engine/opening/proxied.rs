@@ -1,5 +1,6 @@
 //! Connections through a proxy.
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use steer_core::address::Destination;
 use steer_core::policy::UpstreamKind;
@@ -10,7 +11,7 @@ use super::super::build::Proxy;
 use super::super::entry::Entry;
 use super::{Failure, Opened, Opening};
 use crate::error::UpstreamError;
-use crate::upstream::direct::{Dialled, Terms};
+use crate::upstream::direct::{Dialled, Dialler, Terms};
 use crate::upstream::{connect, socks5};
 
 impl Opening {
@@ -32,7 +33,8 @@ impl Opening {
                 .answer
                 .as_ref()
                 .is_none_or(|answer| !answer.is_awaited());
-        let dial = shared.dialler.dial(&proxy.address, terms);
+        let dialler = Arc::clone(&entry.dialler);
+        let dial = dialler.dial(&proxy.address, terms);
         let dialled = if unknown && speaks_first {
             let dial = async { dial.await.map_err(Failure::Upstream) };
             tokio::try_join!(dial, self.sniff(entry, shared.limits.sniff))?.0
@@ -46,14 +48,14 @@ impl Opening {
 /// Connects through a proxy to the first of the addresses that it reaches.
 pub(super) async fn through_to(
     addresses: &[SocketAddr],
-    shared: &Shared,
+    dialler: &Dialler,
     proxy: &Proxy,
     terms: Terms,
 ) -> Result<Opened, Failure> {
     let mut last = UpstreamError::Deadline(proxy.address.clone());
     for (index, address) in addresses.iter().enumerate() {
         let share = terms.share(addresses.len() - index);
-        let dialled = shared.dialler.dial(&proxy.address, share).await?;
+        let dialled = dialler.dial(&proxy.address, share).await?;
         match ask(proxy, dialled, &Destination::addr(*address), share).await {
             // The proxy works, so what it says is about the address.
             Err(Failure::Upstream(

@@ -2,6 +2,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use socket2::Socket;
+use steer_core::mark::Mark;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -41,6 +42,10 @@ impl SocketFactory for Counted {
     fn udp(&self, family: Family) -> io::Result<Socket> {
         self.udp.fetch_add(1, Ordering::Relaxed);
         PlainSockets.udp(family)
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        None
     }
 }
 

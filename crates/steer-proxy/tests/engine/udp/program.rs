@@ -141,7 +141,7 @@ pub(crate) fn bring(
         via: Method::Tproxy,
         upstream: None,
         app,
-        inside: None,
+        inside: bench.inside.clone(),
         answer: Box::new(ResetAnswer),
     };
     bench.steered_tx.send(steered).unwrap();
