@@ -4,6 +4,7 @@ mod driver;
 mod handle;
 mod members;
 mod tree;
+mod unit;
 
 use std::io;
 
@@ -11,7 +12,9 @@ use nix::errno::Errno;
 
 pub use driver::CgroupDriver;
 pub use handle::Cgroup;
+pub(crate) use tree::own_path;
 pub use tree::{CgroupTree, Inhabitants};
+pub(crate) use unit::{is_unit, place};
 
 /// The name of the cgroup of an instance's command.
 #[must_use]

@@ -1,5 +1,6 @@
 //! What is there on this host: asked without privilege, changing nothing.
 
+mod bpf;
 mod confinement;
 mod containers;
 mod families;
@@ -7,6 +8,7 @@ mod file;
 mod interfaces;
 mod iptables;
 mod libraries;
+mod named;
 mod namespace;
 mod nft;
 pub(crate) mod privilege;
@@ -43,7 +45,7 @@ pub fn observe() -> Host {
 
 /// Asks this host what a plan for the intent depends on.
 ///
-/// The namespaces that its scope names are looked for, and what belongs to a namespace (packet
+/// The namespaces, units and processes that its scope names are looked for, and what belongs to a namespace (packet
 /// filters, interfaces, neighbours, resolvers) is asked inside the one that is to be steered.
 ///
 /// ```
@@ -73,7 +75,7 @@ pub fn observe_for(intent: &Intent) -> Host {
         }
         _ => Ok(observe()),
     };
-    match inside {
+    let host = match inside {
         Ok(host) => Host {
             netns: found,
             ..host
@@ -87,6 +89,17 @@ pub fn observe_for(intent: &Intent) -> Host {
                 ..observe()
             }
         }
+    };
+    with_named(host, intent)
+}
+
+/// Adds the units and the processes that the scope names to what was asked of this host.
+#[must_use]
+pub fn with_named(host: Host, intent: &Intent) -> Host {
+    Host {
+        units: named::units(&intent.scope),
+        processes: named::processes(&intent.scope, &intent.instance),
+        ..host
     }
 }
 
@@ -105,7 +118,7 @@ fn asked(resolv_conf: &Path) -> Host {
         families: families::usable(),
         socket_families: families::known(),
         uid: nix::unistd::geteuid().as_raw(),
-        bpf: Presence::Unknown("it was not asked for".to_owned()),
+        bpf: bpf::presence(),
         units: BTreeMap::new(),
         processes: BTreeMap::new(),
         user_namespaces: confinement::presence(),

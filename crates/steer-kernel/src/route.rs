@@ -3,18 +3,21 @@
 //! Neither bears a name; both carry [`ROUTE_PROTOCOL`](steer_core::object::ROUTE_PROTOCOL), and
 //! the table tells instances apart: while one lives, the slot that the table belongs to is claimed
 //! in the namespace, and nobody else changes what is in it. What a crash leaves does nothing: no
-//! packet carries the mark once the rules of the packet filter are gone.
+//! packet carries the mark once the rules of the packet filter are gone. Routes to a network are in
+//! tables that are nobody's own, and several steerings have the same; there the metric tells them
+//! apart.
 
 mod local;
 mod rule;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::SockProtocol;
 use steer_core::address::Family;
 use steer_core::driver::{Change, Driver, DriverError, Found};
+use steer_core::instance::Instance;
 use steer_core::object::{Domain, Object, PolicyRule};
 use steer_core::plan::Netns;
 
@@ -42,7 +45,7 @@ impl Driver for RouteDriver {
 
     fn set(&mut self, change: &Change<'_>) -> Result<(), DriverError> {
         let Change {
-            instance: _,
+            instance,
             netns,
             from,
             to,
@@ -52,23 +55,25 @@ impl Driver for RouteDriver {
         let tables: BTreeSet<u32> = from.iter().chain(to).filter_map(table).collect();
         let mut socket = open(netns)?;
         let standing = ours(&mut socket).map_err(|e| look(netns, e))?;
-        let standing: Vec<&Object> = standing
-            .iter()
-            .filter(|object| table(object).is_some_and(|t| tables.contains(&t)))
-            .collect();
+        let metric = local::metric(instance);
+        let of_ours = |(object, of): &&(Object, u32)| {
+            table(object).is_some_and(|t| tables.contains(&t)) && (!is_net(object) || *of == metric)
+        };
+        let standing: Vec<&Object> = standing.iter().filter(of_ours).map(|(o, _)| o).collect();
         let mut steps: Vec<Step<'_>> = Vec::new();
         // Routes before the rules that lead to them, and the other way round.
         let missing = |is_rule: bool| {
             let of_kind = move |object: &&Object| matches!(object, Object::Rule(_)) == is_rule;
             to.iter().filter(of_kind).filter(|o| !standing.contains(o))
         };
-        steps.extend(missing(false).chain(missing(true)).map(Step::Make));
+        steps
+            .extend((missing(false).chain(missing(true))).map(|object| Step::Make(object, metric)));
         let stale = |is_rule: bool| {
             let of_kind = move |object: &&Object| matches!(object, Object::Rule(_)) == is_rule;
             let standing = standing.iter().copied();
             standing.filter(of_kind).filter(|o| !to.contains(o))
         };
-        steps.extend(stale(true).chain(stale(false)).map(Step::Remove));
+        steps.extend((stale(true).chain(stale(false))).map(|object| Step::Remove(object, metric)));
         for (index, step) in steps.iter().enumerate() {
             if let Err(refused) = step.take(&mut socket) {
                 let undone = steps[..index].iter().rev().map(|s| s.inverse());
@@ -85,10 +90,14 @@ impl Driver for RouteDriver {
     fn observe(&mut self, netns: &Netns) -> Result<Vec<Found>, DriverError> {
         let mut socket = open(netns)?;
         let standing = ours(&mut socket).map_err(|e| look(netns, e))?;
-        let found = standing.iter().map(|object| Found {
+        let holders = match standing.iter().any(|(object, _)| is_net(object)) {
+            true => within(Domain::Route, netns, holders)?,
+            false => BTreeMap::new(),
+        };
+        let found = standing.iter().map(|(object, metric)| Found {
             domain: Domain::Route,
             netns: netns.clone(),
-            instance: None,
+            instance: holders.get(metric).filter(|_| is_net(object)).cloned(),
             role: None,
             what: object.to_string(),
         });
@@ -98,8 +107,13 @@ impl Driver for RouteDriver {
     fn remove(&mut self, found: &Found) -> Result<(), DriverError> {
         let mut socket = open(&found.netns)?;
         let standing = ours(&mut socket).map_err(|e| look(&found.netns, e))?;
-        for object in standing.iter().filter(|o| o.to_string() == found.what) {
-            let step = Step::Remove(object);
+        let holders = within(Domain::Route, &found.netns, holders)?;
+        let meant = |(object, metric): &&(Object, u32)| {
+            let holder = holders.get(metric).filter(|_| is_net(object));
+            object.to_string() == found.what && holder == found.instance.as_ref()
+        };
+        for (object, metric) in standing.iter().filter(meant) {
+            let step = Step::Remove(object, *metric);
             step.take(&mut socket)
                 .map_err(|refused| failed(&step, refused, &found.netns, &[]))?;
         }
@@ -125,22 +139,22 @@ pub(crate) fn rules() -> Result<Vec<Seen>, Refused> {
 /// A change of one object.
 #[derive(Clone, Copy, Debug)]
 enum Step<'a> {
-    Make(&'a Object),
-    Remove(&'a Object),
+    Make(&'a Object, u32),
+    Remove(&'a Object, u32),
 }
 
 impl Step<'_> {
     const fn inverse(&self) -> Self {
         match *self {
-            Self::Make(object) => Self::Remove(object),
-            Self::Remove(object) => Self::Make(object),
+            Self::Make(object, metric) => Self::Remove(object, metric),
+            Self::Remove(object, metric) => Self::Make(object, metric),
         }
     }
 
     fn take(&self, socket: &mut Netlink) -> Result<(), Refused> {
-        let (Self::Make(object) | Self::Remove(object)) = self;
+        let (Self::Make(object, metric) | Self::Remove(object, metric)) = self;
         let body = match object {
-            Object::Route(route) => local::request(route),
+            Object::Route(route) => local::request(route, *metric),
             Object::Rule(rule) => rule::request(rule),
             _ => None,
         };
@@ -148,10 +162,10 @@ impl Step<'_> {
         let body = body.ok_or(Errno::EINVAL)?;
         let exclusive = NLM_F_CREATE | NLM_F_EXCL;
         match (self, object) {
-            (Self::Make(_), Object::Rule(_)) => socket.command(RTM_NEWRULE, exclusive, &body),
-            (Self::Make(_), _) => socket.command(RTM_NEWROUTE, exclusive, &body),
-            (Self::Remove(_), Object::Rule(rule)) => remove_rule(socket, rule, &body),
-            (Self::Remove(_), _) => gone_is_fine(socket.command(RTM_DELROUTE, 0, &body)),
+            (Self::Make(..), Object::Rule(_)) => socket.command(RTM_NEWRULE, exclusive, &body),
+            (Self::Make(..), _) => socket.command(RTM_NEWROUTE, exclusive, &body),
+            (Self::Remove(..), Object::Rule(rule)) => remove_rule(socket, rule, &body),
+            (Self::Remove(..), _) => gone_is_fine(socket.command(RTM_DELROUTE, 0, &body)),
         }
     }
 }
@@ -159,19 +173,34 @@ impl Step<'_> {
 impl std::fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Make(object) => write!(f, "make the {object}"),
-            Self::Remove(object) => write!(f, "remove the {object}"),
+            Self::Make(object, _) => write!(f, "make the {object}"),
+            Self::Remove(object, _) => write!(f, "remove the {object}"),
         }
     }
 }
 
-/// Everything in a namespace that is exactly what we make.
-fn ours(socket: &mut Netlink) -> Result<Vec<Object>, Refused> {
+/// Who has claimed a name in the calling thread's namespace, by the metric of his routes.
+fn holders() -> BTreeMap<u32, Instance> {
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+    let names = sockets.lines().filter_map(|line| {
+        let (_, name) = line.rsplit_once(" @steer-name-")?;
+        Instance::new(name).ok()
+    });
+    names.map(|name| (local::metric(&name), name)).collect()
+}
+
+/// Everything in a namespace that is exactly what we make, with the metric of routes.
+fn ours(socket: &mut Netlink) -> Result<Vec<(Object, u32)>, Refused> {
     let mut all = Vec::new();
     for family in Family::ALL {
         let routes = list(socket, RTM_GETROUTE, &local::all(family), local::read)?;
-        all.extend(routes.into_iter().map(Object::Route));
-        all.extend(rules_of(socket, family)?.into_iter().map(Object::Rule));
+        all.extend(
+            routes
+                .into_iter()
+                .map(|(r, metric)| (Object::Route(r), metric)),
+        );
+        let rules = rules_of(socket, family)?.into_iter();
+        all.extend(rules.map(|rule| (Object::Rule(rule), 0)));
     }
     Ok(all)
 }
@@ -196,7 +225,7 @@ fn remove_rule(socket: &mut Netlink, rule: &PolicyRule, body: &Body) -> Result<(
         gone_is_fine(socket.command(RTM_DELRULE, 0, body))?;
         let after = rules_of(socket, rule.family)?;
         for other in before.iter().filter(|r| *r != rule && !after.contains(r)) {
-            Step::Make(&Object::Rule(other.clone())).take(socket)?;
+            Step::Make(&Object::Rule(other.clone()), 0).take(socket)?;
         }
         before = after;
     }
@@ -288,6 +317,11 @@ fn entering(netns: &Netns) -> String {
         Netns::Path(path) => format!("nsenter --net={path} "),
         _ => String::new(),
     }
+}
+
+/// Whether it is a route to a network.
+const fn is_net(object: &Object) -> bool {
+    matches!(object, Object::Route(route) if route.net.is_some())
 }
 
 fn table(object: &Object) -> Option<u32> {

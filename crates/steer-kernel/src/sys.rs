@@ -1,6 +1,7 @@
 //! The system calls that have no safe wrapper, one operation a block.
 #![allow(unsafe_code)]
 
+pub(crate) mod bpf;
 pub(crate) mod process;
 pub(crate) mod seccomp;
 pub(crate) mod socket;

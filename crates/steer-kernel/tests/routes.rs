@@ -6,7 +6,7 @@ use steer_core::address::Family;
 use steer_core::driver::{Change, Driver, DriverError};
 use steer_core::instance::Instance;
 use steer_core::mark::Mark;
-use steer_core::object::{Domain, LocalRoute, Object, PolicyRule};
+use steer_core::object::{Domain, LOCAL_TABLE, LocalRoute, Object, PolicyRule};
 use steer_core::plan::Netns;
 use steer_core::symbol::{FIRST_TABLE, MarkRef, Slot, TableRef};
 use steer_kernel::route::RouteDriver;
@@ -232,4 +232,57 @@ fn a_namespace_that_is_not_there_is_an_error_of_its_name() {
         error.to_string().contains("/run/netns/steer-none"),
         "{error}"
     );
+}
+
+#[test]
+fn several_steerings_have_a_route_to_the_same_network_each_its_own() {
+    require!(Root);
+    let host = host();
+    let net = |family| {
+        Object::Route(LocalRoute {
+            family,
+            net: Some(steer_core::object::token_net(family)),
+            table: TableRef::Fixed(LOCAL_TABLE),
+        })
+    };
+    let routes = Family::ALL.map(net);
+    let netns = netns(&host);
+    let set = |name: &str, from: &[Object], to: &[Object]| {
+        let instance = Instance::new(name).unwrap();
+        RouteDriver::new()
+            .set(&Change {
+                instance: &instance,
+                netns: &netns,
+                from,
+                to,
+            })
+            .unwrap();
+    };
+    let count = || {
+        let shown = Family::ALL.map(|family| {
+            let family = if family == Family::V4 { "-4" } else { "-6" };
+            host.ip(&[family, "route", "show", "table", "local", "proto", "94"])
+        });
+        shown.map(|shown| shown.lines().count())
+    };
+    let before = Snapshot::take(&host).of_host_only();
+    set("one", &[], &routes);
+    set("two", &[], &routes);
+    set("two", &routes, &routes);
+    assert_eq!(count(), [2, 2]);
+    set("one", &routes, &[]);
+    assert_eq!(count(), [1, 1]);
+    let found = RouteDriver::new().observe(&netns).unwrap();
+    let told: Vec<&str> = found.iter().map(|found| found.what.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "route ipv4 local 127.128.0.0/9 dev lo table 255",
+            "route ipv6 local fd5e:7ee2:0:f8e3::/64 dev lo table 255",
+        ]
+    );
+    for found in found {
+        RouteDriver::new().remove(&found).unwrap();
+    }
+    Snapshot::take(&host).of_host_only().assert_same_as(&before);
 }

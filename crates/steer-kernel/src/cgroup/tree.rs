@@ -171,7 +171,8 @@ fn unescape(text: &str) -> String {
     .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-fn own_path(proc_cgroup: &str) -> Option<String> {
+/// The path of a process's cgroup, of its `/proc/PID/cgroup`.
+pub(crate) fn own_path(proc_cgroup: &str) -> Option<String> {
     let line = proc_cgroup.lines().find_map(|l| l.strip_prefix("0::/"))?;
     Some(line.trim_end_matches(" (deleted)").to_owned())
 }

@@ -39,7 +39,7 @@ fn effective(status: &str) -> Option<u64> {
 }
 
 /// Bit 12, capabilities(7).
-const NET_ADMIN: u64 = 1 << 12;
+pub(super) const NET_ADMIN: u64 = 1 << 12;
 
 #[cfg(test)]
 mod tests {

@@ -115,7 +115,9 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
             }
             // One of the same name in another namespace has nothing to do with what is here.
             let here = |journal: &&Journal| {
-                found.domain == Domain::Cgroup || journal.places().contains(place.as_str())
+                // Cgroups are in no namespace, nor is what is attached to them.
+                matches!(found.domain, Domain::Cgroup | Domain::Ebpf)
+                    || journal.places().contains(place.as_str())
             };
             let mut living = elsewhere.iter().filter(here).filter_map(living);
             if let Some(live) = living.find(|l| owners.contains(&l.instance)) {

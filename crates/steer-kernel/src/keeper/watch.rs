@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use steer_core::object::Object;
+use steer_core::object::{Hooks, Object};
 use steer_core::plan::Planned;
-use steer_core::ruleset::{Rule, Ruleset, Test};
+use steer_core::ruleset::{Rule, Test};
 use steer_core::symbol::CgroupRef;
 
-use crate::cgroup::CgroupTree;
+use crate::cgroup::{CgroupTree, is_unit};
 
 /// The cgroups that a job's rules name and does not make itself.
 #[derive(Debug)]
@@ -134,10 +134,23 @@ fn arm(tree: &CgroupTree, notes: &Inotify, path: &str) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The objects without the rules for cgroups that do not exist: nobody is in those, and the kernel
-/// takes no rule for them.
+/// The objects without the rules and hooks for cgroups that do not exist: nobody is in those, and
+/// the kernel takes no rule for them.
 pub(super) fn present(objects: &[Planned]) -> Vec<Planned> {
-    let paths = named(objects);
+    without(objects, |_| true)
+}
+
+/// The objects without the rules and hooks for units that do not run; any other cgroup has to be
+/// there from the start.
+pub(super) fn awaited(objects: &[Planned]) -> Vec<Planned> {
+    without(objects, |path| {
+        is_unit(path.rsplit('/').next().unwrap_or_default())
+    })
+}
+
+fn without(objects: &[Planned], which: impl Fn(&str) -> bool) -> Vec<Planned> {
+    let mut paths = named(objects);
+    paths.retain(|path| which(path));
     if paths.is_empty() {
         return objects.to_vec();
     }
@@ -149,25 +162,61 @@ pub(super) fn present(objects: &[Planned]) -> Vec<Planned> {
         .filter(|path| tree.cgroup(path).is_err_and(|error| error.is_gone()))
         .collect();
     let mut objects = objects.to_vec();
-    for ruleset in objects.iter_mut().filter_map(|p| ruleset(&mut p.object)) {
-        for chain in &mut ruleset.chains {
-            chain
-                .rules
-                .retain(|rule| !cgroups(rule).any(|path| gone.contains(path)));
+    for planned in &mut objects {
+        match &mut planned.object {
+            Object::Nft(ruleset) | Object::Iptables(ruleset, _) => {
+                for chain in &mut ruleset.chains {
+                    let rules = &mut chain.rules;
+                    rules.retain(|rule| !cgroups(rule).any(|path| gone.contains(path)));
+                }
+            }
+            Object::Hooks(hooks) => take_out(hooks, &gone),
+            _ => {}
         }
     }
     objects
 }
 
-/// The cgroups that rules name, without those that are made with them.
+/// Takes cgroups out of hooks.
+///
+/// The hooks themselves stay, also at no cgroup: the engine has what belongs to them, and they are
+/// where it is known when a cgroup comes back.
+fn take_out(hooks: &mut Hooks, gone: &BTreeSet<String>) {
+    let there = |cgroup: &CgroupRef| !path(cgroup).is_some_and(|path| gone.contains(path));
+    let asked = !hooks.within.is_empty();
+    hooks.within.retain(there);
+    hooks.cgroups.retain(there);
+    if asked && hooks.within.is_empty() {
+        // To ask for none would mean everybody.
+        hooks.cgroups.clear();
+    }
+    hooks
+        .scope
+        .except
+        .cgroup
+        .retain(|path| !gone.contains(path));
+}
+
+/// The cgroups that rules and hooks name, without those that are made with them.
 fn named(objects: &[Planned]) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
     for planned in objects {
-        if let Object::Nft(ruleset) | Object::Iptables(ruleset, _) = &planned.object {
-            let rules = ruleset.chains.iter().flat_map(|chain| &chain.rules);
-            named.extend(rules.flat_map(cgroups).map(str::to_owned));
+        match &planned.object {
+            Object::Nft(ruleset) | Object::Iptables(ruleset, _) => {
+                let rules = ruleset.chains.iter().flat_map(|chain| &chain.rules);
+                named.extend(rules.flat_map(cgroups).map(str::to_owned));
+            }
+            Object::Hooks(hooks) => {
+                let at = hooks.cgroups.iter().chain(&hooks.within);
+                let except = hooks.scope.except.cgroup.iter();
+                named.extend(at.filter_map(path).map(str::to_owned));
+                named.extend(except.cloned());
+            }
+            _ => {}
         }
     }
+    // The root is always there.
+    named.remove("");
     for planned in objects {
         if let Object::Cgroup(CgroupRef::Path(path)) = &planned.object {
             named.remove(path);
@@ -176,18 +225,18 @@ fn named(objects: &[Planned]) -> BTreeSet<String> {
     named
 }
 
-fn ruleset(object: &mut Object) -> Option<&mut Ruleset> {
-    match object {
-        Object::Nft(ruleset) | Object::Iptables(ruleset, _) => Some(ruleset),
-        _ => None,
-    }
-}
-
 fn cgroups(rule: &Rule) -> impl Iterator<Item = &str> {
     rule.tests.iter().filter_map(|test| match test {
-        Test::Cgroup(CgroupRef::Path(path)) => Some(path.as_str()),
+        Test::Cgroup(cgroup) => path(cgroup),
         _ => None,
     })
+}
+
+fn path(cgroup: &CgroupRef) -> Option<&str> {
+    match cgroup {
+        CgroupRef::Path(path) => Some(path),
+        CgroupRef::Command => None,
+    }
 }
 
 /// How often ids are compared where nothing tells of a change, in milliseconds.
@@ -201,8 +250,11 @@ mod tests {
 
     use lab::{Cgroup, Need, require};
     use steer_core::address::Family;
+    use steer_core::intent::{OnFailure, Scope, Traffic};
+    use steer_core::mark::Mark;
+    use steer_core::object::Reach;
     use steer_core::plan::{Life, Netns};
-    use steer_core::ruleset::{Chain, Role, Verdict};
+    use steer_core::ruleset::{Chain, Role, Ruleset, Verdict};
 
     use super::*;
 
@@ -236,6 +288,71 @@ mod tests {
         };
         let named = named(&[own, rules(&["own", "app.slice"])]);
         assert_eq!(named, BTreeSet::from(["app.slice".to_owned()]));
+    }
+
+    fn hooks(cgroups: &[&str], within: &[&str], except: &[&str]) -> Planned {
+        let paths = |all: &[&str]| {
+            let path = |path: &&str| CgroupRef::Path((*path).to_owned());
+            all.iter().map(path).collect()
+        };
+        let mut scope = Scope::default();
+        scope.except.cgroup = except.iter().map(|path| (*path).to_owned()).collect();
+        Planned {
+            netns: Netns::Here,
+            life: Life::Guard,
+            object: Object::Hooks(Hooks {
+                cgroups: paths(cgroups),
+                scope,
+                within: paths(within),
+                traffic: Traffic::default(),
+                names: BTreeMap::new(),
+                reach: Reach::All,
+                families: Family::ALL.to_vec(),
+                entrances: Vec::new(),
+                bypass: Mark::BYPASS,
+                on_failure: OnFailure::Closed,
+                takes: true,
+            }),
+        }
+    }
+
+    #[test]
+    fn all_cgroups_of_hooks_but_the_root_are_watched() {
+        let named = named(&[hooks(&["", "a"], &["b"], &["c"])]);
+        assert_eq!(named, ["a", "b", "c"].map(str::to_owned).into());
+    }
+
+    #[test]
+    fn hooks_lose_cgroups_that_are_gone_and_never_mean_more_for_it() {
+        let gone = ["a", "b"].map(str::to_owned).into();
+        let left = |cgroups: &[&str], within: &[&str], except: &[&str]| {
+            let Object::Hooks(mut left) = hooks(cgroups, within, except).object else {
+                panic!("no hooks");
+            };
+            take_out(&mut left, &gone);
+            Object::Hooks(left)
+        };
+        let same = |planned: Planned| planned.object;
+        assert_eq!(
+            left(&["a", "c"], &[], &["b", "d"]),
+            same(hooks(&["c"], &[], &["d"]))
+        );
+        assert_eq!(left(&["a"], &[], &[]), same(hooks(&[], &[], &[])));
+        assert_eq!(
+            left(&[""], &["a", "c"], &[]),
+            same(hooks(&[""], &["c"], &[]))
+        );
+        assert_eq!(left(&[""], &["a", "b"], &[]), same(hooks(&[], &[], &[])));
+    }
+
+    #[test]
+    fn a_unit_may_come_later_and_any_other_cgroup_has_to_be_there() {
+        if !require(&[Need::Cgroup2]) {
+            return;
+        }
+        let objects = [rules(&["no-such/steer-test.service", "no-such-steer-test"])];
+        assert_eq!(awaited(&objects), [rules(&["no-such-steer-test"])]);
+        assert_eq!(present(&objects), [rules(&[])]);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Local routes as netlink says them (`struct rtmsg`, rtnetlink(7)).
 
-use steer_core::address::Family;
-use steer_core::object::{LocalRoute, ROUTE_PROTOCOL};
+use std::net::IpAddr;
+
+use steer_core::address::{Cidr, Family};
+use steer_core::instance::Instance;
+use steer_core::object::{LOCAL_TABLE, LocalRoute, ROUTE_PROTOCOL, token_net};
 use steer_core::symbol::TableRef;
 
 use super::{af, family};
 use crate::netlink::message::{Body, Message, number};
 
 /// The request that makes or removes a route; `None` while its table has no number.
-pub(super) fn request(route: &LocalRoute) -> Option<Body> {
+pub(super) fn request(route: &LocalRoute, metric: u32) -> Option<Body> {
     let table = route.table.number()?;
     let header = Header {
         family: route.family,
@@ -17,13 +20,28 @@ pub(super) fn request(route: &LocalRoute) -> Option<Body> {
             // Of no meaning to IPv6.
             Family::V6 => RT_SCOPE_UNIVERSE,
         },
+        to: route.net.map_or(0, Cidr::prefix),
         kind: RTN_LOCAL,
     };
-    Some(
-        Body::new(&header.bytes())
-            .number(RTA_OIF, LOOPBACK)
-            .number(RTA_TABLE, table),
-    )
+    let body = Body::new(&header.bytes())
+        .number(RTA_OIF, LOOPBACK)
+        .number(RTA_TABLE, table);
+    let body = match route.net.map(Cidr::address) {
+        None => return Some(body),
+        Some(IpAddr::V4(ip)) => body.attr(RTA_DST, &ip.octets()),
+        Some(IpAddr::V6(ip)) => body.attr(RTA_DST, &ip.octets()),
+    };
+    Some(body.number(RTA_PRIORITY, metric))
+}
+
+/// What tells an instance's routes to a network from those of others in the same table: FNV-1a of
+/// its name, and not 0, which would mean the kernel's default.
+pub(super) fn metric(instance: &Instance) -> u32 {
+    let bytes = instance.as_str().bytes();
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    hash.max(1)
 }
 
 /// The request that lists the routes of a family with our protocol number.
@@ -31,13 +49,14 @@ pub(super) fn all(family: Family) -> Body {
     let header = Header {
         family,
         scope: RT_SCOPE_UNIVERSE,
+        to: 0,
         kind: 0,
     };
     Body::new(&header.bytes())
 }
 
-/// A route of the list, where it is exactly what we make.
-pub(super) fn read(message: Message<'_>) -> Option<LocalRoute> {
+/// A route of the list with its metric, where it is exactly what we make.
+pub(super) fn read(message: Message<'_>) -> Option<(LocalRoute, u32)> {
     let [
         of,
         to,
@@ -49,25 +68,43 @@ pub(super) fn read(message: Message<'_>) -> Option<LocalRoute> {
         kind,
         _flags @ ..,
     ] = *message.body.first_chunk::<HEADER>()?;
-    let (mut table, mut out) = (u32::from(table), None);
+    let of = family(of)?;
+    let (mut table, mut out, mut net, mut metric) = (u32::from(table), None, None, 0);
     for (kind, data) in message.attrs(HEADER) {
         match kind {
             RTA_TABLE => table = number(data),
             RTA_OIF => out = Some(number(data)),
+            RTA_PRIORITY => metric = number(data),
+            RTA_DST => net = cidr(data, to),
             _ => {}
         }
     }
-    let ours = protocol == ROUTE_PROTOCOL && kind == RTN_LOCAL && (to, from) == (0, 0);
-    (ours && out == Some(LOOPBACK)).then_some(LocalRoute {
-        family: family(of)?,
-        net: None,
-        table: TableRef::Fixed(table),
-    })
+    let ours = protocol == ROUTE_PROTOCOL && kind == RTN_LOCAL && from == 0;
+    // Of networks, this one alone, and in no table of ours.
+    let whole = net.is_none() && to == 0;
+    let tokens = net == Some(token_net(of)) && table == LOCAL_TABLE;
+    (ours && (whole || tokens) && out == Some(LOOPBACK)).then_some((
+        LocalRoute {
+            family: of,
+            net,
+            table: TableRef::Fixed(table),
+        },
+        metric,
+    ))
+}
+
+fn cidr(address: &[u8], prefix: u8) -> Option<Cidr> {
+    let address = match address.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(address).ok()?),
+        _ => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
+    };
+    format!("{address}/{prefix}").parse().ok()
 }
 
 struct Header {
     family: Family,
     scope: u8,
+    to: u8,
     kind: u8,
 }
 
@@ -76,6 +113,7 @@ impl Header {
     fn bytes(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0] = af(self.family);
+        bytes[1] = self.to;
         bytes[5] = ROUTE_PROTOCOL;
         bytes[6] = self.scope;
         bytes[7] = self.kind;
@@ -89,5 +127,7 @@ const LOOPBACK: u32 = 1;
 const RTN_LOCAL: u8 = 2;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_HOST: u8 = 254;
+const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
+const RTA_PRIORITY: u16 = 6;
 const RTA_TABLE: u16 = 15;

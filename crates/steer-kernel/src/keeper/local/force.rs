@@ -14,7 +14,7 @@ use crate::drivers::{Borrowed, Identities};
 use crate::journal::{self, process};
 use crate::keeper::clean::still;
 use crate::keeper::slots;
-use crate::keeper::watch::present;
+use crate::keeper::watch::{awaited, present};
 use crate::netns;
 
 /// What a predecessor left.
@@ -69,8 +69,8 @@ impl LocalKeeper {
             Some(last) => self.left_by(last, journal)?,
             None => Left::default(),
         };
-        self.drivers
-            .set_all(job.instance(), &objects, &job.objects)?;
+        let wanted = awaited(&job.objects);
+        self.drivers.set_all(job.instance(), &objects, &wanted)?;
         Ok(())
     }
 
@@ -115,6 +115,12 @@ impl LocalKeeper {
             let domain = planned.object.domain();
             let netns = match &planned.netns {
                 _ if domain == Domain::Cgroup => Some(planned.netns.clone()),
+                // At cgroups, wherever their sockets are: one change for both.
+                _ if domain == Domain::Ebpf => {
+                    let hooks = |p: &&Planned| p.object.domain() == Domain::Ebpf;
+                    let next = journal.job.objects.iter().find(hooks);
+                    Some(next.map_or(Netns::Here, |next| next.netns.clone()))
+                }
                 Netns::Here => (last.netns == journal.netns).then_some(Netns::Here),
                 Netns::Path(path) => {
                     let id = last.namespaces.get(path);
