@@ -163,17 +163,13 @@ pub struct Selector {
     /// Everybody on this host.
     pub host: bool,
     /// Cgroups (and all below them) as paths below the root of the unified hierarchy, or units of
-    /// systemd's by name (`nginx.service`), as they were written: [`Host::units`] has the paths of
-    /// those.
-    ///
-    /// [`Host::units`]: crate::host::Host::units
+    /// systemd's by name (`nginx.service`), of which `Host::units` has the paths.
     pub cgroup: Vec<String>,
     /// User ids of the sending socket.
     pub uid: Vec<IdRange>,
     /// Group ids of the sending socket.
     pub gid: Vec<IdRange>,
-    /// Names of processes, exactly (`/proc/PID/comm`, 15 bytes at most): what a process is called
-    /// when it connects.
+    /// Names of processes when they connect, exactly (`/proc/PID/comm`, 15 bytes at most).
     #[serde(default)]
     pub command: Vec<String>,
     /// Running processes by their ids, with those that they start.
@@ -219,8 +215,7 @@ pub struct Listen {
     pub dns: Option<u16>,
     /// Where clients that know of the proxy connect.
     pub explicit: Option<std::net::SocketAddr>,
-    /// A proxy of others that takes what is steered in the place of the engine, and asks the kernel
-    /// for the original destinations (`SO_ORIGINAL_DST`); nobody of ours listens there.
+    /// A proxy of others that takes what is steered, and asks the kernel for `SO_ORIGINAL_DST`.
     #[serde(default)]
     pub external: Option<std::net::SocketAddr>,
     /// The name and password that such clients must give.

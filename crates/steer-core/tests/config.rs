@@ -206,71 +206,6 @@ log: { connections: { file: steer.log } }
 }
 
 #[test]
-fn programs_are_chosen_by_name_id_and_unit() {
-    let config = parse(
-        r#"
-scope:
-  command: [curl, "tmux: server", fifteen-bytes-x]
-  pid: ["7", 4194303]
-  cgroup: [nginx.service, /system.slice/redis.service/]
-  except: { command: wget, cgroup: sshd.service }
-listen: { external: "127.0.0.1:15001" }
-upstreams: { other: { url: "socks5://127.0.0.1:15001" } }
-rules:
-  match: { gid: nogroup, exe: [/usr/bin/curl, "python3*"], command: git, cgroup: app.slice }
-  upstream: other
-"#,
-    )
-    .unwrap();
-    assert_eq!(
-        config.scope.of,
-        Selector {
-            command: ["curl", "tmux: server", "fifteen-bytes-x"]
-                .map(str::to_owned)
-                .to_vec(),
-            pid: vec![7, 4_194_303],
-            cgroup: ["nginx.service", "system.slice/redis.service"]
-                .map(str::to_owned)
-                .to_vec(),
-            ..Selector::default()
-        }
-    );
-    assert_eq!(config.scope.except.command, ["wget"]);
-    assert_eq!(config.scope.except.cgroup, ["sshd.service"]);
-    assert_eq!(
-        config.listen.external,
-        Some("127.0.0.1:15001".parse().unwrap())
-    );
-    assert_eq!(
-        config.policy.rules[0].condition,
-        Condition {
-            gid: list(&["65534"]),
-            exe: list(&["/usr/bin/curl", "python3*"]),
-            command: vec!["git".to_owned()],
-            cgroup: vec!["app.slice".to_owned()],
-            ..Condition::default()
-        }
-    );
-}
-
-#[test]
-fn a_rule_about_the_program_asks_who_it_is() {
-    let name = || Instance::new("x").unwrap();
-    for (key, asks) in [
-        ("uid: 7", true),
-        ("gid: 7", true),
-        ("exe: curl", true),
-        ("command: curl", true),
-        ("cgroup: app.slice", true),
-        ("port: 7", false),
-    ] {
-        let text = format!("rules: {{ match: {{ {key} }}, action: reject }}");
-        let intent = parse(&text).unwrap().intent(name());
-        assert_eq!(intent.identify, asks, "{key}");
-    }
-}
-
-#[test]
 fn arriving_packets_are_chosen_by_interface_or_by_being_meant_for_this_host() {
     let scope = |text: &str| parse(&format!("scope: {text}")).unwrap().scope;
     let forwarded = scope("{ interface: [eth0, br-1], netns: /run/netns/blue }");
@@ -448,16 +383,6 @@ fn every_mistake_is_shown_with_a_caret_and_what_would_be_right() {
 }
 
 proptest! {
-    #[test]
-    fn a_name_that_a_process_can_have_is_read_as_it_is(name in "[ -)+-.0-~][ -)+-.0-~\u{e9}]{0,17}") {
-        let quoted = name.replace('\'', "''");
-        let read = parse(&format!("scope: {{ command: '{quoted}' }}"));
-        match read {
-            Ok(config) => prop_assert_eq!(config.scope.of.command, [name]),
-            Err(error) => prop_assert!(name.len() > 15, "{name:?}: {error}"),
-        }
-    }
-
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         if let Err(error) = Config::from_bytes(&bytes, &Host::example()) {
