@@ -1,0 +1,68 @@
+//! Where what the hooks send comes out.
+//!
+//! ```text
+//! TCP   listener ─> Streams ──(getsockname: a token)──────────┐
+//! UDP   listener ─> DatagramIntake ──(address sent to: a token)┴─> Tokens ─> Steered
+//! in    listener ─> Inbound ──(getsockname: the destination)────────────────> Steered
+//! other network namespaces:  Places ─> the same inside each ─> Everywhere ──> Steered
+//! ```
+
+mod chores;
+mod container;
+mod datagrams;
+mod everywhere;
+mod identity;
+mod inbound;
+mod maps;
+mod namespace;
+mod places;
+mod process;
+mod streams;
+mod sweep;
+mod tokens;
+
+use std::io;
+use std::sync::Arc;
+
+use steer_core::intake::{Bound, Intake, Sockets};
+use steer_core::intent::Intent;
+use steer_core::netns::Inside;
+use steer_core::object::Binding;
+
+use chores::Chores;
+use everywhere::Everywhere;
+use inbound::Inbound;
+use maps::Maps;
+use places::{Places, Want};
+use streams::Streams;
+
+/// What a listener of a plan brings.
+pub(crate) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
+    let maps = Maps::new(bound.shared);
+    if bound.listener.binding == Binding::Own {
+        return Ok(Box::new(Inbound::new(bound.sockets, &maps)?));
+    }
+    let inside = Inside::of(&bound.netns)?;
+    let want = Want::new(intent, bound.listener);
+    let here = take(&want, &maps, bound.sockets, &inside)?;
+    let (places, is_first) = Places::join(intent, &maps)?;
+    let chores = match is_first {
+        true => Some(Chores::start(&maps, Arc::clone(&places))?),
+        false => None,
+    };
+    Ok(Box::new(Everywhere::new(here, want, maps, &places, chores)))
+}
+
+/// What comes to the sockets of one namespace.
+fn take(
+    want: &Want,
+    maps: &Maps,
+    sockets: Sockets,
+    inside: &Inside,
+) -> io::Result<Box<dyn Intake>> {
+    Ok(match sockets {
+        Sockets::Tcp(listeners) => Box::new(Streams::new(want, maps, listeners)?),
+        Sockets::Udp(sockets) => datagrams::intake(want, maps, sockets, inside)?,
+        Sockets::Control(_) => return Err(io::ErrorKind::Unsupported.into()),
+    })
+}

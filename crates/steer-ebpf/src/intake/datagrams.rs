@@ -1,0 +1,115 @@
+//! UDP flows, each between a client's socket and a token.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use steer_core::address::{Family, OrigDst, Protocol};
+use steer_core::datagram::{
+    Answers, Batch, Budget, DatagramIntake, Datagrams, Ends, Pair, QueuedDatagrams, Stragglers,
+    lossy, send_from,
+};
+use steer_core::intake::Intake;
+use steer_core::method::Method;
+use steer_core::netns::Inside;
+use steer_core::steered::Identity;
+use steer_kernel::sock_diag::SockDiag;
+
+use super::identity::Identities;
+use super::maps::Maps;
+use super::places::Want;
+use super::tokens::{self, Tokens};
+
+/// What comes to the sockets of one network namespace.
+pub(super) fn intake(
+    want: &Want,
+    maps: &Maps,
+    sockets: Vec<UdpSocket>,
+    inside: &Inside,
+) -> io::Result<Box<dyn Intake>> {
+    let flows = TokenFlows::new(want, maps, &sockets, inside)?;
+    let app = want.listener.app;
+    let intake = DatagramIntake::new(sockets, flows, Method::Ebpf, app)?;
+    Ok(Box::new(intake))
+}
+
+/// Makes the flows of a listener.
+#[derive(Debug)]
+struct TokenFlows {
+    sockets: Vec<(Family, Arc<UdpSocket>)>,
+    tokens: Tokens,
+    identities: Identities,
+    diag: SockDiag,
+    answers: Answers,
+    budget: Budget,
+}
+
+impl TokenFlows {
+    fn new(want: &Want, maps: &Maps, sockets: &[UdpSocket], inside: &Inside) -> io::Result<Self> {
+        let shared = |socket: &UdpSocket| {
+            let family = Family::of(socket.local_addr()?.ip());
+            let socket = socket.try_clone()?;
+            // A token of IPv6 is an address of a local route, and of no interface
+            // (`ip6_datagram_send_ctl` of net/ipv6/datagram.c).
+            setsockopt(&socket, sockopt::IpFreebind, &true)?;
+            Ok((family, Arc::new(socket)))
+        };
+        let sockets = sockets.iter().map(shared).collect::<io::Result<Vec<_>>>()?;
+        let families: Vec<Family> = sockets.iter().map(|(family, _)| *family).collect();
+        Ok(Self {
+            tokens: Tokens::open(maps)?,
+            identities: want.identities.clone(),
+            diag: inside.run(SockDiag::open)??,
+            answers: Answers::open(&families, want.bypass, inside)?,
+            budget: Budget::new(WAITING_MOST),
+            sockets,
+        })
+    }
+}
+
+impl Ends for TokenFlows {
+    fn origin(&self, pair: Pair) -> io::Result<Option<(OrigDst, Identity)>> {
+        let Pair { client, arrived } = pair;
+        let Some(key) = tokens::key(arrived.ip(), Protocol::Udp) else {
+            return Ok(None);
+        };
+        let Some(token) = self.tokens.get(key)? else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "no such token"));
+        };
+        // Whoever knows the address of a token can send there: only the socket that it was given
+        // to is answered.
+        match self.diag.udp_receiver(arrived, client)? {
+            Some(cookie) if cookie == token.cookie => Ok(Some((
+                tokens::destination(&token),
+                self.identities.of(&token),
+            ))),
+            _ => Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the token is of another socket",
+            )),
+        }
+    }
+
+    fn open(&mut self, pair: Pair) -> io::Result<(Box<dyn Datagrams>, Stragglers)> {
+        let Pair { client, arrived } = pair;
+        let family = Family::of(client.ip());
+        let socket = self.sockets.iter().find(|(of, _)| *of == family);
+        let (_, socket) = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let socket = Arc::clone(socket);
+        // The answer comes from the token, whose hook tells the program the address it asked for.
+        let send = move |batch: &Batch| {
+            batch.iter().try_for_each(|datagram| {
+                lossy(send_from(socket.as_fd(), arrived.ip(), client, datagram))
+            })
+        };
+        let answers = self.answers.clone();
+        let refuse = move |why, quote: &[u8]| answers.refuse(client, arrived, why, quote);
+        let (flow, way_in) = QueuedDatagrams::new(&self.budget, send);
+        Ok((Box::new(flow.on_refusal(refuse)), way_in))
+    }
+}
+
+/// Bytes that may wait for all flows together.
+const WAITING_MOST: usize = 16 << 20;

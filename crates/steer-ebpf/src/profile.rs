@@ -1,0 +1,98 @@
+//! What the method can honour, needs, and cannot do.
+
+use steer_core::address::Protocol;
+use steer_core::key::Key;
+use steer_core::method::Method;
+use steer_core::profile::{Privilege, Profile};
+
+/// What the method can do.
+pub(crate) static PROFILE: Profile = Profile {
+    method: Method::Ebpf,
+    summary: "hooks of the kernel's socket layer send what a program connects to the engine; no \
+              packet is rewritten",
+    transparent: true,
+    protocols: &Protocol::ALL,
+    keys: &[
+        Key::Command,
+        Key::Host,
+        Key::Cgroup,
+        Key::Uid,
+        Key::Gid,
+        Key::CommandName,
+        Key::Pid,
+        Key::Netns,
+        Key::Inbound,
+        Key::Tcp,
+        Key::Udp,
+        Key::ExcludeProtocols,
+        Key::Ports,
+        Key::Cidrs,
+        Key::IncludeDomains,
+        Key::ExcludeDomains,
+        Key::LoopbackSkip,
+        Key::LoopbackSteer,
+        Key::DnsLeave,
+        Key::DnsCapture,
+        Key::QuicSteer,
+        Key::QuicReject,
+        Key::QuicLeave,
+        Key::Open,
+        Key::Closed,
+        Key::ListenOutbound,
+        Key::ListenInbound,
+        Key::ListenDns,
+        Key::ListenExternal,
+        Key::Dial,
+        Key::Resolver,
+        Key::FakeIp,
+    ],
+    privileges: &[
+        Privilege {
+            what: "CAP_BPF",
+            why: "to load the programs and their maps",
+        },
+        Privilege {
+            what: "CAP_NET_ADMIN",
+            why: "to attach them to cgroups, to mark the engine's own sockets, and for the route of \
+                  IPv6",
+        },
+        Privilege {
+            what: "CAP_NET_RAW",
+            why: "to bind listeners to the loopback device, and to tell programs by ICMP that a \
+                  datagram was refused",
+        },
+        Privilege {
+            what: "CAP_SYS_ADMIN",
+            why: "to enter the network namespace of `scope.netns`, and those of containers in the \
+                  scope",
+        },
+        Privilege {
+            what: "write access to the unified cgroup hierarchy",
+            why: "to put the command of `run`, or the processes of `scope.pid`, into a cgroup",
+        },
+    ],
+    limits: &[
+        "what a program has connected before the start is not steered; under closed raw sockets, \
+         ICMP, SCTP and other protocols cannot be opened, under open they go direct",
+        "a socket that is bound to a device other than lo, and datagrams to multicast or broadcast \
+         addresses, cannot be steered: refused under closed, direct under open",
+        "a program that asks for its own address sees one of the loopback network, since it is \
+         connected to the engine there",
+        "datagrams that a program sends and closes its socket at once can be lost: nobody is left \
+         to tell where they were going",
+        "scopes of a host, of users, of groups and of process names mean programs of this network \
+         namespace alone; a command, a cgroup and a process are followed into others, whose first \
+         connections wait for a listener there: refused under closed, direct under open",
+        "what is in a network namespace of its own keeps the local route of IPv6 after a SIGKILL; \
+         it leads nowhere",
+        "process ids and program files are told only where the engine is in the initial pid \
+         namespace, and program files only of processes that still run; the cgroup's path only as \
+         far as the engine sees the hierarchy",
+        "under closed, what comes in (`scope.inbound`) is refused for as long as the keeper lives: \
+         the kernel detaches that hook with its last holder",
+        "`listen.external`: TCP alone; the proxy has to listen on every address (0.0.0.0 and ::), \
+         since what is steered comes to addresses of 127.128.0.0/9 and fd5e:7ee2:0:f8e3::/64; the \
+         kernel answers its SO_ORIGINAL_DST only as long as the steering is in force",
+        "lists of users, groups, process names and cgroups have 16 entries at most",
+    ],
+};
