@@ -78,9 +78,7 @@ impl Rig {
         let mut program = setup
             .variables
             .iter()
-            .fold(program, |program, (name, value)| {
-                program.env(name, value)
-            })
+            .fold(program, |program, (name, value)| program.env(name, value))
             .env("STEER_RUN_DIR", folder.path().join("run"))
             .args([verb, "-m", mount.method(), "--name", &name, "-c"])
             .arg(&config)

@@ -61,14 +61,41 @@ impl Cannot {
 impl Mount {
     /// Why it cannot do a case; the case's name decides.
     pub fn cannot(self, case: &str) -> Option<Cannot> {
+        if self != Self::Ebpf
+            && let Some(cannot) = self.knows_no_more_than_the_user(case)
+        {
+            return Some(cannot);
+        }
         match self.method() {
-            "redirect" => transparent(case).or_else(|| redirect(case)),
-            "tproxy" => transparent(case).or_else(|| tproxy(case)),
+            "redirect" => by_rules(case).or_else(|| redirect(case)),
+            "tproxy" => by_rules(case).or_else(|| tproxy(case)),
             "ebpf" => transparent(case).or_else(|| ebpf(case)),
             "dns" => by_name(case),
             "netns" | "seccomp" | "preload" => command::cannot(self, case),
             _ => self.willing(case),
         }
+    }
+
+    /// Methods that are not there when a program makes its call, or answer it themselves.
+    fn knows_no_more_than_the_user(self, case: &str) -> Option<Cannot> {
+        let who = match self {
+            Self::Seccomp | Self::Preload => "of who asks it learns process, user and file alone",
+            _ => "of who asks it learns the user alone, where it is asked to",
+        };
+        Some(match case {
+            "identity_of_a_process_that_lives_a_millisecond_is_in_the_record"
+            | "a_rule_by_name_file_group_and_cgroup_decides" => Cannot::plain(who),
+            "an_external_transparent_proxy_gets_the_original_destination" => match self {
+                // Their configs have listeners of their own.
+                Self::ExplicitConnect | Self::ExplicitSocks5 | Self::Dns => Cannot::plain(OTHERS),
+                _ => Cannot::line(
+                    OTHERS,
+                    "listen: { external: \"127.0.0.1:15001\" }",
+                    "listen.external",
+                ),
+            },
+            _ => return None,
+        })
     }
 
     /// The methods whose clients speak to a proxy port.
@@ -170,6 +197,16 @@ impl Mount {
             case if NETNS.contains(&case) => {
                 scope("scope: { netns: /run/netns/any }", "scope.netns")
             }
+            "chosen_process_names_only_are_steered" => {
+                scope("scope: { command: some }", "scope.command")
+            }
+            "two_network_namespaces_under_one_cgroup_are_told_apart" => {
+                scope("scope: { cgroup: some.slice }", "scope.cgroup")
+            }
+            "another_local_process_cannot_ride_a_live_token" => Cannot::plain(ITS_PORT),
+            "getpeername_shows_the_peer_asked_for" => {
+                Cannot::plain("its clients know that they are connected to its port")
+            }
             "a_server_in_scope_still_answers_its_clients" => Cannot::plain(ITS_PORT),
             case if BY_NAME.contains(&case) => Cannot::plain("its clients ask by name"),
             _ => return None,
@@ -192,6 +229,24 @@ fn transparent(case: &str) -> Option<Cannot> {
         )),
         _ => None,
     }
+}
+
+/// Methods of rules in the packets' way.
+fn by_rules(case: &str) -> Option<Cannot> {
+    Some(match case {
+        "chosen_process_names_only_are_steered" => Cannot::line(
+            "packets show no name of a process",
+            "scope: { command: some }",
+            "scope.command",
+        ),
+        "two_network_namespaces_under_one_cgroup_are_told_apart" => {
+            Cannot::plain("its rules stand in one network namespace, and see no other")
+        }
+        "another_local_process_cannot_ride_a_live_token" => {
+            Cannot::plain("no address stands for a destination")
+        }
+        _ => return transparent(case),
+    })
 }
 
 fn redirect(case: &str) -> Option<Cannot> {
@@ -255,6 +310,12 @@ fn by_name(case: &str) -> Option<Cannot> {
         }
         "an_upstream_over_socks5_carries_datagrams" => {
             Cannot::plain("the upstream is asked by name: see made-up addresses")
+        }
+        "chosen_process_names_only_are_steered" => {
+            Cannot::line(WHY, "scope: { command: some }", "scope.command")
+        }
+        "another_local_process_cannot_ride_a_live_token" => {
+            Cannot::plain("an address of its own is for everybody who asks the name")
         }
         case if UDP.contains(&case) => Cannot::plain(WHY),
         case if GATEWAY.contains(&case) => {
@@ -384,6 +445,7 @@ const OF_NAMES: [&str; 23] = [
     "garbage_of_a_steered_program_arrives_unchanged",
 ];
 
+const OTHERS: &str = "its own engine is where its traffic goes";
 const WILLING: &str = "it binds willing clients only, whoever they are";
 const CLIENTS_CHOICE: &str = "its clients choose what they send to its port";
 const ITS_PORT: &str = "it sees only what its clients send to its port";

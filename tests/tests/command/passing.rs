@@ -113,8 +113,9 @@ fn a_real_ip_netns_exec_hides_nothing_that_is_needed() {
         let output = site
             .app
             .program_by_ip(steer())
-            .args(["run", "-m", "redirect", "--name", &site.name])
-            .args(["--backend", means.backend(), "--log"])
+            .args(["run", "--name", &site.name])
+            .args(means.words())
+            .arg("--log")
             .arg(site.log())
             .args(["--", "curl", "-sS", "--fail", &format!("http://{at}/x")])
             .run();

@@ -9,7 +9,7 @@ use lab::{
     Capture, Client, End, Failure, Family, Live, LiveConnection, Service, Status, eventually,
 };
 
-use crate::site::{Means, OnFailure, Site, assert_refused, echoes, kill, left_by};
+use crate::site::{Means, OnFailure, Site, assert_refused, echoes, kill, kill_with, left_by};
 
 /// How many connections live when something dies.
 const MANY: usize = 200;
@@ -249,6 +249,10 @@ engine_killed! {
     clients_of_a_killed_engine_are_refused_under_closed_tproxy_iptables_v4: TproxyIptables, Closed, V4;
     clients_of_a_killed_engine_are_refused_under_closed_tproxy_iptables_v6: TproxyIptables, Closed, V6;
     clients_of_a_killed_engine_are_refused_under_closed_tproxy_legacy: TproxyLegacy, Closed, V4;
+    clients_of_a_killed_engine_go_direct_under_open_ebpf_v4: Ebpf, Open, V4;
+    clients_of_a_killed_engine_go_direct_under_open_ebpf_v6: Ebpf, Open, V6;
+    clients_of_a_killed_engine_are_refused_under_closed_ebpf_v4: Ebpf, Closed, V4;
+    clients_of_a_killed_engine_are_refused_under_closed_ebpf_v6: Ebpf, Closed, V6;
 }
 
 /// A keeper's death is no event for the traffic: another one takes over, more than once.
@@ -300,6 +304,59 @@ fn a_killed_keeper_is_replaced_tproxy_nft() {
 #[test]
 fn a_killed_keeper_is_replaced_tproxy_iptables() {
     keeper_killed(Means::TproxyIptables);
+}
+
+#[test]
+fn a_killed_keeper_is_replaced_ebpf() {
+    keeper_killed(Means::Ebpf);
+}
+
+/// Nobody acts in between: no rule has to go, and nobody has to hear of the death.
+#[test]
+fn the_very_next_connect_after_a_kill_is_direct_or_refused() {
+    lab::require!(Root, Cgroup2);
+    for on_failure in [OnFailure::Open, OnFailure::Closed] {
+        for family in Family::BOTH {
+            let site = Site::new("next");
+            let _server = site.srv.serve(7, Service::Echo);
+            let udp = site.srv.serve_udp(7);
+            let at = site.srv.at(family, 7);
+            let agent = site.agent(Means::Ebpf, on_failure);
+            assert!(echoes(&mut agent.connect(at).expect("it is steered"), b"1"));
+            let flow = agent.udp_client(family);
+            assert_eq!(flow.ask(at, b"1"), Ok((b"1".to_vec(), at)));
+            // The keeper may not help.
+            let keeper = site.process("keeper");
+            kill_with(keeper, lab::Signal::SIGSTOP);
+            assert_eq!(agent.proc().kill(), Status::Killed(9));
+            let fresh = agent.udp_client(family);
+            match on_failure {
+                OnFailure::Open => {
+                    let mut client = agent.connect(at).expect("it is direct");
+                    assert!(echoes(&mut client, b"2"));
+                    assert_eq!(client.local().ip(), site.app.address(family));
+                    for socket in [&fresh, &flow] {
+                        assert_eq!(socket.ask(at, b"2"), Ok((b"2".to_vec(), at)));
+                    }
+                    assert_eq!(
+                        udp.seen().last().map(|it| it.peer.port()),
+                        Some(flow.local().port())
+                    );
+                }
+                OnFailure::Closed => {
+                    assert_refused(agent.connect(at));
+                    for socket in [&fresh, &flow] {
+                        let refused = socket.ask(at, b"2").expect_err("it is refused");
+                        assert_eq!(refused, Failure::Refused);
+                    }
+                    assert_eq!(udp.seen().len(), 1);
+                }
+            }
+            kill_with(keeper, lab::Signal::SIGCONT);
+            agent.finish();
+            site.wait_untouched();
+        }
+    }
 }
 
 /// Nobody is left to clear up: the kernel does what it can, and `steer clean` the rest.
@@ -374,4 +431,14 @@ fn rules_and_guards_drop_until_clean_when_both_are_killed_tproxy_iptables() {
 #[test]
 fn guards_refuse_until_clean_when_both_are_killed_legacy() {
     both_killed(Means::RedirectLegacy, OnFailure::Closed);
+}
+
+#[test]
+fn the_kernel_opens_when_both_are_killed_ebpf() {
+    both_killed(Means::Ebpf, OnFailure::Open);
+}
+
+#[test]
+fn guards_refuse_until_clean_when_both_are_killed_ebpf() {
+    both_killed(Means::Ebpf, OnFailure::Closed);
 }

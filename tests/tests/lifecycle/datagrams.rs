@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lab::{
-    Agent, Capture, End, Failure, Family, Service, Signal, Status, UdpClient, UdpServer, eventually,
+    Agent, Capture, End, Failure, Family, Need, Service, Signal, Status, UdpClient, UdpServer,
+    eventually,
 };
 
 use crate::site::{Means, OnFailure, Site, echoes, kill};
@@ -155,11 +156,17 @@ cases! { engine_killed:
     a_flow_of_a_killed_engine_is_refused_under_closed_nft_v6: TproxyNft, OnFailure::Closed, Family::V6;
     a_flow_of_a_killed_engine_is_refused_under_closed_iptables: TproxyIptables, OnFailure::Closed, Family::V4;
     a_flow_of_a_killed_engine_is_refused_under_closed_legacy: TproxyLegacy, OnFailure::Closed, Family::V6;
+    a_flow_of_a_killed_engine_goes_direct_under_open_ebpf_v4: Ebpf, OnFailure::Open, Family::V4;
+    a_flow_of_a_killed_engine_goes_direct_under_open_ebpf_v6: Ebpf, OnFailure::Open, Family::V6;
+    a_flow_of_a_killed_engine_is_refused_under_closed_ebpf_v4: Ebpf, OnFailure::Closed, Family::V4;
+    a_flow_of_a_killed_engine_is_refused_under_closed_ebpf_v6: Ebpf, OnFailure::Closed, Family::V6;
 }
 
 cases! { both_killed:
     a_flow_goes_direct_when_both_are_killed_under_open: TproxyNft, OnFailure::Open;
     a_flow_is_refused_until_clean_when_both_are_killed_nft: TproxyNft, OnFailure::Closed;
+    a_flow_goes_direct_when_both_are_killed_under_open_ebpf: Ebpf, OnFailure::Open;
+    a_flow_is_refused_until_clean_when_both_are_killed_ebpf: Ebpf, OnFailure::Closed;
     a_flow_is_dropped_until_clean_when_both_are_killed_iptables: TproxyIptables, OnFailure::Closed;
 }
 
@@ -222,12 +229,19 @@ fn what_conntrack_has_forgotten_is_steered_again_whoever_speaks_first() {
     }
 }
 
+/// Those that steer datagrams of a whole host, as far as this machine lets them.
+fn with_ebpf() -> Vec<Means> {
+    let mut all = vec![Means::TproxyNft, Means::TproxyIptables];
+    all.extend(lab::require(&[Need::Root, Need::Cgroup2]).then_some(Means::Ebpf));
+    all
+}
+
 /// A whole host stops being steered: an idle flow keeps nobody waiting, and the socket goes on.
 #[test]
 fn a_flow_goes_direct_when_steering_stops() {
     lab::require!(Namespaces, Program("iptables"));
-    for means in [Means::TproxyNft, Means::TproxyIptables] {
-        let site = Site::new("udpstop");
+    for means in with_ebpf() {
+        let site = Site::of_host(means, "udpstop");
         let server = site.srv.serve_udp(7);
         let to = site.srv.at(Family::V4, 7);
         let log = site.log();
@@ -257,8 +271,8 @@ fn a_flow_goes_direct_when_steering_stops() {
 #[test]
 fn a_flow_takes_no_other_way_while_steering_stops() {
     lab::require!(Namespaces, Program("iptables"));
-    for means in [Means::TproxyNft, Means::TproxyIptables] {
-        let site = Site::new("udpstopping");
+    for means in with_ebpf() {
+        let site = Site::of_host(means, "udpstopping");
         let _datagrams = site.srv.serve_udp(7);
         let _connections = site.srv.serve(7, Service::Echo);
         let to = site.srv.at(Family::V4, 7);

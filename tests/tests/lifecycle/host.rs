@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lab::{End, Family, Live, LiveConnection, Service, Signal, Status, eventually};
+use lab::{End, Family, LiveConnection, Service, Signal, Status, eventually};
 
 use crate::site::{Means, OnFailure, Site, assert_refused, echoes, kill, left_by};
 
@@ -20,18 +20,18 @@ fn config(means: Means, on_failure: OnFailure) -> String {
 /// The engine alone dies: under open direct connections work, and nothing of ours is left.
 fn engine_killed_open(means: Means, family: Family) {
     lab::require!(Namespaces, Program("iptables"));
-    let site = Site::new("host");
+    let site = Site::of_host(means, "host");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(family, 7);
     let up = site.up(&config(means, OnFailure::Open)).spawn();
     up.wait_line(|line| line.contains("in force"));
     let witness = site.witness();
-    let live = Live::start(&site.app, at, MANY);
+    let live = site.live(at, MANY);
     live.wait_round();
     assert_eq!(up.kill(), Status::Killed(9));
     assert_all_reset(&live.wait_ended());
     let mut direct = eventually("direct connections work", || {
-        let mut client = site.app.connect(at).ok()?;
+        let mut client = site.connect(at).ok()?;
         echoes(&mut client, b"directly").then_some(client)
     });
     assert!(left_by(&witness, &[direct.local()]) > 0);
@@ -47,6 +47,16 @@ fn a_killed_engine_leaves_nothing_under_open_nft() {
 #[test]
 fn a_killed_engine_leaves_nothing_under_open_iptables() {
     engine_killed_open(Means::RedirectIptables, Family::V4);
+}
+
+#[test]
+fn a_killed_engine_leaves_nothing_under_open_ebpf_v4() {
+    engine_killed_open(Means::Ebpf, Family::V4);
+}
+
+#[test]
+fn a_killed_engine_leaves_nothing_under_open_ebpf_v6() {
+    engine_killed_open(Means::Ebpf, Family::V6);
 }
 
 #[test]
@@ -68,15 +78,15 @@ fn assert_all_reset(ended: &[LiveConnection]) {
 /// that were there before are let alone.
 fn both_killed_closed(means: Means) {
     lab::require!(Namespaces, Cgroup2, Program("iptables"));
-    let site = Site::apart("bothhost");
+    let site = Site::of_host_apart(means, "bothhost");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
-    let mut old = site.app.connect(at).expect("nothing is steered");
+    let mut old = site.connect(at).expect("nothing is steered");
     assert!(echoes(&mut old, b"before"));
     let up = site.up(&config(means, OnFailure::Closed)).spawn();
     up.wait_line(|line| line.contains("in force"));
     let witness = site.witness();
-    let live = Live::start(&site.app, at, MANY);
+    let live = site.live(at, MANY);
     live.wait_round();
     assert!(echoes(&mut old, b"meanwhile"));
     kill(&[site.process("keeper"), up.pid()]);
@@ -93,12 +103,12 @@ fn both_killed_closed(means: Means) {
             eventually("connections go nowhere", || site.app.enter(connect).err());
             assert_eq!(witness.packets(lab::Packet::is_connect), []);
         }
-        _ => assert_refused(site.app.connect(at)),
+        _ => assert_refused(site.connect(at)),
     }
     assert!(echoes(&mut old, b"after"));
     site.steer().arg("clean").run().expect_success();
     site.assert_untouched();
-    let mut direct = site.app.connect(at).expect("direct connections work");
+    let mut direct = site.connect(at).expect("direct connections work");
     assert!(echoes(&mut direct, b"directly"));
 }
 
@@ -122,10 +132,15 @@ fn guards_refuse_and_spare_what_was_before_when_both_are_killed_tproxy_iptables(
     both_killed_closed(Means::TproxyIptables);
 }
 
+#[test]
+fn guards_refuse_and_spare_what_was_before_when_both_are_killed_ebpf() {
+    both_killed_closed(Means::Ebpf);
+}
+
 /// A whole host whose engine died closed: the next start takes over what refused, and steers.
 fn restarted(means: Means) {
     lab::require!(Namespaces, Program("iptables"));
-    let site = Site::new("again");
+    let site = Site::of_host(means, "again");
     let _server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
     let start = || {
@@ -135,22 +150,19 @@ fn restarted(means: Means) {
     };
     let first = start();
     let steered = site.rules();
-    assert!(echoes(
-        &mut site.app.connect(at).expect("it is steered"),
-        b"1"
-    ));
+    assert!(echoes(&mut site.connect(at).expect("it is steered"), b"1"));
     let keeper = site.process("keeper");
     first.kill();
     eventually("the keeper has done its work", || {
         (!Path::new(&format!("/proc/{keeper}")).exists()).then_some(())
     });
-    assert_refused(site.app.connect(at));
+    assert_refused(site.connect(at));
     let refusing = site.rules();
     assert!(!refusing.is_empty() && refusing.len() < steered.len());
 
     let second = start();
     let witness = site.witness();
-    let mut client = site.app.connect(at).expect("it is steered again");
+    let mut client = site.connect(at).expect("it is steered again");
     assert!(echoes(&mut client, b"2"));
     assert_eq!(left_by(&witness, &[client.local()]), 0);
     drop(client);
@@ -173,6 +185,11 @@ fn a_restart_adopts_what_a_closed_crash_left_iptables() {
 #[test]
 fn a_restart_adopts_what_a_closed_crash_left_legacy() {
     restarted(Means::RedirectLegacy);
+}
+
+#[test]
+fn a_restart_adopts_what_a_closed_crash_left_ebpf() {
+    restarted(Means::Ebpf);
 }
 
 #[test]

@@ -71,6 +71,16 @@ fn a_daemon_left_behind_goes_direct_under_open_iptables() {
     left_behind(Means::RedirectIptables, OnFailure::Open);
 }
 
+#[test]
+fn a_daemon_left_behind_is_refused_until_it_ends_ebpf() {
+    left_behind(Means::Ebpf, OnFailure::Closed);
+}
+
+#[test]
+fn a_daemon_left_behind_goes_direct_under_open_ebpf() {
+    left_behind(Means::Ebpf, OnFailure::Open);
+}
+
 /// A steered command that serves: what refuses its own connections lets others' to it pass.
 #[test]
 fn a_steered_server_answers_those_who_connect_to_it() {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use lab::{
-    Agent, Capture, Cgroup, Client, Failure, Host, Interface, Program, Section, Snapshot,
-    eventually,
+    Agent, Capture, Cgroup, Client, Failure, Host, Interface, Live, Program, Section, Signal,
+    Snapshot, eventually,
 };
 use serde_json::Value;
 use steer_tests::{Gateway, Records, Stage, instance_name, steer};
@@ -27,6 +27,10 @@ pub(crate) struct Site {
     pub(crate) name: String,
     dir: tempfile::TempDir,
     apart: Option<Cgroup>,
+    /// Whether `steer` takes a hierarchy of the test's own for the machine's.
+    hooked: bool,
+    /// The client of a whole host, where it has to be apart as well.
+    client: Option<Agent>,
     before: Snapshot,
 }
 
@@ -39,6 +43,7 @@ pub(crate) enum Means {
     TproxyNft,
     TproxyIptables,
     TproxyLegacy,
+    Ebpf,
 }
 
 impl Means {
@@ -47,33 +52,41 @@ impl Means {
         match self {
             Self::RedirectNft | Self::RedirectIptables | Self::RedirectLegacy => "redirect",
             Self::TproxyNft | Self::TproxyIptables | Self::TproxyLegacy => "tproxy",
+            Self::Ebpf => "ebpf",
         }
     }
 
-    /// The packet filter.
-    pub(crate) fn backend(self) -> &'static str {
+    /// The packet filter, where there is one.
+    pub(crate) fn backend(self) -> Option<&'static str> {
         match self {
-            Self::RedirectNft | Self::TproxyNft => "nft",
-            Self::RedirectIptables | Self::TproxyIptables => "iptables",
-            Self::RedirectLegacy | Self::TproxyLegacy => "iptables-legacy",
+            Self::RedirectNft | Self::TproxyNft => Some("nft"),
+            Self::RedirectIptables | Self::TproxyIptables => Some("iptables"),
+            Self::RedirectLegacy | Self::TproxyLegacy => Some("iptables-legacy"),
+            Self::Ebpf => None,
         }
     }
 
-    /// Whether the kernel removes the rules with the last who holds them.
+    /// The words of the command line that choose it.
+    pub(crate) fn words(self) -> Vec<&'static str> {
+        let backend = self.backend().map(|backend| ["--backend", backend]);
+        let backend = backend.into_iter().flatten();
+        ["-m", self.method()].into_iter().chain(backend).collect()
+    }
+
+    /// Whether the kernel removes what steers with the last who holds it.
     pub(crate) fn rules_have_an_owner(self) -> bool {
-        self.backend() == "nft"
+        matches!(self.backend(), Some("nft") | None)
     }
 }
 
 /// The lines of a config.
 impl fmt::Display for Means {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "method: {}\nbackend: {}\n",
-            self.method(),
-            self.backend()
-        )
+        writeln!(f, "method: {}", self.method())?;
+        match self.backend() {
+            Some(backend) => writeln!(f, "backend: {backend}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -88,6 +101,24 @@ impl Site {
     /// A site whose steerings show in the machine's own run directory.
     pub(crate) fn new(label: &str) -> Self {
         Self::with(label, None)
+    }
+
+    /// A site for the steering of a whole host: what this process connects to is meant, too.
+    pub(crate) fn of_host(means: Means, label: &str) -> Self {
+        let mut site = Self::new(label);
+        site.hooked = means == Means::Ebpf;
+        site
+    }
+
+    /// The same, apart: see [`Self::apart`], [`Self::connect`] and [`Self::live`].
+    pub(crate) fn of_host_apart(means: Means, label: &str) -> Self {
+        let mut site = Self::apart(label);
+        site.hooked = means == Means::Ebpf;
+        if let (true, Some(cgroup)) = (site.hooked, &site.apart) {
+            let agent = site.app.program("env").args(Agent::command_line("agent"));
+            site.client = Some(Agent::start(agent.cgroup(cgroup)));
+        }
+        site
     }
 
     /// A site whose `steer` sees no cgroup and no journal but its own.
@@ -136,14 +167,35 @@ impl Site {
             name: instance_name(),
             dir,
             apart,
+            hooked: false,
+            client: None,
             before,
         }
+    }
+
+    /// Connects from the host, as somebody whom a steering of all of it means.
+    pub(crate) fn connect(&self, to: SocketAddr) -> Result<Client, Failure> {
+        match &self.client {
+            None => self.app.connect(to),
+            Some(agent) => agent.connect(to),
+        }
+    }
+
+    /// So many live connections, likewise.
+    pub(crate) fn live(&self, to: SocketAddr, count: usize) -> Live {
+        let connect = |_| self.connect(to).expect("the server listens");
+        Live::over((0..count).map(connect).collect())
     }
 
     /// `steer` in the program's host, without arguments yet.
     pub(crate) fn steer(&self) -> Program {
         match &self.apart {
+            None if self.hooked => self.app.program(steer()).in_hierarchy(),
             None => self.app.program(steer()),
+            Some(cgroup) if self.hooked => {
+                let inside = self.app.program(steer()).cgroup(cgroup).in_hierarchy();
+                inside.env("STEER_RUN_DIR", self.run_dir())
+            }
             Some(cgroup) => {
                 let inside = self.app.program("unshare").arg("--cgroup").arg(steer());
                 inside.cgroup(cgroup).env("STEER_RUN_DIR", self.run_dir())
@@ -174,8 +226,8 @@ impl Site {
     /// `steer run`, up to the words of the command.
     pub(crate) fn run(&self, means: Means, on_failure: OnFailure) -> Program {
         self.steer()
-            .args(["run", "-m", means.method(), "--name", &self.name])
-            .args(["--backend", means.backend()])
+            .args(["run", "--name", &self.name])
+            .args(means.words())
             .args(["--on-failure", &on_failure.to_string()])
             .arg("--log")
             .arg(self.log())
@@ -277,7 +329,7 @@ impl Site {
         }
     }
 
-    /// The rules of all kinds on the host, those of routing too, line by line, in an order that says nothing.
+    /// The rules and programs of all kinds on the host, those of routing too, line by line, in an order that says nothing.
     pub(crate) fn rules(&self) -> Vec<String> {
         let state = self.state();
         let sections = [
@@ -288,6 +340,7 @@ impl Site {
             Section::Ip6tablesLegacy,
             Section::Rules,
             Section::Routes,
+            Section::Bpf,
         ];
         let mut lines = sections
             .map(|section| state.lines(section).to_vec())
@@ -371,6 +424,13 @@ pub(crate) fn kill(ids: &[i32]) {
     let words = ids.iter().map(ToString::to_string);
     let done = Program::new("kill").arg("-9").args(words).run();
     done.expect_success();
+}
+
+/// Sends a signal to one process.
+pub(crate) fn kill_with(id: i32, signal: Signal) {
+    let name = format!("-{}", signal as i32);
+    let program = Program::new("kill").args([name, id.to_string()]);
+    program.run().expect_success();
 }
 
 impl fmt::Display for OnFailure {

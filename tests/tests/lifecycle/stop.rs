@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use lab::{Agent, Client, End, Family, Live, Service, Signal, Status};
+use lab::{Agent, Client, End, Family, Live, Need, Service, Signal, Status};
 
-use crate::site::{Means, OnFailure, Site, echoes, left_by};
+use crate::site::{Means, OnFailure, Site, echoes, kill_with, left_by};
 
 /// How many connections live when `steer` is told to stop.
 const MANY: usize = 200;
@@ -13,7 +13,7 @@ const MANY: usize = 200;
 /// A host is steered and stops: what ends in time ends well, the rest is reset, nothing leaks.
 fn stopped_with_many(means: Means, family: Family) {
     lab::require!(Namespaces, Program("iptables"));
-    let site = Site::new("stop");
+    let site = Site::of_host(means, "stop");
     let server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(family, 7);
     let log = site.log();
@@ -86,6 +86,16 @@ fn many_are_drained_or_reset_tproxy_iptables_v4() {
     stopped_with_many(Means::TproxyIptables, Family::V4);
 }
 
+#[test]
+fn many_are_drained_or_reset_ebpf_v4() {
+    stopped_with_many(Means::Ebpf, Family::V4);
+}
+
+#[test]
+fn many_are_drained_or_reset_ebpf_v6() {
+    stopped_with_many(Means::Ebpf, Family::V6);
+}
+
 /// A command is told to end, and its connections outlive it by what is on its way.
 #[test]
 fn a_command_ended_by_a_signal_takes_its_connections_with_it() {
@@ -112,7 +122,9 @@ fn a_command_ended_by_a_signal_takes_its_connections_with_it() {
 fn an_idle_command_ends_by_the_signal_that_steer_gets() {
     lab::require!(Namespaces, Cgroup2);
     let site = Site::new("idle");
-    for means in [Means::RedirectNft, Means::RedirectIptables] {
+    let mut all = vec![Means::RedirectNft, Means::RedirectIptables];
+    all.extend(lab::require(&[Need::Root]).then_some(Means::Ebpf));
+    for means in all {
         for (signal, number) in [
             (Signal::SIGTERM, 15),
             (Signal::SIGINT, 2),
@@ -162,15 +174,25 @@ fn an_idle_host_stops_by_each_signal_that_asks_for_it() {
 #[test]
 fn a_second_instance_of_the_same_name_is_refused() {
     lab::require!(Namespaces, Cgroup2);
+    same_name(Means::RedirectNft);
+}
+
+#[test]
+fn a_second_instance_of_the_same_name_is_refused_ebpf() {
+    lab::require!(Root, Cgroup2);
+    same_name(Means::Ebpf);
+}
+
+fn same_name(means: Means) {
     let site = Site::new("twice");
     let first = site
-        .run(Means::RedirectNft, OnFailure::Closed)
+        .run(means, OnFailure::Closed)
         .args(["sh", "-c", "echo ready; exec cat"])
         .spawn();
     first.wait_line(|line| line == "ready");
     let held = site.state();
     let second = site
-        .run(Means::RedirectNft, OnFailure::Closed)
+        .run(means, OnFailure::Closed)
         .args(["echo", "never"])
         .run();
     assert_eq!(second.status, Status::Exited(125), "{second:#?}");
@@ -188,14 +210,27 @@ fn a_second_instance_of_the_same_name_is_refused() {
 #[test]
 fn a_second_instance_with_an_overlapping_scope_is_refused() {
     lab::require!(Namespaces);
-    let site = Site::new("overlap");
+    overlapping(Means::RedirectNft);
+}
+
+#[test]
+fn a_second_instance_with_an_overlapping_scope_is_refused_ebpf() {
+    lab::require!(Root, Cgroup2);
+    overlapping(Means::Ebpf);
+}
+
+fn overlapping(means: Means) {
+    let site = Site::of_host(means, "overlap");
+    let method = means.method();
     let first = site
-        .up("method: redirect\nscope: { uid: [1000-2000] }\n")
+        .up(&format!(
+            "method: {method}\nscope: {{ uid: [1000-2000] }}\n"
+        ))
         .spawn();
     first.wait_line(|line| line.contains("in force"));
     let held = site.state();
-    let text = "name: othersteer\nmethod: redirect\nscope: { uid: [1500] }\n";
-    let config = site.write("other.yaml", text);
+    let text = format!("name: othersteer\nmethod: {method}\nscope: {{ uid: [1500] }}\n");
+    let config = site.write("other.yaml", &text);
     let second = site.steer().args(["up", "-c"]).arg(config).run();
     assert!(matches!(second.status, Status::Exited(1..)), "{second:#?}");
     for word in ["overlapping", "uid", &site.name, &first.pid().to_string()] {
@@ -271,10 +306,4 @@ fn a_second_signal_ends_what_takes_too_long() {
     assert_eq!(up.wait(), Status::Exited(1));
     drop(held);
     site.wait_untouched();
-}
-
-fn kill_with(id: i32, signal: Signal) {
-    let name = format!("-{}", signal as i32);
-    let program = lab::Program::new("kill").args([name, id.to_string()]);
-    program.run().expect_success();
 }

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use lab::{Container, Family, Host, Service, UdpServer};
+use lab::{Agent, Container, Family, Host, Service, UdpServer};
 use steer_tests::{Mount, Rig, Setup, Stage};
+
+use super::identity;
 
 pub(crate) fn connections_to_this_host_go_through_the_engine(mount: Mount) {
     for on_failure in ["open", "closed"] {
@@ -82,6 +84,63 @@ pub(crate) fn a_server_in_scope_still_answers_its_clients(mount: Mount) {
             assert_eq!(peer.port(), socket.local().port());
         }
         assert_eq!(rig.finish().len(), 0, "{on_failure}");
+    }
+}
+
+/// The same program in two networks: each is answered from its own, and the engine dials from there.
+pub(crate) fn two_network_namespaces_under_one_cgroup_are_told_apart(mount: Mount) {
+    lab::require!(Root, Cgroup2);
+    for on_failure in ["open", "closed"] {
+        let stage = Stage::new("twonets");
+        let [other, third] = ["other", "third"].map(|name| {
+            let host = stage.lab.host(name);
+            stage.lab.link(&host, &stage.srv);
+            host
+        });
+        let server = stage.srv.serve(7, Service::Echo);
+        let udp = stage.srv.serve_udp(7);
+        let cgroup = mount.cgroup("both");
+        let start = |host: &Host| identity::agent(host.program("env").cgroup(&cgroup));
+        let agents = [(&stage.app, start(&stage.app)), (&other, start(&other))];
+        let setup = Setup {
+            on_failure: on_failure.to_owned(),
+            ..Setup::scope(format!("{{ cgroup: {} }}", cgroup.name()))
+        };
+        let rig = Rig::start_over(&stage.app, &[&other, &third], mount, &setup);
+        let asked = |host: &Host, agent: &Agent, family: Family| {
+            let to = stage.at(family, 7);
+            let mut client = agent.connect(to).ok()?;
+            assert_eq!(client.peer(), to);
+            client.send(b"hello").expect("the connection stands");
+            assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
+            let peer = server.seen().last().expect("it was asked").peer;
+            assert_eq!(peer.ip(), host.address(family), "dialled from elsewhere");
+            (peer != client.local()).then_some(())
+        };
+        for family in Family::BOTH {
+            let to = stage.at(family, 7);
+            for (host, agent) in &agents {
+                asked(host, agent, family).expect("it is steered");
+                let socket = agent.udp_client(family);
+                assert_eq!(socket.ask(to, b"hello"), Ok((b"hello".to_vec(), to)));
+                let peer = udp.seen().last().expect("it was asked").peer;
+                assert_eq!(peer.ip(), host.address(family));
+                assert_ne!(peer.port(), socket.local().port(), "it was not steered");
+            }
+            // Others in the same networks are no concern of it.
+            for host in [&stage.app, &other, &third] {
+                let client = host.connect(to).expect("the server listens");
+                server.wait_for(|seen| seen.iter().any(|one| one.peer == client.local()));
+            }
+        }
+        // One that appears while the engine runs is served as soon as it is known.
+        let late = start(&third);
+        lab::eventually("the third network is steered", || asked(&third, &late, Family::V6));
+        asked(&third, &late, Family::V4).expect("it is steered");
+        let records = rig.finish();
+        let tcp = records.iter().filter(|it| it["protocol"] == "tcp");
+        let ok = tcp.filter(|it| it["outcome"] == "ok").count();
+        assert_eq!(ok, 6, "{on_failure}: {records:#?}");
     }
 }
 

@@ -1,9 +1,11 @@
 //! Bytes that nobody should send close their own connection and nothing else.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use lab::{Client, End, Pattern, Service};
-use steer_tests::{Mount, Record, Rig, Setup, Speech, Stage};
+use lab::{Cgroup, Client, End, Failure, Family, Pattern, Service};
+use steer_tests::{Mount, Record, Refused, Rig, Setup, Speech, Stage};
+
+use super::identity;
 
 /// Onto the listener itself: the proxy port, or the one that only steered connections may reach.
 pub(crate) fn garbage_on_the_listener_closes_that_connection_alone(mount: Mount) {
@@ -93,6 +95,73 @@ pub(crate) fn half_handshakes_keep_nobody_waiting(mount: Mount) {
     rig.records().wait("the good connection", |records| {
         records.iter().any(|record| record["client"] == client)
     });
+}
+
+/// Somebody else who finds out where a steered connection leads gets nothing of it.
+pub(crate) fn another_local_process_cannot_ride_a_live_token(mount: Mount) {
+    lab::require!(Root, Cgroup2, Program("python3"));
+    let stage = Stage::new("ride");
+    let server = stage.srv.serve(7, Service::Echo);
+    let udp = stage.srv.serve_udp(7);
+    let rig = Rig::start(&stage.app, mount, &Setup::scope("{ uid: 2001 }"));
+    // One whose calls are seen, one whose calls are not meant, and one that no hook sees.
+    let elsewhere = Cgroup::new("elsewhere");
+    let user = |id| identity::agent(stage.app.program("env").user(id));
+    let root = identity::agent(stage.app.program("env").cgroup(&elsewhere));
+    let (steered, riders) = (user(2001), [user(2001), user(2002), root]);
+    for family in Family::BOTH {
+        let to = stage.at(family, 7);
+        let mut client = steered.connect(to).expect("the server listens");
+        echo(&mut client);
+        let socket = steered.udp_client_to(to).expect("there is a route");
+        socket.send(b"hello").expect("it is sent");
+        assert_eq!(socket.receive(), Ok((b"hello".to_vec(), to)));
+        let (tcp, of_udp) = (tokens(&stage.app, "tcp"), tokens(&stage.app, "udp"));
+        assert!(!tcp.is_empty() && !of_udp.is_empty(), "{tcp:?} {of_udp:?}");
+        let (connections, datagrams) = (server.seen().len(), udp.seen().len());
+        for rider in &riders {
+            for token in &tcp {
+                let ridden = rider.connect(*token).map_err(Refused::Connect);
+                assert!(steer_tests::refusal_of(ridden).is_an_error(), "{token}");
+            }
+            for token in &of_udp {
+                let free = rider.udp_client(Family::of(token.ip()));
+                let refused = free.ask(*token, b"ridden").expect_err("it is refused");
+                assert_ne!(refused, Failure::TimedOut, "{token}: refused at once");
+            }
+        }
+        // Whoever it is of goes on, and hears nobody else.
+        echo(&mut client);
+        socket.send(b"again").expect("it is sent");
+        assert_eq!(socket.receive(), Ok((b"again".to_vec(), to)));
+        let seen = udp.seen();
+        assert_eq!((server.seen().len(), seen.len()), (connections, datagrams + 1));
+        assert!(seen.iter().all(|it| it.payload != b"ridden"));
+    }
+    let records = rig.finish();
+    let good = records.iter().filter(|it| it["outcome"] == "ok").count();
+    assert_eq!(good, 4, "{records:#?}");
+}
+
+/// The addresses of ours that sockets of a host are connected to, as everybody there can read them.
+fn tokens(host: &lab::Host, protocol: &str) -> Vec<SocketAddr> {
+    const READ: &str = "
+import re, socket, struct, sys
+for name, family in [(sys.argv[1], socket.AF_INET), (sys.argv[1] + '6', socket.AF_INET6)]:
+    for line in open('/proc/net/' + name).readlines()[1:]:
+        ip, port = line.split()[2].split(':')
+        words = [struct.pack('=I', int(ip[at:at + 8], 16)) for at in range(0, len(ip), 8)]
+        ip = socket.inet_ntop(family, b''.join(words))
+        print(('[%s]:%d' if ':' in ip else '%s:%d') % (ip, int(port, 16)))
+";
+    let python = host.program("python3").args(["-c", READ, protocol]).run();
+    let said = python.expect_success();
+    let all = said.lines().map(|line| line.parse::<SocketAddr>().expect("an address"));
+    let ours = |to: &SocketAddr| match to.ip() {
+        IpAddr::V4(ip) => ip.octets()[0] == 127 && ip.octets()[1] >= 128,
+        IpAddr::V6(ip) => ip.segments()[..4] == [0xfd5e, 0x7ee2, 0, 0xf8e3],
+    };
+    all.filter(ours).collect()
 }
 
 /// What no protocol allows, or what stops in the middle of one.

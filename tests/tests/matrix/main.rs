@@ -71,6 +71,7 @@ matrix! {
             a_server_is_reached_over_ipv6
             the_bytes_are_those_of_an_unsteered_client
             a_server_that_speaks_first_is_heard_at_once
+            getpeername_shows_the_peer_asked_for
             a_name_is_resolved_by_the_engine
             a_forward_port_leads_to_its_destination
         }
@@ -142,6 +143,15 @@ matrix! {
             another_namespace_is_steered_by_path_and_by_process
             a_container_is_steered_by_its_name
             the_engine_dials_from_where_it_is_told
+            two_network_namespaces_under_one_cgroup_are_told_apart
+        }
+        "Who asks" identity {
+            chosen_process_names_only_are_steered
+            identity_of_a_process_that_lives_a_millisecond_is_in_the_record
+            a_rule_by_name_file_group_and_cgroup_decides
+        }
+        "Proxies of others" external {
+            an_external_transparent_proxy_gets_the_original_destination
         }
     }
     engine {
@@ -195,6 +205,7 @@ matrix! {
             garbage_on_the_listener_closes_that_connection_alone
             garbage_of_a_steered_program_arrives_unchanged
             half_handshakes_keep_nobody_waiting
+            another_local_process_cannot_ride_a_live_token
         }
         "Hostile datagrams" broken_dns {
             spoofed_and_broken_answers_are_not_delivered

@@ -108,6 +108,43 @@ pub(crate) fn a_server_that_speaks_first_is_heard_at_once(mount: Mount) {
     assert!(seen.iter().all(|one| one.received == 4), "{seen:?}");
 }
 
+/// A program that asks where it is connected to is told what it asked for.
+pub(crate) fn getpeername_shows_the_peer_asked_for(mount: Mount) {
+    lab::require!(Program("python3"));
+    let stage = Stage::new("peername");
+    let _server = stage.srv.serve(7, Service::Echo);
+    let _udp = stage.srv.serve_udp(7);
+    let [v4, v6] = Family::BOTH.map(|family| stage.srv.address(family).to_string());
+    let mapped = format!("::ffff:{v4}");
+    let mut meant = vec![("tcp", &v4), ("tcp", &v6), ("tcp", &mapped)];
+    if mount.steers_udp() {
+        meant.extend([("udp", &v4), ("udp", &v6), ("udp", &mapped)]);
+    }
+    let rig = Rig::start(&stage.app, mount, &Setup::default());
+    let words = meant.iter().flat_map(|(kind, ip)| [*kind, ip.as_str()]);
+    let python = stage.app.program("python3").args(["-c", PEERS]).args(words);
+    let said = rig.run(python).expect_success();
+    let expected: String = meant.iter().map(|(kind, ip)| format!("{kind} {ip} 7 echo\n")).collect();
+    assert_eq!(said, expected);
+    let records = rig.finish();
+    assert_eq!(records.len(), meant.len(), "{records:#?}");
+}
+
+/// Connects to port 7 of each address, speaks, and says whom it is connected to.
+const PEERS: &str = "
+import socket, sys
+for kind, ip in zip(sys.argv[1::2], sys.argv[2::2]):
+    family = socket.AF_INET6 if ':' in ip else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_STREAM if kind == 'tcp' else socket.SOCK_DGRAM)
+    s.settimeout(15)
+    s.connect((ip, 7))
+    first = s.getpeername()[:2]
+    s.send(b'echo')
+    answer = s.recv(4).decode()
+    assert s.getpeername()[:2] == first
+    print(kind, first[0], first[1], answer)
+";
+
 pub(crate) fn a_name_is_resolved_by_the_engine(mount: Mount) {
     let stage = Stage::new("name");
     // `localhost` needs no resolver; the server is beside the engine.

@@ -5,19 +5,19 @@ use lab::{Family, Program, Service, Status};
 use crate::site::{Means, OnFailure, Site};
 use crate::{assert_escaped, greeted, python, sends, verified};
 
-const TRANSPARENT: [Means; 4] = [
+const TRANSPARENT: [Means; 5] = [
     Means::RedirectNft,
     Means::RedirectIptables,
     Means::TproxyNft,
     Means::TproxyIptables,
+    Means::Ebpf,
 ];
 
 /// `steer run --verify`, up to the words of the command.
 fn run(site: &Site, means: Means, on_failure: OnFailure) -> Program {
-    let name = ["--name", &site.name, "--backend", means.backend()];
     site.steer()
-        .args(["run", "--verify", "-m", means.method()])
-        .args(name)
+        .args(["run", "--verify", "--name", &site.name])
+        .args(means.words())
         .args(["--on-failure", &on_failure.to_string()])
         .arg("--")
 }
@@ -52,6 +52,8 @@ fn datagrams_that_are_steered_or_refused_have_not_left() {
         (Means::TproxyNft, OnFailure::Open),
         (Means::TproxyIptables, OnFailure::Closed),
         (Means::RedirectNft, OnFailure::Closed),
+        (Means::Ebpf, OnFailure::Open),
+        (Means::Ebpf, OnFailure::Closed),
     ] {
         let site = Site::new("datagrams");
         for family in Family::BOTH {

@@ -23,6 +23,13 @@ fn of_a_command(case: &str) -> Option<Cannot> {
         "a_neighbour_of_another_group_is_untouched" => scope("scope: { gid: 4711 }"),
         "a_neighbour_of_another_cgroup_is_untouched" => scope("scope: { cgroup: some.slice }"),
         "whoever_is_excepted_is_untouched" => scope("scope: { host: true, except: { uid: 4711 } }"),
+        "chosen_process_names_only_are_steered" => scope("scope: { command: some }"),
+        "two_network_namespaces_under_one_cgroup_are_told_apart" => {
+            scope("scope: { cgroup: some.slice }")
+        }
+        "another_local_process_cannot_ride_a_live_token" => {
+            Cannot::plain("no address stands for a destination")
+        }
         "a_rule_by_user_decides" => Cannot::plain("its programs are those of one user"),
         case if GATEWAY.contains(&case) => scope("scope: { interface: [eth0] }"),
         case if INBOUND.contains(&case) => scope("scope: { inbound: true }"),
