@@ -41,6 +41,13 @@ fn send<F: Form>(call: Call) -> i32 {
     if unsafe { PEERS.get(pair) }.is_some() {
         return ALLOW;
     }
+    // The kernel sends for a connected socket of IPv6 whose peer is of IPv4 as if by `sendmsg`, to the
+    // token that `connect` was given.
+    if let Some(key) = to.token(KEY_UDP)
+        && kept(&CONNECTED, call.socket()).is_some_and(|slot| slot.key == key)
+    {
+        return ALLOW;
+    }
     let decision = match decision::over(call, to) {
         Decision::Take(taking) => take::<F>(call, to, &pair, taking),
         decided => decided,
