@@ -21,6 +21,10 @@ pub use route::{LOCAL_TABLE, LocalRoute, PolicyRule, ROUTE_PROTOCOL, TABLE_ABOVE
 /// A thing that has to exist for traffic to be steered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a plan has a dozen objects, made once"
+)]
 #[non_exhaustive]
 pub enum Object {
     /// A port on which the engine takes connections.
