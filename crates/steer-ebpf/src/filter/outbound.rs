@@ -1,0 +1,143 @@
+//! What programs send.
+
+use steer_core::address::{Cidr, Protocol};
+use steer_core::intent::{Dns, Loopback, OnFailure, Quic, Scope, Selector, Traffic};
+use steer_core::key::Key;
+use steer_core::object::{Hooks, Reach};
+use steer_core::symbol::NameSet;
+
+use super::lists::{cgroups, names, ranges};
+use super::{Filter, FilterError, Known, Part, nets, ports};
+use crate::abi::{
+    Config, DO_CLOSED, DO_DNS, DO_HERE, DO_LEAVE_DNS, DO_LEAVE_QUIC, DO_LEAVE_TCP, DO_LEAVE_UDP,
+    DO_LOOPBACK, DO_NETS, DO_OTHERS, DO_REFUSE_QUIC, DO_TAKE, DO_TCP, DO_UDP,
+};
+
+impl Filter<Config> {
+    /// What hooks ask for.
+    pub(crate) fn outbound(hooks: &Hooks, known: &Known) -> Result<Self, FilterError> {
+        let Hooks {
+            cgroups: _,
+            scope:
+                Scope {
+                    command: _,
+                    of,
+                    except,
+                },
+            within: _,
+            traffic,
+            names: _,
+            reach,
+            families: _,
+            entrances: _,
+            bypass,
+            on_failure,
+            takes,
+        } = hooks;
+        seen(except)?;
+        let Traffic {
+            include, exclude, ..
+        } = traffic;
+        let narrowed = !(include.cidrs.is_empty() && include.domains.is_empty());
+        let flags = [
+            (*takes, DO_TAKE),
+            (*on_failure == OnFailure::Closed, DO_CLOSED),
+            (*reach == Reach::Here, DO_HERE),
+            (narrowed, DO_NETS),
+        ];
+        let ports = ports::ports(&include.ports, &exclude.ports);
+        let config = Config {
+            flags: sum(&flags) | of_traffic(traffic),
+            bypass: bypass.value,
+            bypass_mask: bypass.mask,
+            unused: 0,
+            netns: known.netns,
+            uid: ranges(Part::Of(Key::Uid), &of.uid)?,
+            except_uid: ranges(Part::Except(Key::Uid), &except.uid)?,
+            gid: ranges(Part::Of(Key::Gid), &of.gid)?,
+            except_gid: ranges(Part::Except(Key::Gid), &except.gid)?,
+            command: names(Part::Of(Key::CommandName), &of.command)?,
+            except_command: names(Part::Except(Key::CommandName), &except.command)?,
+            cgroup: cgroups(Part::Of(Key::Pid), &known.within)?,
+            except_cgroup: cgroups(Part::Except(Key::Cgroup), &known.except)?,
+        };
+        let addresses = |set| {
+            let known = hooks.names.get(&set).into_iter().flatten();
+            known.map(|ip| Cidr::host(*ip))
+        };
+        let meant = include.cidrs.iter().copied();
+        let left = exclude.cidrs.iter().copied();
+        Ok(Self {
+            config,
+            ports,
+            nets: nets::nets(
+                Part::Traffic(Key::Cidrs),
+                meant.chain(addresses(NameSet::Included)),
+                left.chain(addresses(NameSet::Excluded)),
+            )?,
+        })
+    }
+}
+
+/// The flags of which the condition holds.
+pub(super) fn sum(flags: &[(bool, u32)]) -> u32 {
+    let held = flags.iter().filter(|(holds, _)| *holds);
+    held.fold(0, |sum, (_, flag)| sum | flag)
+}
+
+fn of_traffic(traffic: &Traffic) -> u32 {
+    let Traffic {
+        include,
+        exclude,
+        loopback,
+        dns,
+        quic,
+    } = traffic;
+    let meant = |protocol: Protocol| {
+        (include.protocols.is_empty() || include.protocols.contains(&protocol))
+            && !exclude.protocols.contains(&protocol)
+    };
+    let captures = *dns == Some(Dns::Capture);
+    let everything = include == &steer_core::intent::Filter::default();
+    let excludes_dns = exclude.ports.iter().any(|range| range.contains(53));
+    sum(&[
+        (meant(Protocol::Tcp), DO_TCP),
+        (meant(Protocol::Udp), DO_UDP),
+        (!meant(Protocol::Tcp), DO_LEAVE_TCP),
+        (!meant(Protocol::Udp), DO_LEAVE_UDP),
+        (everything, DO_OTHERS),
+        (*loopback == Some(Loopback::Steer), DO_LOOPBACK),
+        (captures && !excludes_dns, DO_DNS),
+        (!captures || excludes_dns, DO_LEAVE_DNS),
+        (*quic == Some(Quic::Leave), DO_LEAVE_QUIC),
+        (*quic == Some(Quic::Reject), DO_REFUSE_QUIC),
+    ])
+}
+
+/// Refuses to leave somebody out whom the hooks cannot tell.
+fn seen(except: &Selector) -> Result<(), FilterError> {
+    let Selector {
+        host,
+        cgroup: _,
+        uid: _,
+        gid: _,
+        command: _,
+        pid,
+        interface,
+        netns,
+        inbound,
+    } = except;
+    let unseen = [
+        (*host, Key::Host),
+        (!pid.is_empty(), Key::Pid),
+        (!interface.is_empty(), Key::Interface),
+        (netns.is_some(), Key::Netns),
+        (*inbound, Key::Inbound),
+    ];
+    match unseen.into_iter().find(|(written, _)| *written) {
+        Some((_, key)) => Err(FilterError::Unseen {
+            part: Part::Except(key),
+        }),
+        None => Ok(()),
+    }
+}
