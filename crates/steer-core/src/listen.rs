@@ -155,9 +155,9 @@ fn socket(address: SocketAddr, kind: Type, binding: Binding) -> io::Result<Socke
     }
     match binding {
         Binding::Own | Binding::Control => {}
-        Binding::Lo => socket.bind_device(Some(b"lo"))?,
-        // One flag of the socket, whose option has a name in both families; an IPv6 socket takes
+        // One flag of the socket each, whose option has a name in both families; an IPv6 socket takes
         // the one of IPv4 (`ipv6_setsockopt` of net/ipv6/ipv6_sockglue.c).
+        Binding::Lo => setsockopt(&socket, sockopt::IpFreebind, &true)?,
         Binding::Transparent => setsockopt(&socket, sockopt::IpTransparent, &true)?,
     }
     Ok(socket)
