@@ -220,8 +220,12 @@ fn a_pipeline_of_steered_commands_works_in_an_interactive_shell() {
     pty.type_keys(Pty::CTRL_D);
     pty.wait_line(|line| line.ends_with("FROM THE TERMINAL"));
     back_in_shell(&pty);
-    pty.type_keys(&format!("\"$STEER\" sleep 1000 | \"$STEER\" {CAT}\n"));
+    let sleep = "sh -c 'echo awa\"\"ke >&2; exec sleep 1000'";
+    pty.type_keys(&format!("\"$STEER\" {sleep} | \"$STEER\" {CAT}\n"));
+    pty.wait_line(|line| line.ends_with("awake"));
     pty.wait_line(|line| line.ends_with("ready"));
+    // The shell may start both before it gives the job the terminal: the key would be its own.
+    in_foreground(&pty);
     // Both commands are the foreground job, so that one key ends both.
     pty.type_keys(Pty::CTRL_C);
     back_in_shell(&pty);
