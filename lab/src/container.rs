@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::hierarchy::Hierarchy;
 use crate::host::Host;
 use crate::namespace::abandoned;
 use crate::program::Program;
@@ -26,6 +27,19 @@ impl Container {
     /// Starts a container that idles, in the network namespace of the host. Needs `podman`,
     /// `runc` and a static `busybox`.
     pub fn start(host: &Host, label: &str) -> Self {
+        Self::start_below(host, label, None)
+    }
+
+    /// The same, with its cgroups in the hierarchy of this process's own.
+    pub fn start_in_hierarchy(host: &Host, label: &str) -> Self {
+        let parent = Hierarchy::own().path().file_name();
+        let parent = parent
+            .and_then(|name| name.to_str())
+            .expect("made from text");
+        Self::start_below(host, label, Some(parent))
+    }
+
+    fn start_below(host: &Host, label: &str, parent: Option<&str>) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         static SWEEP: Once = Once::new();
         SWEEP.call_once(sweep);
@@ -51,7 +65,9 @@ impl Container {
         ];
         // The machine's kernel may know calls that the engine's filter does not.
         let open = ["--security-opt", "seccomp=unconfined", "--rootfs"];
-        let started = container.podman().args(run).args(open).arg(&root);
+        let below = parent.map(|parent| format!("--cgroup-parent=/{parent}"));
+        let started = container.podman().args(run).args(below);
+        let started = started.args(open).arg(&root);
         let said = started
             .args(["/bin/sleep", "100000"])
             .run()

@@ -68,4 +68,8 @@ while [ -d \"$1\" ] && [ $n -lt 500 ]; do
     find \"$1\" -depth -type d -exec rmdir {} \\;
     sleep 0.02
     n=$((n + 1))
+done
+# A container engine makes the same names in every hierarchy of old.
+for old in /sys/fs/cgroup/*/\"${1##*/}\"; do
+    [ -d \"$old\" ] && find \"$old\" -depth -type d -exec rmdir {} \\;
 done";

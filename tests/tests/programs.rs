@@ -21,19 +21,27 @@ enum By {
     Nft,
     Iptables,
     Tproxy,
+    Ebpf,
     Env,
 }
 
 impl By {
     /// What steers any program.
-    const TRANSPARENT: [Self; 3] = [Self::Nft, Self::Iptables, Self::Tproxy];
+    const TRANSPARENT: [Self; 4] = [Self::Nft, Self::Iptables, Self::Tproxy, Self::Ebpf];
     /// What steers a program that honours proxy variables.
-    const ALL: [Self; 4] = [Self::Nft, Self::Iptables, Self::Tproxy, Self::Env];
+    const ALL: [Self; 5] = [
+        Self::Nft,
+        Self::Iptables,
+        Self::Tproxy,
+        Self::Ebpf,
+        Self::Env,
+    ];
 
     fn method(self) -> &'static str {
         match self {
             Self::Nft | Self::Iptables => "redirect",
             Self::Tproxy => "tproxy",
+            Self::Ebpf => "ebpf",
             Self::Env => "env",
         }
     }
@@ -44,7 +52,7 @@ impl By {
         let run = match self {
             Self::Nft | Self::Tproxy => run.args(["--backend", "nft"]),
             Self::Iptables => run.args(["--backend", "iptables"]),
-            Self::Env => run,
+            Self::Ebpf | Self::Env => run,
         };
         run.args(["--name", &site.name, "--log"])
             .arg(site.log())

@@ -76,3 +76,20 @@ programs! {
         starts::not_one_first_connect_goes_direct
     }
 }
+
+programs! {
+    [ebpf Ebpf]
+    {
+        web::curl_gets_the_same_bytes
+        web::wget_gets_the_same_bytes
+        web::git_clones_the_same_repository
+        python::urllib_gets_the_same_bytes
+        python::sockets_see_no_difference
+        python::asyncio_sees_no_difference
+        runtimes::node_fetches_the_same_bytes
+        runtimes::java_http_client_gets_the_same_bytes
+        runtimes::a_static_go_program_gets_the_same_bytes
+        runtimes::a_static_go_program_dials_the_same_servers
+        starts::not_one_first_connect_goes_direct
+    }
+}

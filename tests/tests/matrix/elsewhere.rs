@@ -207,7 +207,10 @@ pub(crate) fn a_container_is_steered_by_its_name(mount: Mount) {
     let stage = Stage::new("pod");
     let home = stage.lab.host("home");
     let server = stage.srv.serve(80, Service::Http);
-    let container = Container::start(&stage.app, "pod");
+    let container = match mount {
+        Mount::Ebpf => Container::start_in_hierarchy(&stage.app, "pod"),
+        _ => Container::start(&stage.app, "pod"),
+    };
     for name in [container.name(), container.id()] {
         let setup = Setup {
             variables: container.variables().to_vec(),

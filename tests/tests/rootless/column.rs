@@ -1,4 +1,4 @@
-//! The methods that need no privilege.
+//! The methods that need no privilege, and one for comparison that does.
 
 /// A column of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,6 +7,8 @@ pub(crate) enum Column {
     Seccomp,
     Preload,
     Env,
+    /// Started by root, around a command of the same user.
+    Ebpf,
 }
 
 impl Column {
@@ -17,7 +19,13 @@ impl Column {
             Self::Seccomp => "seccomp",
             Self::Preload => "preload",
             Self::Env => "env",
+            Self::Ebpf => "ebpf",
         }
+    }
+
+    /// Whether it brings datagrams to the engine, or has no way for them.
+    pub(crate) fn steers_datagrams(self) -> bool {
+        matches!(self, Self::Netns | Self::Ebpf)
     }
 
     /// Whether a connection can be the program's own, without a relay, where nothing needs one.

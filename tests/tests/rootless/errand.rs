@@ -7,7 +7,7 @@ use lab::{Family, Output, Program, Status};
 use steer_tests::Record;
 
 use crate::column::Column;
-use crate::ground::{Ground, NAME};
+use crate::ground::{self, Ground, NAME};
 
 /// A command, the destinations that it goes to, and what the methods promise of it.
 #[derive(Clone, Debug)]
@@ -101,7 +101,7 @@ impl Errand {
 
     fn steered(&self, ground: &Ground, column: Column, unsteered: &str) {
         let asked = ground.asked().len();
-        let output = self.run(ground, ground.steer(column));
+        let output = self.run(ground, column, ground.steer(column));
         assert_eq!(output.status, Status::Exited(0), "{column:?}: {output:#?}");
         let differs = unsteered
             .lines()
@@ -117,12 +117,12 @@ impl Errand {
         self.hold_records(ground, column, asked);
         let direct = ground.direct_connections();
         assert!(direct.is_empty(), "{column:?}: went direct: {direct:#?}");
-        if column == Column::Netns {
+        if column.steers_datagrams() {
             let direct = ground.direct_datagrams();
             assert!(direct.is_empty(), "{column:?}: went direct: {direct:#?}");
         }
         if column.hands_over() {
-            let output = self.run(ground, ground.plainly(column));
+            let output = self.run(ground, column, ground.plainly(column));
             self.same("handed over", &output, unsteered);
         }
         if self.restless {
@@ -131,7 +131,7 @@ impl Errand {
         }
         let mut verified = ground.steer(column);
         verified.push("--verify".to_owned());
-        let output = self.run(ground, verified);
+        let output = self.run(ground, column, verified);
         self.same("verified", &output, unsteered);
     }
 
@@ -190,7 +190,7 @@ impl Errand {
     }
 
     fn refused(&self, ground: &Ground, column: Column, words: &str) {
-        let output = self.run(ground, ground.steer(column));
+        let output = self.run(ground, column, ground.steer(column));
         assert_eq!(
             output.status,
             Status::Exited(125),
@@ -208,7 +208,7 @@ impl Errand {
     fn caught(&self, ground: &Ground, column: Column) {
         let mut steer = ground.steer(column);
         steer.push("--verify".to_owned());
-        let output = self.run(ground, steer);
+        let output = self.run(ground, column, steer);
         assert_ne!(output.status, Status::Exited(0), "{column:?}: {output:#?}");
         // The first: there it is refused, and may give up.
         if let Some(Visit::Address(at)) = self.visits.first() {
@@ -223,13 +223,19 @@ impl Errand {
     }
 
     /// Runs it behind these words, with a log and a witness of its own.
-    fn run(&self, ground: &Ground, mut words: Vec<String>) -> Output {
+    fn run(&self, ground: &Ground, column: Column, mut words: Vec<String>) -> Output {
         // The log of a run before this one.
         let _ = fs::remove_file(ground.path("records.json"));
         ground.look_away();
         words.push("--".to_owned());
+        if column != Column::Ebpf {
+            words.extend(self.words.iter().cloned());
+            return self.program(ground, &words).run();
+        }
+        words.extend(ground::TO_NOBODY.split(' ').map(str::to_owned));
         words.extend(self.words.iter().cloned());
-        self.program(ground, &words).run()
+        let program = ground.program_of_root(&words).input(self.input.as_str());
+        program.run()
     }
 
     fn program(&self, ground: &Ground, words: &[String]) -> Program {

@@ -109,15 +109,25 @@ impl Ground {
 
     /// A program of the user nobody, whose resolver is the one of the servers' host.
     pub(crate) fn program(&self, words: &[String]) -> Program {
+        self.entered(TO_NOBODY, words)
+    }
+
+    /// A program of root's, with the same resolver.
+    pub(crate) fn program_of_root(&self, words: &[String]) -> Program {
+        self.entered("", words)
+    }
+
+    fn entered(&self, by: &str, words: &[String]) -> Program {
         // The mounts are seen by this program alone.
         const ENTER: &str = "\
 for name in resolv.conf nsswitch.conf hosts; do mount --bind \"$1/$name\" /etc/$name; done
-cd \"$1\" && shift && exec setpriv --reuid 65534 --regid 65534 --clear-groups env -i \"$@\"";
+cd \"$1\"; by=$2; shift 2; exec $by env -i \"$@\"";
         let dir = self.dir.path();
         self.app
             .program("unshare")
             .args(["--mount", "sh", "-ec", ENTER, "sh"])
             .arg(dir)
+            .arg(by)
             .args(["PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"])
             .args(["HOME", "TMPDIR"].map(|name| format!("{name}={}", dir.display())))
             .args(words)
@@ -192,6 +202,9 @@ cd \"$1\" && shift && exec setpriv --reuid 65534 --regid 65534 --clear-groups en
             .map(|authority| format!("http://{authority}{path}"))
     }
 }
+
+/// What makes a command of root's one of that user.
+pub(crate) const TO_NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups";
 
 /// The name that the resolver knows.
 pub(crate) const NAME: &str = "www.lab.example";
