@@ -61,6 +61,11 @@ pub(crate) struct Run {
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) steering: Steering,
+
+    /// Reset the TCP connections that programs in scope have already and that would be steered, so
+    /// that they come back steered; for the method ebpf.
+    #[arg(long)]
+    pub(crate) reset: bool,
 }
 
 #[derive(Debug, Args)]

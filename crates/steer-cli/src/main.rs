@@ -20,6 +20,7 @@ mod force;
 mod nested;
 mod passed;
 mod plan;
+mod reset;
 mod run;
 mod session;
 mod steering;

@@ -63,6 +63,11 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
         if let Some(text) = decided.announcement() {
             say(&format_args!("steer: {text}"));
         }
+        if let Some(external) = decided.intent.listen.external {
+            say(&format_args!(
+                "steer: what is steered goes to the proxy of others at {external}"
+            ));
+        }
         if let Err(failure) = passed::tell(&decided.choice.plan, args.verify) {
             say(&failure);
         }

@@ -8,7 +8,7 @@ use steer::core::host::Host;
 use steer::core::instance::Instance;
 use steer::core::intent::{Intent, Publish};
 use steer::core::method::Method;
-use steer::kernel::host::{observe, observe_for};
+use steer::kernel::host::{observe, observe_for, with_named};
 
 use crate::args::Steering;
 use crate::failure::Failure;
@@ -50,14 +50,22 @@ impl Wish {
             Purpose::Command => Instance::of_run(std::process::id()),
             Purpose::Config => Instance::new("main").expect("a literal name is valid"),
         });
-        let intent = config.intent(name);
+        let mut intent = config.intent(name);
         // What is steered in another namespace depends on the facts there.
         let elsewhere = intent.scope.of.netns.is_some() || intent.scope.except.netns.is_some();
-        let host = if elsewhere && !is_given {
-            observe_for(&intent)
-        } else {
-            here
+        let host = match (is_given, elsewhere) {
+            (true, _) => here,
+            (false, true) => observe_for(&intent),
+            (false, false) => with_named(here, &intent),
         };
+        // Every method is to mean the same cgroups by them, and so is whoever looks for overlaps.
+        for selector in [&mut intent.scope.of, &mut intent.scope.except] {
+            for cgroup in &mut selector.cgroup {
+                if let Some(path) = host.units.get(cgroup) {
+                    cgroup.clone_from(path);
+                }
+            }
+        }
         Ok(Self {
             config,
             intent,

@@ -9,8 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::Up;
 use crate::failure::Failure;
+use crate::reset;
 use crate::say;
-use crate::steering::{self, Purpose};
+use crate::steering::{self, Decided, Purpose};
 
 /// Steers until a signal comes.
 pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
@@ -18,8 +19,12 @@ pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
         // Before anything is in force, so that no signal ends us with the host changed.
         let listen = || signals().map_err(|error| Failure::new(&error, "start again"));
         let (mut ended, mut again) = (listen()?, listen()?);
+        let adapt = |decided: &mut Decided| match args.reset {
+            true => reset::tellable(decided),
+            false => Ok(()),
+        };
         let (decided, mut session) =
-            steering::start(&args.steering, Purpose::Config, |_| Ok(())).await?;
+            steering::start(&args.steering, Purpose::Config, adapt).await?;
         let note = decided.announcement().unwrap_or_default();
         let plan = &decided.choice.plan;
         say(&format_args!(
@@ -30,6 +35,19 @@ pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
         ));
         for listener in session.listeners() {
             say(&format_args!("steer: {listener}"));
+        }
+        if let Some(external) = decided.intent.listen.external {
+            say(&format_args!(
+                "steer: what is steered goes to the proxy of others at {external}"
+            ));
+        }
+        if args.reset
+            && let Err(failure) = reset::existing(&decided)
+        {
+            if let Err(failure) = session.stop(Duration::ZERO).await {
+                say(&failure);
+            }
+            return Err(failure);
         }
         notify("READY=1");
         tokio::select! {

@@ -1,5 +1,7 @@
 //! Who owns a socket, by the kernel's sock_diag (man 7 sock_diag).
 
+mod connection;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -9,6 +11,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::SockProtocol;
 use steer_core::address::canonical;
+
+pub use connection::Connection;
 
 use crate::netlink::Netlink;
 use crate::netlink::message::{Body, number};

@@ -16,7 +16,7 @@ use crate::registry;
 /// What `method: auto` tries, in this order: what steers most comes first, and what leaves the
 /// command's surroundings as they are before what does not.
 ///
-/// `tproxy` and `redirect` need privilege. Of those that need none, nothing escapes `netns`;
+/// `tproxy`, `redirect` and `ebpf` need privilege. Of those that need none, nothing escapes `netns`;
 /// `seccomp` steers every program, TCP above all; `preload` those that are dynamic; `env` those that
 /// are willing. `explicit` is among them only where a port is written: nobody asked for a proxy port
 /// otherwise. `dns` never is: it binds programs only that are told to ask its resolver.
@@ -25,6 +25,7 @@ pub fn order(intent: &Intent) -> Vec<Method> {
     let mut order = vec![
         Method::Tproxy,
         Method::Redirect,
+        Method::Ebpf,
         Method::Netns,
         Method::Seccomp,
         Method::Preload,

@@ -12,6 +12,8 @@ pub fn all() -> Vec<&'static dyn Steerer> {
         &steer_iptables::Redirect,
         #[cfg(feature = "tproxy")]
         &steer_iptables::Tproxy,
+        #[cfg(feature = "ebpf")]
+        &steer_ebpf::Ebpf,
         #[cfg(feature = "netns")]
         &steer_netns::Netns,
         #[cfg(feature = "seccomp")]

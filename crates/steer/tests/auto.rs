@@ -20,6 +20,7 @@ fn user() -> Host {
     Host {
         uid: 1000,
         net_admin: Presence::Absent("not among this process's capabilities".to_owned()),
+        bpf: Presence::Absent("not among this process's capabilities".to_owned()),
         ..Host::example()
     }
 }
