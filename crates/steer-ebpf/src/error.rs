@@ -38,14 +38,12 @@ pub enum EbpfError {
         source: io::Error,
     },
     /// The kernel's verifier refuses a program.
-    #[error("the kernel's verifier refuses the program {program}:\n{log}")]
+    #[error("the kernel's verifier refuses the program {program}")]
     Refused {
         /// The program.
         program: String,
-        /// The last lines of its log.
-        log: String,
-        /// What the kernel said.
-        source: io::Error,
+        /// What it says.
+        source: Verdict,
     },
     /// A cgroup cannot be used.
     #[error("could not hook a cgroup")]
@@ -121,6 +119,16 @@ pub enum EbpfError {
         /// The object.
         what: String,
     },
+}
+
+/// What the kernel's verifier says of a program: the last lines of its log.
+#[derive(Debug, thiserror::Error)]
+#[error("{log}")]
+pub struct Verdict {
+    /// The lines.
+    pub log: String,
+    /// What the system call said.
+    pub source: io::Error,
 }
 
 /// What keeps a process from loading programs.

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use steer_core::instance::Instance;
 
 use crate::abi::{Owner, VERSION};
-use crate::error::{Barrier, EbpfError, errno};
+use crate::error::{Barrier, EbpfError, Verdict, errno};
 use crate::maps::{Maps, into_fd, on};
 use crate::object::{Hook, OWNER, hooks};
 use crate::sys;
@@ -103,8 +103,10 @@ fn refused(hook: Hook, error: ProgramError) -> EbpfError {
                 },
                 _ => EbpfError::Refused {
                     program: hook.program.to_owned(),
-                    log,
-                    source: io_error,
+                    source: Verdict {
+                        log,
+                        source: io_error,
+                    },
                 },
             }
         }
