@@ -38,7 +38,8 @@ fn attempt(intent: &Intent) -> Result<(), Evidence> {
         false => format!("{own}/{name}"),
     };
     tree.create(&path).map_err(|error| nowhere(&error))?;
-    let instance = Instance::new(&name).expect("a name and a number are valid");
+    let instance =
+        Instance::new(&format!("p{}", std::process::id())).expect("a name and a number are valid");
     let tried = attach(&instance, intent, &path);
     let removed = tree.remove(&path, Inhabitants::ToParent);
     tried?;

@@ -1,0 +1,75 @@
+//! What programs of a cgroup send.
+
+use std::net::SocketAddr;
+
+use lab::{Cgroup, Failure, Family, Lab, Service};
+
+use crate::engine::{Engine, agent, of};
+
+#[test]
+fn connections_and_datagrams_of_both_families_come_with_their_destination() {
+    lab::require!(Root);
+    let (lab, cgroup) = (Lab::new("ebpf-local"), Cgroup::new("ebpf-local"));
+    let app = lab.host("app");
+    let engine = Engine::start(&app, &of(&cgroup));
+    let agent = agent(&app, &cgroup);
+    for family in Family::BOTH {
+        for to in ["203.0.113.7:80", "[2001:db8::7]:80"] {
+            let to: SocketAddr = to.parse().unwrap();
+            if Family::of(to.ip()) == family {
+                engine.takes_tcp(&agent, to);
+                engine.takes_udp(&agent, SocketAddr::new(to.ip(), 81));
+            }
+        }
+    }
+}
+
+#[test]
+fn who_is_not_in_the_cgroup_is_left_alone() {
+    lab::require!(Root);
+    let (lab, cgroup) = (Lab::new("ebpf-others"), Cgroup::new("ebpf-others"));
+    let app = lab.host("app");
+    let server = app.serve(7, Service::Echo);
+    let engine = Engine::start(&app, &of(&cgroup));
+    let to = SocketAddr::new(Family::V4.loopback(), 7);
+    let mut client = app.connect(to).unwrap();
+    client.send(b"hello").unwrap();
+    assert_eq!(client.receive(5).as_deref(), Ok(&b"hello"[..]));
+    assert_eq!(server.seen().len(), 1);
+    assert!(engine.came().is_empty());
+    let agent = agent(&app, &cgroup);
+    engine.takes_tcp(&agent, to);
+    assert_eq!(server.seen().len(), 1, "the agent's connection was taken");
+}
+
+#[test]
+fn one_socket_of_datagrams_has_many_destinations() {
+    lab::require!(Root);
+    let (lab, cgroup) = (Lab::new("ebpf-many"), Cgroup::new("ebpf-many"));
+    let app = lab.host("app");
+    let engine = Engine::start(&app, &of(&cgroup));
+    let agent = agent(&app, &cgroup);
+    let client = agent.udp_client(Family::V4);
+    for round in 0..2 {
+        for number in 1..=20_u8 {
+            let to = SocketAddr::from(([203, 0, 113, number], 1000));
+            let answer = client.ask(to, b"hello").unwrap();
+            assert_eq!(answer, (b"engine:hello".to_vec(), to), "round {round}");
+        }
+    }
+    assert_eq!(engine.came().len(), 20, "one flow a destination");
+}
+
+#[test]
+fn a_refused_datagram_is_an_error_of_the_client() {
+    lab::require!(Root);
+    let (lab, cgroup) = (Lab::new("ebpf-refuse"), Cgroup::new("ebpf-refuse"));
+    let app = lab.host("app");
+    let _engine = Engine::start(&app, &of(&cgroup));
+    let agent = agent(&app, &cgroup);
+    for to in ["203.0.113.7:99", "[2001:db8::7]:99"] {
+        let client = agent.udp_client_to(to.parse().unwrap()).unwrap();
+        client.send(b"refuse").unwrap();
+        assert_eq!(client.receive().unwrap_err(), Failure::Refused, "{to}");
+    }
+}
