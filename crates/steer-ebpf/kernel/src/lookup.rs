@@ -51,7 +51,7 @@ fn meant(context: *mut bpf_sk_lookup) -> Option<u32> {
         )
     };
     // This host's own go through connect, and the engine's must reach whoever they are for.
-    if protocol != TCP || interface == LOOPBACK {
+    if protocol != TCP || interface == LOOPBACK || is_own(context) {
         return None;
     }
     let generation = *INBOUND_ACTIVE.get(0)?;
@@ -67,6 +67,24 @@ fn meant(context: *mut bpf_sk_lookup) -> Option<u32> {
     let nets = INBOUND_NETS.get(key).copied().unwrap_or(0);
     let is_meant = nets & NET_LEFT == 0 && (flags & DO_NETS == 0 || nets & NET_MEANT != 0);
     is_meant.then_some(flags)
+}
+
+/// Whether it is from the very address that it is to. Over IPv4 what this host sends to an address of
+/// its own bears the interface of that address (`ip_route_output_key_hash_rcu` of net/ipv4/route.c).
+#[inline(always)]
+fn is_own(context: *mut bpf_sk_lookup) -> bool {
+    // SAFETY: the kernel's context. Word by word, as the verifier wants it.
+    unsafe {
+        if (*context).family == AF_INET {
+            return (*context).remote_ip4 == (*context).local_ip4;
+        }
+        let from = addr_of_mut!((*context).remote_ip6).cast::<u32>();
+        let to = addr_of_mut!((*context).local_ip6).cast::<u32>();
+        from.read_volatile() == to.read_volatile()
+            && from.add(1).read_volatile() == to.add(1).read_volatile()
+            && from.add(2).read_volatile() == to.add(2).read_volatile()
+            && from.add(3).read_volatile() == to.add(3).read_volatile()
+    }
 }
 
 /// Who connects.

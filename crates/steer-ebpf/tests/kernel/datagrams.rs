@@ -1,0 +1,75 @@
+//! UDP: answers come from whom the program asked.
+
+use lab::require;
+
+use crate::abi::{DO_CLOSED, DO_TAKE, DO_UDP, SLOTS, TOKENS_MOST};
+use crate::bench::Bench;
+
+const FLAGS: u32 = DO_TAKE | DO_CLOSED | DO_UDP;
+
+#[test]
+fn answers_come_from_whom_the_program_asked() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("datagrams", FLAGS, TOKENS_MOST);
+    let ends = [
+        ("2", "203.0.113.7"),
+        ("10", "2001:db8::9"),
+        ("10", "::ffff:203.0.113.7"),
+    ];
+    for (family, to) in ends {
+        let said = bench.run(&format!(
+            "s = opened({family}, 2)\n\
+             for _ in range(3):\n  s.sendto(b'q', ('{to}', 5000)); print(s.recvfrom(9)[1][0])\n\
+             c = opened({family}, 2); c.connect(('{to}', 5000))\n\
+             for _ in range(2):\n  c.send(b'q'); print(c.recvfrom(9)[1][0])\n\
+             print(c.getpeername()[0])"
+        ));
+        assert_eq!(said, format!("{to}\n").repeat(6));
+        assert_eq!(bench.tokens().len(), 0, "tokens end with their sockets");
+    }
+}
+
+#[test]
+fn a_socket_has_one_token_a_destination_however_many_there_are() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("overflow", FLAGS, TOKENS_MOST);
+    let many = 3 * SLOTS;
+    let said = bench.run(&format!(
+        "s = opened(2, 2)\nfor n in [*range({many}), *range({many})]:\n\
+         \x20 to = '203.0.113.%d' % n; s.sendto(b'q', (to, 5000)); assert s.recvfrom(9)[1] == (to, 5000), to\n\
+         print('all')"
+    ));
+    assert_eq!(said.trim(), "all");
+    assert_eq!(bench.tokens().len(), many - SLOTS, "the rest is swept");
+}
+
+#[test]
+fn packet_information_goes_with_a_datagram_that_is_taken() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("pktinfo", FLAGS, TOKENS_MOST);
+    let said = bench.run(
+        "s = opened(2, 2); s.setsockopt(0, 8, 1)\n\
+         info = struct.pack('I4s4s', 0, socket.inet_aton('198.51.100.1'), bytes(4))\n\
+         s.sendmsg([b'q'], [(0, 8, info)], 0, ('203.0.113.7', 5000))\n\
+         d, extra, _, a = s.recvmsg(9, 100); print(a[0], socket.inet_ntoa(extra[0][2][8:12]))",
+    );
+    assert_eq!(said.trim(), "203.0.113.7 198.51.100.1");
+}
+
+#[test]
+fn what_a_server_answers_is_left_alone() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("answers", FLAGS, TOKENS_MOST);
+    let server = bench.host.program("python3").args([
+        "-uc",
+        "import socket; s = socket.socket(2, 2); s.bind(('198.51.100.1', 7000)); print('ready')\n\
+         d, a = s.recvfrom(9); s.sendto(d, a)",
+    ]);
+    let server = server.cgroup(&bench.inside).spawn();
+    server.wait_stdout(|line| line.starts_with("ready"));
+    let client = "import socket; s = socket.socket(2, 2); s.settimeout(10); s.bind(('198.51.100.1', 0))\n\
+         s.sendto(b'q', ('198.51.100.1', 7000)); print(s.recvfrom(9)[1][0])";
+    let client = bench.host.program("python3").args(["-c", client]).run();
+    assert_eq!(client.expect_success().trim(), "198.51.100.1");
+    assert_eq!(bench.counts()[0], 0);
+}

@@ -1,0 +1,128 @@
+//! TCP: whoever connects sees the peer that it asked for, the engine sees a token.
+
+use lab::require;
+
+use crate::abi::{COUNT_RIDDEN, COUNT_TAKEN, DO_CLOSED, DO_TAKE, DO_TCP, TOKENS_MOST};
+use crate::bench::{Bench, text};
+
+const FLAGS: u32 = DO_TAKE | DO_CLOSED | DO_TCP;
+
+#[test]
+fn every_way_to_connect_is_taken_under_a_token_of_its_own() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("streams", FLAGS, TOKENS_MOST);
+    let connect = |family: &str, to: &str, before: &str| {
+        format!("s = opened({family}); {before}; s.connect({to}); s.sendall(b'x')\n")
+    };
+    let ways = [
+        (connect("2", "('203.0.113.7', 443)", "0"), "203.0.113.7"),
+        (connect("10", "('2001:db8::9', 443)", "0"), "2001:db8::9"),
+        (
+            connect("10", "('2001:db8::9', 443)", "s.setsockopt(41, 26, 1)"),
+            "2001:db8::9",
+        ),
+        (
+            connect("10", "('::ffff:203.0.113.7', 443)", "0"),
+            "::ffff:203.0.113.7",
+        ),
+        (
+            connect("2", "('203.0.113.7', 443)", "s.bind(('198.51.100.1', 0))"),
+            "203.0.113.7",
+        ),
+        (
+            "s = opened(2); s.settimeout(None); s.sendto(b'x', 0x20000000, ('203.0.113.7', 443))\n"
+                .to_owned(),
+            "203.0.113.7",
+        ),
+    ];
+    for (n, (way, peer)) in ways.iter().enumerate() {
+        let said = bench.run(&format!(
+            "{way}me = s.getsockname(); print(s.getpeername()[0], s.getpeername()[1])\n\
+             print(me[0], me[1], s.getsockopt(6, 13, 4).decode())\nprint(asked(s))"
+        ));
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[0], format!("{peer} 443"), "{way}");
+        let own: Vec<&str> = lines[1].split(' ').collect();
+        assert_eq!(own[2], "reno", "{way}");
+        let seen: Vec<&str> = lines[2].split(' ').collect();
+        let source = own[0].trim_start_matches("::ffff:");
+        assert_eq!(seen[1].trim_start_matches("::ffff:"), source, "{way}");
+        assert_eq!(seen[2], own[1], "{way}");
+        let tokens = bench.tokens();
+        assert_eq!(tokens.len(), n + 1, "nobody but the engine ends one");
+        let (_, token) = tokens
+            .iter()
+            .find(|(_, token)| token.source_port.to_string() == own[1])
+            .expect("the kernel noted where it comes from");
+        assert_eq!(text(token.source), source, "{way}");
+        let wanted = peer.trim_start_matches("::ffff:");
+        assert_eq!(
+            (text(token.destination).as_str(), token.port),
+            (wanted, 443)
+        );
+        assert_eq!(&token.command[..8], b"python3\0".as_slice());
+        assert_ne!(token.last, 0, "its socket was closed");
+    }
+    assert_eq!(bench.counts()[COUNT_TAKEN as usize], ways.len() as u64);
+}
+
+#[test]
+fn mptcp_is_taken() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("mptcp", FLAGS, TOKENS_MOST);
+    let script =
+        "s = opened(2, 1, 262); s.connect(('203.0.113.7', 443)); s.sendall(b'x'); print(asked(s))";
+    assert!(bench.run(script).starts_with("::ffff:127."));
+}
+
+#[test]
+fn a_connection_that_nobody_answers_gives_its_token_back() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("back", FLAGS, TOKENS_MOST);
+    // The route of the tokens of IPv4 is the loopback's; without its device up none is left.
+    bench.host.ip(&["addr", "del", "127.0.0.1/8", "dev", "lo"]);
+    let said = bench.run("print(failing(lambda: opened(2).connect(('203.0.113.7', 443))))");
+    assert_ne!(said.trim(), "ok");
+    assert_eq!(bench.tokens().len(), 0);
+}
+
+#[test]
+fn nobody_else_rides_a_live_token() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("ride", FLAGS, TOKENS_MOST);
+    let said = bench.run(
+        "s = opened(2); s.connect(('203.0.113.7', 443)); s.sendall(b'x'); at = asked(s).split()\n\
+         port = int(sys.argv[1]) if len(sys.argv) > 1 else 0\nprint(at[0])",
+    );
+    let token = said.trim().trim_start_matches("::ffff:").to_owned();
+    let port = bench.port;
+    let ride = format!("print(failing(lambda: opened(2).connect(('{token}', {port}))))");
+    assert_eq!(bench.run(&ride).trim(), "ECONNREFUSED");
+    assert_eq!(bench.counts()[COUNT_RIDDEN as usize], 1);
+    // Another process gets to the engine, which sees that the token is not its own.
+    let outsider = format!(
+        "import socket; s = socket.create_connection(('{token}', {port})); s.sendall(b'x'); print(s.getsockname()[1])"
+    );
+    let outsider = bench.host.program("python3").args(["-c", &outsider]);
+    let source: u16 = outsider
+        .run()
+        .expect_success()
+        .trim()
+        .parse()
+        .expect("a port");
+    let (_, live) = bench.tokens()[0];
+    assert_ne!(live.source_port, source);
+}
+
+#[test]
+fn another_proxy_is_told_the_original_destination_once_and_again() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("origin", FLAGS, TOKENS_MOST);
+    for (family, to) in [("2", "203.0.113.7"), ("10", "2001:db8::9")] {
+        let said = bench.run(&format!(
+            "s = opened({family}); s.connect(('{to}', 443)); s.sendall(b'o'); print(asked(s))"
+        ));
+        assert_eq!(said.trim(), format!("{to} 443; {to} 443"));
+    }
+    assert_eq!(bench.tokens().len(), 0, "asking ends the token");
+}
