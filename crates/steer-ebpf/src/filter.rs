@@ -1,6 +1,6 @@
 //! What the hooks are asked to do, in the form in which the maps hold it.
 //!
-//! Pure: the same hooks give the same filter. What only the host knows ([`Known`]) is handed in.
+//! Pure: the same hooks give the same filter. What only the host knows is handed in.
 
 mod inbound;
 mod lists;

@@ -139,8 +139,8 @@ fn barrier(status: &str, lockdown: &str) -> Barrier {
     let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
     let has = |bit: u32| effective.is_none_or(|set| set & 1 << bit != 0);
-    let everything = has(CAP_SYS_ADMIN);
-    if !everything && !(has(CAP_BPF) && has(CAP_NET_ADMIN)) {
+    let enough = has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_NET_ADMIN));
+    if !enough {
         Barrier::Capability
     } else if lockdown.contains("[confidentiality]") {
         Barrier::Lockdown
