@@ -98,6 +98,26 @@ fn closed_hooks_stay_are_found_replaced_and_removed() {
 }
 
 #[test]
+fn a_successor_goes_on_with_closed_hooks_and_detaches_them() {
+    require!(Root);
+    let stage = Stage::new("handed");
+    let to = objects(stage.hooks(OnFailure::Closed));
+    let mut driver = EbpfDriver::new();
+    stage.set(&mut driver, &[], &to).unwrap();
+    let held = stage.held();
+    let mut next = EbpfDriver::new();
+    let parked = driver.lifelines().unwrap();
+    parked.into_iter().for_each(|line| next.adopt(line));
+    drop(driver);
+    stage.set(&mut next, &to, &to).unwrap();
+    assert_eq!((stage.held(), stage.found().len()), (held, 1));
+    let held = stage.held();
+    stage.set(&mut next, &to, &[]).unwrap();
+    drop(next);
+    stage.all_gone(&held);
+}
+
+#[test]
 fn a_successor_without_descriptors_ends_what_closed_left() {
     require!(Root);
     let stage = Stage::new("undo");
