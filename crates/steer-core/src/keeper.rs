@@ -15,7 +15,7 @@ use crate::intent::{OnFailure, Scope};
 use crate::mark::Mark;
 use crate::method::Method;
 use crate::netns::MakeSockets;
-use crate::object::{Listener, Namespace, Object};
+use crate::object::{Listener, Namespace};
 use crate::plan::{Life, Netns, Planned};
 use crate::policy::SecretError;
 use crate::symbol::{Bindings, Unbound};
@@ -165,9 +165,11 @@ impl Job {
         self.objects
             .iter()
             .map(|p| match p.life {
-                Life::Steer => stopped(p),
-                Life::Guard => stopped_guard(p),
-                Life::Support => p.clone(),
+                Life::Steer => Planned {
+                    object: p.object.retired(),
+                    ..p.clone()
+                },
+                Life::Support | Life::Guard => p.clone(),
             })
             .collect()
     }
@@ -182,25 +184,9 @@ impl Job {
                 .objects
                 .iter()
                 .filter(|p| p.life != Life::Steer)
-                .map(stopped_guard)
+                .cloned()
                 .collect(),
         }
-    }
-}
-
-fn stopped(planned: &Planned) -> Planned {
-    Planned {
-        object: planned.object.retired(),
-        ..planned.clone()
-    }
-}
-
-/// Hooks refuse by the same programs that steer, so that a guard of that kind is told to steer no
-/// more.
-fn stopped_guard(planned: &Planned) -> Planned {
-    match &planned.object {
-        Object::Hooks(_) | Object::Lookup(_) => stopped(planned),
-        _ => planned.clone(),
     }
 }
 
