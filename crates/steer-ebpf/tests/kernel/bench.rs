@@ -5,9 +5,9 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use aya::maps::{Array, HashMap, PerCpuArray};
-use aya::programs::{CgroupAttachMode, Program};
+use aya::programs::{self, CgroupAttachMode};
 use aya::{Ebpf, EbpfLoader, Pod};
-use lab::{Cgroup, Host, Lab, Output, Proc};
+use lab::{Cgroup, Host, Lab, Output, Proc, Program};
 
 use crate::abi::{
     COUNTERS, Cgroups, Config, LIST, Names, PLACE_V4, PLACE_V6, PORT_WORDS, Place, Ranges, Token,
@@ -97,20 +97,20 @@ impl Bench {
         let mode = CgroupAttachMode::Single;
         for (name, program) in self.object.programs_mut() {
             let done = match program {
-                Program::CgroupSockAddr(program) => program
+                programs::Program::CgroupSockAddr(program) => program
                     .load()
                     .and_then(|()| program.attach(&inside, mode).map(drop)),
-                Program::CgroupSock(program) => program
+                programs::Program::CgroupSock(program) => program
                     .load()
                     .and_then(|()| program.attach(&inside, mode).map(drop)),
-                Program::SockOps(program) => program
+                programs::Program::SockOps(program) => program
                     .load()
                     .and_then(|()| program.attach(&inside, mode).map(drop)),
                 // Where the proxy is that asks.
-                Program::CgroupSockopt(program) => program
+                programs::Program::CgroupSockopt(program) => program
                     .load()
                     .and_then(|()| program.attach(&outside, mode).map(drop)),
-                Program::SkLookup(program) => program.load(),
+                programs::Program::SkLookup(program) => program.load(),
                 other => panic!("{name} is {:?}", other.prog_type()),
             };
             done.unwrap_or_else(|error| panic!("{name}: {error:?}"));
@@ -132,10 +132,18 @@ impl Bench {
 
     /// The same in another namespace.
     pub(crate) fn run_at(&self, host: &Host, script: &str) -> Output {
-        let program = host
-            .program("python3")
-            .args(["-uc", &format!("{CLIENT}{script}")]);
-        program.cgroup(&self.inside).run()
+        self.program(host, script).run()
+    }
+
+    /// Starts a script whose sockets are taken.
+    pub(crate) fn start(&self, script: &str) -> Proc {
+        self.program(&self.host, script).spawn()
+    }
+
+    fn program(&self, host: &Host, script: &str) -> Program {
+        let script = format!("{CLIENT}{script}");
+        let program = host.program("python3").args(["-uc", &script]);
+        program.cgroup(&self.inside)
     }
 
     /// The tokens that live.

@@ -9,5 +9,6 @@ mod abi;
 mod bench;
 
 mod datagrams;
+mod generations;
 mod guard;
 mod streams;
