@@ -8,9 +8,11 @@
 mod engine;
 
 mod elsewhere;
+mod external;
 mod identity;
 mod inbound;
 mod local;
+mod probe;
 mod tokens;
 
 /// The program that acts in a cgroup of the tests.
