@@ -22,7 +22,6 @@ mod sweep;
 mod tokens;
 
 use std::io;
-use std::sync::Arc;
 
 use steer_core::intake::{Bound, Intake, Sockets};
 use steer_core::intent::Intent;
@@ -47,7 +46,7 @@ pub(crate) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
     let here = take(&want, &maps, bound.sockets, &inside)?;
     let (places, is_first) = Places::join(intent, &maps)?;
     let chores = match is_first {
-        true => Some(Chores::start(&maps, Arc::clone(&places))?),
+        true => Some(Chores::start(&maps, &places)?),
         false => None,
     };
     Ok(Box::new(Everywhere::new(here, want, maps, &places, chores)))

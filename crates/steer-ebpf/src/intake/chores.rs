@@ -22,19 +22,19 @@ pub(super) struct Chores(#[expect(dead_code, reason = "held, not read")] JoinSet
 
 impl Chores {
     /// Begins; call it within a runtime.
-    pub(super) fn start(maps: &Maps, places: Arc<Places>) -> io::Result<Self> {
+    pub(super) fn start(maps: &Maps, places: &Arc<Places>) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
         let tokens = Tokens::open(maps)?;
         let counters = PerCpuArray::try_from(maps.open("COUNTERS")?).map_err(io::Error::other)?;
         tasks.spawn(watch(
             tokens,
             Counters::new(counters),
-            Arc::downgrade(&places),
+            Arc::downgrade(places),
         ));
         if places.are_meant() {
             let events = RingBuf::try_from(maps.open("EVENTS")?).map_err(io::Error::other)?;
             let events = sys::watched(events)?;
-            tasks.spawn(follow(events, Arc::downgrade(&places)));
+            tasks.spawn(follow(events, Arc::downgrade(places)));
         }
         Ok(Self(tasks))
     }
