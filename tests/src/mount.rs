@@ -2,7 +2,7 @@
 
 mod cannot;
 
-use lab::{Cgroup, Host, Need, Program};
+use lab::{Cgroup, Hierarchy, Host, Need, Program};
 
 use crate::speech::Speech;
 
@@ -198,6 +198,12 @@ pub fn mounted(mount: Mount, case: &str, body: fn(Mount)) {
     }
     match mount.cannot(case) {
         Some(cannot) => cannot.prove(mount),
-        None => body(mount),
+        None => {
+            if mount == Mount::Ebpf {
+                // Whatever the case starts is in there, what it starts first, too.
+                Hierarchy::own();
+            }
+            body(mount);
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use lab::{
-    Agent, Capture, Cgroup, Client, Failure, Host, Interface, Live, Program, Section, Signal,
-    Snapshot, eventually,
+    Agent, Capture, Cgroup, Client, Failure, Hierarchy, Host, Interface, Live, Program, Section,
+    Signal, Snapshot, eventually,
 };
 use serde_json::Value;
 use steer_tests::{Gateway, Records, Stage, instance_name, steer};
@@ -105,6 +105,9 @@ impl Site {
 
     /// A site for the steering of a whole host: what this process connects to is meant, too.
     pub(crate) fn of_host(means: Means, label: &str) -> Self {
+        if means == Means::Ebpf {
+            Hierarchy::own();
+        }
         let mut site = Self::new(label);
         site.hooked = means == Means::Ebpf;
         site

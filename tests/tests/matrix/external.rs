@@ -29,7 +29,7 @@ pub(crate) fn an_external_transparent_proxy_gets_the_original_destination(mount:
             let one = seen.last().expect("it was asked");
             assert_eq!(one.local, to);
             assert_ne!(one.peer, client.local(), "it was not steered");
-            let meant = format!("for {to}\n");
+            let meant = format!("for {to}");
             proxy.wait_line(|line| line == meant);
         }
         // Without the proxy, what was meant for it is direct or refused at once.

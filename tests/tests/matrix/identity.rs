@@ -45,10 +45,13 @@ pub(crate) fn a_rule_by_name_file_group_and_cgroup_decides(mount: Mount) {
     let cgroup = mount.cgroup("who");
     let folder = tempfile::tempdir().expect("a temporary directory");
     let copy = folder.path().join("other-python");
-    let python = Program::new("sh").args(["-c", "readlink -f $(command -v python3)"]);
+    // What is found in PATH may be a script that finds it.
+    let python = Program::new("python3").args(["-c", "import sys; print(sys.executable)"]);
     let python = python.run().expect_success();
-    let cp = Program::new("cp").arg(python.trim_end()).arg(&copy);
+    let cp = Program::new("cp").args(["-L", python.trim_end()]).arg(&copy);
     cp.run().expect_success();
+    let home = ["-c", "import sys; print(sys.base_prefix)"];
+    let home = Program::new("python3").args(home).run().expect_success();
     let rules = format!(
         "rules:\n\
          - {{ name: name, match: {{ command: by-name }}, action: reject }}\n\
@@ -74,7 +77,7 @@ pub(crate) fn a_rule_by_name_file_group_and_cgroup_decides(mount: Mount) {
             program = program.cgroup(&cgroup);
         }
         let program = program.args(["-c", ASK, name, &ip, &port]);
-        let said = program.env("PYTHONHOME", "/usr").run().expect_success();
+        let said = program.env("PYTHONHOME", home.trim_end()).run().expect_success();
         let served = if rule.is_none() { "served\n" } else { "refused\n" };
         assert_eq!(said, served, "{file} {name} {gid} {inside}");
         let records = rig.records().wait_for(at + 1);
