@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockFilter, Socket, TcpKeepalive, Type};
 
 use crate::address::{Family, Protocol};
 use crate::intake::Sockets;
@@ -157,11 +157,29 @@ fn socket(address: SocketAddr, kind: Type, binding: Binding) -> io::Result<Socke
         Binding::Own | Binding::Control => {}
         // One flag of the socket each, whose option has a name in both families; an IPv6 socket takes
         // the one of IPv4 (`ipv6_setsockopt` of net/ipv6/ipv6_sockglue.c).
-        Binding::Lo => setsockopt(&socket, sockopt::IpFreebind, &true)?,
+        Binding::Lo => {
+            setsockopt(&socket, sockopt::IpFreebind, &true)?;
+            socket.attach_filter(&FROM_LO)?;
+        }
         Binding::Transparent => setsockopt(&socket, sockopt::IpTransparent, &true)?,
     }
     Ok(socket)
 }
+
+/// A packet filter of a socket (classic BPF, socket(7)): what did not come by `lo`, the interface 1 of
+/// every namespace, is dropped before it reaches the socket. What is accepted has it, too.
+///
+/// A socket bound to the device would not be found by the hooks, which look for it from no interface.
+const FROM_LO: [SockFilter; 4] = [
+    // Load the word at SKF_AD_OFF + SKF_AD_IFINDEX: the interface.
+    SockFilter::new(0x20, 0, 0, 0xffff_f008),
+    // Go on if it is 1, else skip one.
+    SockFilter::new(0x15, 0, 1, 1),
+    // Take all of the packet.
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+    // Drop it.
+    SockFilter::new(0x06, 0, 0, 0),
+];
 
 /// As long as the kernel lets it be; `net.core.somaxconn` caps it.
 const BACKLOG: i32 = 4096;
@@ -228,6 +246,36 @@ mod tests {
             assert!(accepted.tcp_nodelay().unwrap());
             assert!(accepted.keepalive().unwrap());
             assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE);
+        }
+    }
+
+    #[test]
+    fn a_listener_for_this_host_hears_nobody_else() {
+        use lab::{Family as At, Lab};
+        lab::require!(Root);
+        let lab = Lab::new("lo");
+        let (here, there) = (lab.host("here"), lab.host("there"));
+        lab.link(&here, &there);
+        let mut wanted = listener(Protocol::Tcp, Binding::Lo);
+        wanted.addresses = vec!["0.0.0.0".parse().unwrap(), "::".parse().unwrap()];
+        let (port, sockets) = here.enter(|| listen(&wanted)).unwrap();
+        for family in [At::V4, At::V6] {
+            let at = here.at(family, port);
+            let patience = Duration::from_millis(300);
+            let elsewhere = there.enter(|| TcpStream::connect_timeout(&at, patience));
+            assert_eq!(
+                elsewhere.unwrap_err().kind(),
+                io::ErrorKind::TimedOut,
+                "{at}"
+            );
+            // This host's own address is reached by `lo` from here.
+            here.enter(|| TcpStream::connect(at)).unwrap();
+        }
+        drop(sockets);
+        for family in [At::V4, At::V6] {
+            let at = here.at(family, port);
+            let gone = there.enter(|| TcpStream::connect(at)).unwrap_err();
+            assert_eq!(gone.kind(), io::ErrorKind::ConnectionRefused, "{at}");
         }
     }
 

@@ -40,10 +40,10 @@ pub enum Binding {
     Own,
     /// Any: packets come with the destination that the program asked for (IP_TRANSPARENT).
     Transparent,
-    /// Every address of this host. It carries the engine's mark, by which hooks know it, and is not
-    /// bound to an interface, as they would not find it then (`bpf_sk_lookup_tcp` asks for none);
-    /// what comes from elsewhere is refused when it is accepted. It answers from addresses that are
-    /// local by a route alone (IP_FREEBIND).
+    /// Every address of this host, for what comes by `lo`: a packet filter of the socket drops all
+    /// else. It carries the engine's mark, by which hooks know it, and is not bound to the device, as
+    /// they would not find it then (`bpf_sk_lookup_tcp` asks from none). It answers from addresses that
+    /// are local by a route alone (IP_FREEBIND).
     Lo,
     /// None of the network: a unix socket (SOCK_STREAM) in the abstract namespace of its network
     /// namespace, by which code of ours in the program's processes speaks to the engine. Its name
