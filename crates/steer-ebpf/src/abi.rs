@@ -27,8 +27,8 @@ pub const KEY_UDP: u64 = 1 << 62;
 /// What a token stands for (map `TOKENS`, hash by [`TokenKey`], [`TOKENS_MOST`] entries).
 ///
 /// Made by the hook of the call, before the call goes on. A token of TCP is used once: the engine
-/// removes it when it accepts the connection that came from `source`. One of UDP lives as long as
-/// its socket (hook of release), or until it was silent for long.
+/// removes it when it accepts the connection that came from `source`. One of UDP lives until some
+/// seconds after its socket was closed (hook of release), or until it was silent for long.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -56,11 +56,15 @@ pub struct Token {
     pub gid: u32,
     /// The port that the program asked for.
     pub port: u16,
-    /// The port of `source`; 0 before it is known.
+    /// The port of `source`; 0 before it is known. Of UDP [`CLOSED`] where the socket was closed, at
+    /// the time in `last`.
     pub source_port: u16,
     /// Its name, up to the first zero.
     pub command: [u8; 16],
 }
+
+/// The `source_port` of a token of UDP whose socket was closed.
+pub const CLOSED: u16 = 1;
 
 /// A token from its socket's side (maps `CONNECTED`, `SENT`, `OVERFLOW`).
 #[repr(C)]

@@ -1,4 +1,5 @@
-//! The end of a socket (Linux 5.9 and later): what was its alone goes with it.
+//! The end of a socket (Linux 5.9 and later): what was its alone goes with it, but for what the
+//! engine has yet to look at.
 
 use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
@@ -20,7 +21,7 @@ pub fn release_socket(context: SockContext) -> i32 {
     if let Some(sent) = kept(&SENT, sock.cast()) {
         for slot in &sent.slots {
             if slot.key != 0 {
-                token::end(slot.key, cookie);
+                token::close(slot.key, cookie);
             }
         }
     }
@@ -34,7 +35,9 @@ fn end_connected(key: TokenKey, cookie: u64) {
     let Some(token) = token::of_socket(key, cookie) else {
         return;
     };
-    if key & KEY_UDP != 0 || token.source_port == 0 {
+    if key & KEY_UDP != 0 {
+        token::close(key, cookie);
+    } else if token.source_port == 0 {
         token::end(key, cookie);
     }
 }

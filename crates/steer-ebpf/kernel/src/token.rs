@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 
-use crate::abi::{COUNT_EXHAUSTED, COUNT_TAKEN, KEY_V6, Slot, Token, TokenKey};
+use crate::abi::{CLOSED, COUNT_EXHAUSTED, COUNT_TAKEN, KEY_V6, Slot, Token, TokenKey};
 use crate::call::{Call, Protocol};
 use crate::end::{End, NUMBER, protocol_key};
 use crate::maps::{TOKENS, count};
@@ -73,6 +73,16 @@ pub fn of_socket(key: TokenKey, cookie: u64) -> Option<&'static mut Token> {
 pub fn end(key: TokenKey, cookie: u64) {
     if of_socket(key, cookie).is_some() {
         let _ = TOKENS.remove(key);
+    }
+}
+
+/// Marks a token of datagrams, if it is still this socket's: what it has sent may not have been read
+/// yet.
+#[inline(always)]
+pub fn close(key: TokenKey, cookie: u64) {
+    if let Some(token) = of_socket(key, cookie) {
+        token.last = clock();
+        token.source_port = CLOSED;
     }
 }
 

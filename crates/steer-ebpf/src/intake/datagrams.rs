@@ -21,6 +21,7 @@ use super::identity::Identities;
 use super::maps::Maps;
 use super::places::Want;
 use super::tokens::{self, Tokens};
+use crate::abi::CLOSED;
 
 /// What comes to the sockets of one network namespace.
 pub(super) fn intake(
@@ -75,21 +76,24 @@ impl Ends for TokenFlows {
         let Some(key) = tokens::key(arrived.ip(), Protocol::Udp) else {
             return Ok(None);
         };
+        // Whoever knows the address of a token can send there: only the socket that it was given
+        // to is heard. Asked in this order, as a socket marks its token before it is gone.
+        let sender = self.diag.udp_receiver(arrived, client)?;
         let Some(token) = self.tokens.get(key)? else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "no such token"));
         };
-        // Whoever knows the address of a token can send there: only the socket that it was given
-        // to is answered.
-        match self.diag.udp_receiver(arrived, client)? {
-            Some(cookie) if cookie == token.cookie => Ok(Some((
-                tokens::destination(&token),
-                self.identities.of(&token),
-            ))),
-            _ => Err(io::Error::new(
+        let is_its = match sender {
+            Some(cookie) => cookie == token.cookie,
+            None => token.source_port == CLOSED,
+        };
+        if !is_its {
+            return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "the token is of another socket",
-            )),
+            ));
         }
+        let to = tokens::destination(&token);
+        Ok(Some((to, self.identities.of(&token))))
     }
 
     fn open(&mut self, pair: Pair) -> io::Result<(Box<dyn Datagrams>, Stragglers)> {

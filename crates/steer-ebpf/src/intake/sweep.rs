@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::tokens::Tokens;
-use crate::abi::{KEY_UDP, TOKENS_MOST, Token, TokenKey};
+use crate::abi::{CLOSED, KEY_UDP, TOKENS_MOST, Token, TokenKey};
 
 /// Removes the tokens that are over at this time, and tells how many those were.
 pub(super) fn sweep(tokens: &mut Tokens, now: Duration) -> io::Result<usize> {
@@ -24,11 +24,12 @@ pub(super) fn sweep(tokens: &mut Tokens, now: Duration) -> io::Result<usize> {
 }
 
 /// Whether a token is over: of TCP, one that led to no connection or whose client has closed, each
-/// for a minute; of UDP, one that was silent for longer than any flow lives.
+/// for a minute; of UDP, one whose socket was closed, or that was silent for longer than any flow lives.
 fn is_over(key: TokenKey, token: &Token, now: Duration) -> bool {
     let passed =
         |since: u64, patience: Duration| now.saturating_sub(Duration::from_nanos(since)) > patience;
     match (key & KEY_UDP != 0, token.last) {
+        (true, closed) if token.source_port == CLOSED => passed(closed, UNREAD),
         (true, last) => last != u64::MAX && passed(last.max(token.made), SILENT),
         (false, 0) => token.source_port == 0 && passed(token.made, UNUSED),
         (false, closed) => passed(closed, UNUSED),
@@ -45,6 +46,9 @@ pub(super) fn now() -> io::Result<Duration> {
 
 /// How long a token of TCP may wait for its connection.
 const UNUSED: Duration = Duration::from_secs(60);
+
+/// How long a token of UDP stays after its socket: what was sent may wait for the engine.
+const UNREAD: Duration = Duration::from_secs(10);
 
 /// How long a token of UDP may be silent: longer than a flow without traffic is kept.
 const SILENT: Duration = Duration::from_secs(360);
@@ -76,6 +80,11 @@ mod tests {
             ..live
         };
         assert!(!over(1, closed, 260) && over(1, closed, 261));
+        let gone = Token {
+            source_port: CLOSED,
+            ..closed
+        };
+        assert!(!over(KEY_UDP, gone, 210) && over(KEY_UDP, gone, 211));
         assert!(!over(KEY_UDP, closed, 560) && over(KEY_UDP, closed, 561));
         let connected = Token {
             last: u64::MAX,

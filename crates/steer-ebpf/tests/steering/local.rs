@@ -73,3 +73,19 @@ fn a_refused_datagram_is_an_error_of_the_client() {
         assert_eq!(client.receive().unwrap_err(), Failure::Refused, "{to}");
     }
 }
+
+#[test]
+fn a_datagram_of_a_socket_that_is_closed_at_once_arrives() {
+    lab::require!(Root, Program("bash"));
+    let (lab, cgroup) = (Lab::new("ebpf-forget"), Cgroup::new("ebpf-forget"));
+    let app = lab.host("app");
+    let engine = Engine::start(&app, &of(&cgroup));
+    let script = "for i in 1 2 3 4 5 6 7 8; do echo x > /dev/udp/203.0.113.7/100$i; done";
+    app.program("bash")
+        .args(["-c", script])
+        .cgroup(&cgroup)
+        .run();
+    for port in 1001..=1008 {
+        engine.wait_for(SocketAddr::from(([203, 0, 113, 7], port)));
+    }
+}
