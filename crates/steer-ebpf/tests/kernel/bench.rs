@@ -9,7 +9,7 @@ use aya::programs::{self, CgroupAttachMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lab::{Cgroup, Host, Lab, Output, Proc, Program};
 
-use crate::abi::{
+use steer_ebpf::abi::{
     COUNTERS, Cgroups, Config, LIST, Names, PLACE_V4, PLACE_V6, PORT_WORDS, Place, Ranges, Token,
 };
 

@@ -4,11 +4,11 @@ use aya::maps::Array;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use lab::require;
 
-use crate::abi::{
+use crate::bench::{Bench, Plain, config};
+use steer_ebpf::abi::{
     Config, DO_CLOSED, DO_NETS, DO_TAKE, DO_TCP, GENERATIONS, NET_MEANT, NetKey, PORT_WORDS,
     TOKENS_MOST,
 };
-use crate::bench::{Bench, Plain, config};
 
 const FLAGS: u32 = DO_TAKE | DO_CLOSED | DO_TCP | DO_NETS;
 const NETWORKS: u32 = 50_000;

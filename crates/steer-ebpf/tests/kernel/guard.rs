@@ -2,10 +2,10 @@
 
 use lab::require;
 
-use crate::abi::{
+use crate::bench::{Bench, host};
+use steer_ebpf::abi::{
     COUNT_EXHAUSTED, COUNT_LEFT, COUNT_REFUSED, DO_CLOSED, DO_OTHERS, DO_TAKE, DO_TCP, TOKENS_MOST,
 };
-use crate::bench::{Bench, host};
 
 const OPEN: u32 = DO_TAKE | DO_TCP;
 const CLOSED: u32 = OPEN | DO_CLOSED;

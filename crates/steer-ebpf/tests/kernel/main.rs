@@ -3,9 +3,6 @@
 //!
 //! `STEER_EBPF_OBJECT` names another object than the committed one.
 
-#[path = "../../src/abi.rs"]
-#[allow(dead_code, reason = "some of it is for the kernel's side alone")]
-mod abi;
 mod bench;
 
 mod datagrams;

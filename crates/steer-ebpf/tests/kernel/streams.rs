@@ -2,8 +2,8 @@
 
 use lab::require;
 
-use crate::abi::{COUNT_RIDDEN, COUNT_TAKEN, DO_CLOSED, DO_TAKE, DO_TCP, TOKENS_MOST};
 use crate::bench::{Bench, text};
+use steer_ebpf::abi::{COUNT_RIDDEN, COUNT_TAKEN, DO_CLOSED, DO_TAKE, DO_TCP, TOKENS_MOST};
 
 const FLAGS: u32 = DO_TAKE | DO_CLOSED | DO_TCP;
 
