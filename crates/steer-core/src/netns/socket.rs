@@ -39,8 +39,9 @@ pub struct SocketWish {
     pub binding: Binding,
     /// What its packets carry.
     pub mark: Option<Mark>,
-    /// The address that it is bound to, which others may have as well (SO_REUSEADDR). A raw socket
-    /// has none: it sends and gets nothing.
+    /// The address that it is bound to, which others may have as well: SO_REUSEADDR, or for
+    /// [`Binding::Lo`] SO_REUSEPORT, which is for sockets of the same user alone. A raw socket has
+    /// none: it sends and gets nothing.
     pub bind: Option<SocketAddr>,
 }
 
@@ -132,6 +133,12 @@ impl SocketWish {
                 _ => setsockopt(&socket, sockopt::IpTransparent, &true)?,
             }
         }
+        if *binding == Binding::Lo && kind != Type::RAW {
+            socket.bind_device(Some(b"lo"))?;
+            // An address of a local route is of no interface (`__inet6_bind` of
+            // net/ipv6/af_inet6.c).
+            setsockopt(&socket, sockopt::IpFreebind, &true)?;
+        }
         if let Some(mark) = mark {
             socket.set_mark(mark.value)?;
         }
@@ -139,7 +146,11 @@ impl SocketWish {
             // Each packet of the host would be copied to it otherwise.
             socket.bind(&SocketAddr::new(nobody(*family), 0).into())?;
         } else if let Some(address) = bind {
-            socket.set_reuse_address(true)?;
+            match binding {
+                // Shared with our own listener, and with nobody of another user.
+                Binding::Lo => socket.set_reuse_port(true)?,
+                _ => socket.set_reuse_address(true)?,
+            }
             socket.bind(&(*address).into())?;
         }
         Ok(socket.into())

@@ -1,4 +1,5 @@
-//! UDP flows, each between a client's socket and a token.
+//! UDP flows, each between a client's socket and a token, which a socket of the flow's is bound to
+//! where there are enough descriptors.
 
 use std::io;
 use std::net::UdpSocket;
@@ -8,12 +9,14 @@ use std::sync::Arc;
 use nix::sys::socket::{setsockopt, sockopt};
 use steer_core::address::{Family, OrigDst, Protocol};
 use steer_core::datagram::{
-    Answers, Batch, Budget, DatagramIntake, Datagrams, Ends, Pair, QueuedDatagrams, Stragglers,
-    lossy, send_from,
+    Answers, Batch, Budget, DatagramIntake, Datagrams, Ends, OwnSockets, Pair, QueuedDatagrams,
+    Stragglers, lossy, send_from,
 };
 use steer_core::intake::Intake;
 use steer_core::method::Method;
 use steer_core::netns::Inside;
+use steer_core::object::Binding;
+use steer_core::policy::App;
 use steer_core::steered::Identity;
 use steer_kernel::sock_diag::SockDiag;
 
@@ -44,6 +47,8 @@ struct TokenFlows {
     identities: Identities,
     diag: SockDiag,
     answers: Answers,
+    /// None where flows are a question and an answer.
+    own: Option<OwnSockets>,
     budget: Budget,
 }
 
@@ -58,12 +63,20 @@ impl TokenFlows {
             Ok((family, Arc::new(socket)))
         };
         let sockets = sockets.iter().map(shared).collect::<io::Result<Vec<_>>>()?;
+        let own = match want.listener.app {
+            Some(App::Dns) => None,
+            _ => {
+                let inside = Arc::new(inside.clone());
+                Some(OwnSockets::new(inside, Binding::Lo, Some(want.bypass)))
+            }
+        };
         let families: Vec<Family> = sockets.iter().map(|(family, _)| *family).collect();
         Ok(Self {
             tokens: Tokens::open(maps)?,
             identities: want.identities.clone(),
             diag: inside.run(SockDiag::open)??,
             answers: Answers::open(&families, want.bypass, inside)?,
+            own,
             budget: Budget::new(WAITING_MOST),
             sockets,
         })
@@ -102,17 +115,37 @@ impl Ends for TokenFlows {
         let socket = self.sockets.iter().find(|(of, _)| *of == family);
         let (_, socket) = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
         let socket = Arc::clone(socket);
+        let answers = self.answers.clone();
+        let refuse = move |why, quote: &[u8]| answers.refuse(client, arrived, why, quote);
+        if let Some(own) = &self.own {
+            let made = shared(&socket, || {
+                own.open(pair, &self.budget, Box::new(refuse.clone()))
+            });
+            match made {
+                Ok(Some((flow, way_in))) => return Ok((Box::new(flow), way_in)),
+                Ok(None) => {}
+                // The listener's socket can do it as well.
+                Err(error) => tracing::debug!(%client, %error, "a flow does without a socket"),
+            }
+        }
         // The answer comes from the token, whose hook tells the program the address it asked for.
         let send = move |batch: &Batch| {
             batch.iter().try_for_each(|datagram| {
                 lossy(send_from(socket.as_fd(), arrived.ip(), client, datagram))
             })
         };
-        let answers = self.answers.clone();
-        let refuse = move |why, quote: &[u8]| answers.refuse(client, arrived, why, quote);
         let (flow, way_in) = QueuedDatagrams::new(&self.budget, send);
         Ok((Box::new(flow.on_refusal(refuse)), way_in))
     }
+}
+
+/// Has sockets of our own user bound beside the listener: not for longer than `work` takes, so that
+/// no program of that user gets the port by chance.
+fn shared<T>(listener: &UdpSocket, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    setsockopt(listener, sockopt::ReusePort, &true)?;
+    let done = work();
+    setsockopt(listener, sockopt::ReusePort, &false)?;
+    done
 }
 
 /// Bytes that may wait for all flows together.

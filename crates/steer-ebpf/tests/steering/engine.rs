@@ -37,6 +37,8 @@ pub(crate) struct Came {
     pub(crate) to: SocketAddr,
     pub(crate) identity: Identity,
     pub(crate) inside: bool,
+    /// Whether its datagrams come by a socket of their own.
+    pub(crate) has_socket: bool,
 }
 
 /// The intent for everything that programs of a cgroup send, loopback among it.
@@ -138,6 +140,7 @@ impl Engine {
         assert_eq!((&answer[..], sender), (&b"engine:hello"[..], to));
         let came = self.wait_for(to);
         assert_eq!(came.protocol, Protocol::Udp);
+        assert!(came.has_socket, "{came:?}");
         came
     }
 }
@@ -164,6 +167,10 @@ async fn serve(mut intake: Box<dyn Intake>, came: Arc<Mutex<Vec<Came>>>) {
             to: to.addr(),
             identity: steered.identity.clone(),
             inside: steered.inside.is_some(),
+            has_socket: match &steered.flow {
+                Flow::Udp(datagrams) => format!("{datagrams:?}").starts_with("SocketDatagrams"),
+                _ => true,
+            },
         });
         tokio::spawn(answer(steered));
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use lab::{Cgroup, Failure, Family, Lab, Service};
+use lab::{Cgroup, Failure, Family, Lab, Service, eventually};
 
 use crate::engine::{Engine, agent, of};
 
@@ -58,6 +58,32 @@ fn one_socket_of_datagrams_has_many_destinations() {
         }
     }
     assert_eq!(engine.came().len(), 20, "one flow a destination");
+}
+
+#[test]
+fn a_flow_goes_on_by_its_own_socket_and_begins_anew_when_it_is_over() {
+    lab::require!(Root);
+    let (lab, cgroup) = (Lab::new("ebpf-flow"), Cgroup::new("ebpf-flow"));
+    let app = lab.host("app");
+    let engine = Engine::start(&app, &of(&cgroup));
+    let agent = agent(&app, &cgroup);
+    for to in ["203.0.113.7:90", "[2001:db8::7]:90"] {
+        let to: SocketAddr = to.parse().unwrap();
+        let client = agent.udp_client(Family::of(to.ip()));
+        let flows = || engine.came().iter().filter(|came| came.to == to).count();
+        for size in [1, 1200, 9000] {
+            let asked = vec![7; size];
+            let (answer, from) = client.ask(to, &asked).unwrap();
+            assert_eq!((answer, from), ([b"engine:", &asked[..]].concat(), to));
+        }
+        assert_eq!(flows(), 1);
+        assert_eq!(client.ask(to, b"refuse").unwrap_err(), Failure::Refused);
+        // The token is still there when its socket has gone, which may be after the refusal.
+        let (answer, from) = eventually("a further flow", || client.ask(to, b"again").ok());
+        assert_eq!((&answer[..], from), (&b"engine:again"[..], to));
+        assert_eq!(flows(), 2);
+        assert!(engine.came().iter().all(|came| came.has_socket));
+    }
 }
 
 #[test]
