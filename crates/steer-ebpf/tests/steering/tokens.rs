@@ -42,6 +42,36 @@ fn another_process_cannot_use_a_live_token() {
     assert_eq!(engine.came().len(), known + 2, "{:?}", engine.came());
 }
 
+#[test]
+fn sockets_that_share_a_port_are_each_heard() {
+    lab::require!(Root, Program("python3"));
+    let (lab, cgroup) = (Lab::new("ebpf-group"), Cgroup::new("ebpf-group"));
+    let app = lab.host("app");
+    let engine = Engine::start(&app, &of(&cgroup));
+    // Of a group the kernel tells one by its hash: of eight there are others.
+    let script = "
+import select, socket
+port = 0
+group = []
+for number in range(8):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.bind(('0.0.0.0', port))
+    port = s.getsockname()[1]
+    group.append(s)
+for number, s in enumerate(group):
+    s.sendto(b'hello', ('203.0.113.7', 1000 + number))
+for answer in group:
+    for s in select.select(group, [], [], 10)[0][:1]:
+        s.recv(100)
+";
+    let program = app.program("python3").args(["-c", script]);
+    program.cgroup(&cgroup).run();
+    for number in 0..8 {
+        engine.wait_for(SocketAddr::from(([203, 0, 113, 7], 1000 + number)));
+    }
+}
+
 /// The ports at which something in the host waits for IPv4.
 fn listening(host: &lab::Host) -> Vec<u16> {
     let tables = host.enter(|| {
