@@ -22,10 +22,12 @@ mod sweep;
 mod tokens;
 
 use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
 
+use steer_core::address::Family;
 use steer_core::intake::{Bound, Intake, Sockets};
 use steer_core::intent::Intent;
-use steer_core::netns::Inside;
+use steer_core::netns::{Inside, MakeSockets as _, SocketKind, SocketWish};
 use steer_core::object::Binding;
 
 use chores::Chores;
@@ -43,6 +45,7 @@ pub(crate) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
     }
     let inside = Inside::of(&bound.netns)?;
     let want = Want::new(intent, bound.listener);
+    show(&want, &inside)?;
     let here = take(&want, &maps, bound.sockets, &inside)?;
     let (places, is_first) = Places::join(intent, &maps)?;
     let chores = match is_first {
@@ -51,6 +54,24 @@ pub(crate) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
     };
     Ok(Box::new(Everywhere::new(here, want, maps, &places, chores)))
 }
+
+/// Has the hooks know this process as the engine's, where they see its calls: the raw sockets that
+/// it answers by are not to be refused with those of programs.
+fn show(want: &Want, inside: &Inside) -> io::Result<()> {
+    let socket = inside.make(&SocketWish {
+        family: Family::V4,
+        kind: SocketKind::Datagram,
+        binding: Binding::Own,
+        mark: Some(want.bypass),
+        bind: None,
+    })?;
+    // Nothing is sent. Whether there is a way does not matter: hooks are asked before.
+    let _ = UdpSocket::from(socket).connect((Ipv4Addr::LOCALHOST, DISCARD));
+    Ok(())
+}
+
+/// RFC 863.
+const DISCARD: u16 = 9;
 
 /// What comes to the sockets of one namespace.
 fn take(

@@ -29,6 +29,7 @@ mod maps;
 
 mod call;
 mod end;
+mod engine;
 
 mod decision;
 mod listener;

@@ -46,6 +46,10 @@ pub static PORTS: Array<u64> = Array::with_max_entries(GENERATIONS * PORT_WORDS,
 /// The networks that are meant or left alone.
 #[map]
 pub static NETS: LpmTrie<NetKey, u32> = LpmTrie::with_max_entries(NETS_MOST, 0);
+/// Processes of the engine, known by a call on a socket with its mark, which no program without
+/// privilege can make. Those that end without a word give way to later ones.
+#[map]
+pub static ENGINES: LruHashMap<u32, u32> = LruHashMap::with_max_entries(ENGINES_MOST, 0);
 /// Whom the maps are of; no program reads it.
 #[map]
 pub static OWNER: Array<Owner> = Array::with_max_entries(1, 0);
@@ -74,6 +78,9 @@ pub static INBOUND_NETS: LpmTrie<NetKey, u32> = LpmTrie::with_max_entries(NETS_M
 /// Who takes it: IPv4 at 0, IPv6 at 1.
 #[map]
 pub static LISTENERS: SockMap = SockMap::with_max_entries(2, 0);
+
+/// One a steering, and its successors.
+const ENGINES_MOST: u32 = 64;
 
 /// A power of two of pages on every machine.
 const EVENTS_BYTES: u32 = 65_536;
