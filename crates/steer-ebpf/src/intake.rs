@@ -20,6 +20,7 @@ mod process;
 mod streams;
 mod sweep;
 mod tokens;
+mod tries;
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};

@@ -25,12 +25,8 @@ impl Chores {
     pub(super) fn start(maps: &Maps, places: &Arc<Places>) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
         let tokens = Tokens::open(maps)?;
-        let counters = PerCpuArray::try_from(maps.open("COUNTERS")?).map_err(io::Error::other)?;
-        tasks.spawn(watch(
-            tokens,
-            Counters::new(counters),
-            Arc::downgrade(places),
-        ));
+        let counters = Counters::open(maps)?;
+        tasks.spawn(watch(tokens, counters, Arc::downgrade(places)));
         if places.are_meant() {
             let events = RingBuf::try_from(maps.open("EVENTS")?).map_err(io::Error::other)?;
             let events = sys::watched(events)?;
@@ -60,7 +56,9 @@ async fn follow(mut events: AsyncFd<RingBuf<MapData>>, places: Weak<Places>) {
                 return;
             }
         }
-        seen.dedup();
+        // One attempt for each namespace, however many tried to connect there.
+        seen.sort_unstable();
+        seen.dedup_by_key(|(cookie, _)| *cookie);
         let Some(places) = places.upgrade() else {
             return;
         };
@@ -109,14 +107,15 @@ async fn watch(mut tokens: Tokens, mut counters: Counters, places: Weak<Places>)
 }
 
 /// What the hooks have counted, and how much of it was told.
-struct Counters {
+pub(super) struct Counters {
     map: PerCpuArray<MapData, u64>,
     exhausted: u64,
     refused: u64,
 }
 
 impl Counters {
-    fn new(map: PerCpuArray<MapData, u64>) -> Self {
+    pub(super) fn open(maps: &Maps) -> io::Result<Self> {
+        let map = PerCpuArray::try_from(maps.open("COUNTERS")?).map_err(io::Error::other)?;
         let mut counters = Self {
             map,
             exhausted: 0,
@@ -125,7 +124,7 @@ impl Counters {
         // What an engine before us was told is no news.
         counters.exhausted = counters.read(COUNT_EXHAUSTED);
         counters.refused = counters.read(COUNT_REFUSED);
-        counters
+        Ok(counters)
     }
 
     fn read(&self, index: u32) -> u64 {
@@ -133,27 +132,37 @@ impl Counters {
         values.map_or(0, |values| values.iter().sum())
     }
 
+    /// How many more connections found no token, and were refused otherwise, than when last asked.
+    pub(super) fn grown(&mut self) -> (u64, u64) {
+        let (exhausted, refused) = (self.read(COUNT_EXHAUSTED), self.read(COUNT_REFUSED));
+        let grown = (
+            exhausted.saturating_sub(self.exhausted),
+            refused.saturating_sub(self.refused),
+        );
+        (self.exhausted, self.refused) = (exhausted, refused);
+        grown
+    }
+
     /// Warns of what has grown.
     fn tell(&mut self) {
-        let (exhausted, refused) = (self.read(COUNT_EXHAUSTED), self.read(COUNT_REFUSED));
-        if exhausted > self.exhausted {
+        let (exhausted, refused) = self.grown();
+        if exhausted > 0 {
             tracing::warn!(
-                count = exhausted - self.exhausted,
+                count = exhausted,
                 help = "narrow the scope, or end programs that connect without end: every token is \
                         in use",
                 "connections were not steered, as too many are open"
             );
         }
-        if refused > self.refused {
+        if refused > 0 {
             tracing::warn!(
-                count = refused - self.refused,
+                count = refused,
                 help = "sockets that are bound to a device, other network namespaces in which the \
                         engine does not listen yet, and protocols other than TCP and UDP are refused \
                         under on_failure: closed; `steer plan` tells what cannot be steered",
                 "connections were refused that could not be steered"
             );
         }
-        (self.exhausted, self.refused) = (exhausted, refused);
     }
 }
 

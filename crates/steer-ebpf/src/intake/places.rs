@@ -10,8 +10,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use aya::maps::{HashMap as Map, MapData};
+use nix::sys::resource::{Resource, getrlimit};
 use steer_core::address::{Family, Protocol};
 use steer_core::driver::{Change, Driver, DriverError};
 use steer_core::instance::Instance;
@@ -31,7 +33,8 @@ use tokio::sync::{mpsc, watch};
 use super::identity::Identities;
 use super::maps::{self, Maps};
 use super::namespace::{self, Namespace};
-use crate::abi::{PLACE_V4, PLACE_V6, Place};
+use super::tries::Tries;
+use crate::abi::{PLACE_V4, PLACE_V6, PLACES_MOST, Place};
 use crate::plan;
 
 /// What an intake takes, wherever it does so.
@@ -69,6 +72,7 @@ struct State {
     wants: Vec<(Want, mpsc::UnboundedSender<Opened>)>,
     map: Map<MapData, u64, Place>,
     known: HashMap<u64, Known>,
+    tries: Tries,
 }
 
 /// A namespace in which all of them listen.
@@ -111,6 +115,7 @@ impl Places {
                 wants: Vec::new(),
                 map,
                 known: HashMap::new(),
+                tries: Tries::default(),
             }),
         });
         all.push(Arc::downgrade(&places));
@@ -126,7 +131,9 @@ impl Places {
     pub(super) fn want(&self, want: Want) -> mpsc::UnboundedReceiver<Opened> {
         let (opened_tx, opened) = mpsc::unbounded_channel();
         let mut state = self.state();
-        let State { wants, map, known } = &mut *state;
+        let State {
+            wants, map, known, ..
+        } = &mut *state;
         for (cookie, known) in known {
             let port = open(&want, known, &opened_tx);
             let port = port.inspect_err(|error| complain(&known.namespace, error));
@@ -153,8 +160,11 @@ impl Places {
 
     /// Listens in the namespace that the hooks have seen a process try to connect from.
     pub(super) fn enter_of(&self, cookie: u64, pid: u32) {
-        if self.state().known.contains_key(&cookie) {
-            return;
+        {
+            let State { known, tries, .. } = &mut *self.state();
+            if known.contains_key(&cookie) || !tries.may(cookie, Instant::now()) {
+                return;
+            }
         }
         match Namespace::seek(cookie, pid) {
             Some(namespace) => self.enter(namespace),
@@ -164,13 +174,22 @@ impl Places {
 
     fn enter(&self, namespace: Namespace) {
         let mut state = self.state();
-        let State { wants, map, known } = &mut *state;
+        let State {
+            wants, map, known, ..
+        } = &mut *state;
         let cookie = namespace.cookie;
         // The driver has told the hooks of the one that the plan is in.
         if cookie == self.own
             || known.contains_key(&cookie)
             || matches!(maps::found(map.get(&cookie, 0)), Ok(Some(_)))
         {
+            return;
+        }
+        if known.len() >= places_most() {
+            complain(
+                &namespace,
+                &io::Error::other("it is in too many of them already"),
+            );
             return;
         }
         let mut entered = Known {
@@ -234,8 +253,8 @@ impl Places {
             let deserted = !inhabited.contains(&known.namespace.inode);
             let over = deserted && known.deserted;
             known.deserted = deserted;
-            if over && let Err(error) = maps::found(map.remove(cookie)) {
-                complain(&known.namespace, &error);
+            if over {
+                known.leave(*cookie, map, &self.intent.instance);
             }
             !over
         });
@@ -278,16 +297,26 @@ impl Drop for Places {
         let instance = &self.intent.instance;
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         for (cookie, known) in state.known.drain() {
-            // The steering may be gone already, and its maps with it.
-            let _ = state.map.remove(&cookie);
-            if known.place.flags & PLACE_V6 == 0 {
-                continue;
-            }
-            match known.namespace.within(|| route(instance, Reachable::Gone)) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => complain(&known.namespace, &io::Error::other(error)),
-                Err(error) => complain(&known.namespace, &error),
-            }
+            known.leave(cookie, &mut state.map, instance);
+        }
+    }
+}
+
+impl Known {
+    /// Has the hooks lead there no more, and takes the route away: the namespace may have a name that
+    /// keeps it.
+    fn leave(&self, cookie: u64, map: &mut Map<MapData, u64, Place>, instance: &Instance) {
+        // The steering may be gone already, and its maps with it.
+        if let Err(error) = maps::found(map.remove(&cookie)) {
+            tracing::debug!(%error, "a namespace's place stays");
+        }
+        if self.place.flags & PLACE_V6 == 0 {
+            return;
+        }
+        match self.namespace.within(|| route(instance, Reachable::Gone)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => complain(&self.namespace, &io::Error::other(error)),
+            Err(error) => complain(&self.namespace, &error),
         }
     }
 }
@@ -360,8 +389,22 @@ fn complain(namespace: &Namespace, error: &io::Error) {
     );
 }
 
+/// In how many namespaces to listen: each takes up to 16 descriptors, and connections need some as
+/// well.
+fn places_most() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTORS, |(soft, _)| soft);
+    let most = usize::try_from(limit / 32).unwrap_or(usize::MAX);
+    most.min(PLACES_MOST.try_into().unwrap_or(usize::MAX))
+}
+
+/// The usual limit of descriptors.
+const DESCRIPTORS: u64 = 1024;
+
 /// The steerings of this process, as its descriptors are: the intakes of one find each other here.
 fn table() -> MutexGuard<'static, Vec<Weak<Places>>> {
     static ALL: Mutex<Vec<Weak<Places>>> = Mutex::new(Vec::new());
     ALL.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
