@@ -210,7 +210,8 @@ pub const GENERATIONS: u32 = 4;
 /// meant.
 pub const PORT_WORDS: u32 = 1024;
 
-/// Further connections are taken (else only those that were are translated).
+/// Further connections are taken (else only those that were are translated, and what is meant is
+/// refused under [`DO_CLOSED`]).
 pub const DO_TAKE: u32 = 1;
 /// What is meant and cannot be taken is refused (else left alone).
 pub const DO_CLOSED: u32 = 1 << 1;
@@ -218,8 +219,9 @@ pub const DO_CLOSED: u32 = 1 << 1;
 pub const DO_HERE: u32 = 1 << 2;
 /// Connections to loopback addresses are meant.
 pub const DO_LOOPBACK: u32 = 1 << 3;
-/// DNS (port 53) is meant and goes to its own listeners, also where it is addressed to loopback.
-pub const DO_DNS: u32 = 1 << 4;
+/// DNS over TCP (port 53) is meant and goes to its own listener, also where it is addressed to
+/// loopback, unless the networks say [`NET_LEFT`].
+pub const DO_DNS_TCP: u32 = 1 << 4;
 /// DNS (port 53) is left alone, whatever the rest says.
 pub const DO_LEAVE_DNS: u32 = 1 << 5;
 /// TCP is meant.
@@ -241,6 +243,8 @@ pub const DO_OTHERS: u32 = 1 << 12;
 /// UDP to port 443 that is meant is refused, also without [`DO_CLOSED`], so that clients fall back to
 /// TCP.
 pub const DO_REFUSE_QUIC: u32 = 1 << 13;
+/// The same as [`DO_DNS_TCP`] of DNS over UDP.
+pub const DO_DNS_UDP: u32 = 1 << 14;
 
 /// The data of a key in `NETS`, a trie by longest prefix over both families.
 ///
@@ -260,6 +264,9 @@ pub struct NetKey {
 pub const NET_MEANT: u32 = 1;
 /// The network, or one around it, is left alone.
 pub const NET_LEFT: u32 = 2;
+/// The network, or one around it, leads nowhere (made-up addresses): what goes there and is not taken
+/// is refused, also where it is left alone or without [`DO_CLOSED`].
+pub const NET_REFUSED: u32 = 4;
 
 /// What is taken of what comes to a namespace (map `INBOUND`, array of [`GENERATIONS`], with
 /// `INBOUND_ACTIVE`, `INBOUND_PORTS` and `INBOUND_NETS` as for `CONFIG`; the listening sockets are in
@@ -286,7 +293,7 @@ pub struct Owner {
 }
 
 /// Changes with everything in this file that an older side would misread.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A namespace without a place from which somebody has tried to connect (ring buffer `EVENTS`).
 #[repr(C)]

@@ -80,6 +80,7 @@ fn hooks(
         OnFailure::Open => Life::Steer,
         OnFailure::Closed => Life::Guard,
     };
+    let pools = intent.resolve.fake.as_ref().map(|fake| &fake.pools);
     plan.push(
         life,
         Object::Hooks(Hooks {
@@ -88,6 +89,7 @@ fn hooks(
             within,
             traffic: hooked(intent),
             names: Default::default(),
+            made_up: pools.map_or_else(Vec::new, Clone::clone),
             reach,
             families: families.to_vec(),
             entrances: listeners::entrances(intent, &ports),

@@ -53,6 +53,7 @@ fn attach(instance: &Instance, intent: &Intent, path: &str) -> Result<(), Eviden
         within: Vec::new(),
         traffic: plan::hooked(intent),
         names: Default::default(),
+        made_up: Vec::new(),
         reach: Reach::Here,
         families: Vec::new(),
         entrances: vec![Entrance {

@@ -78,6 +78,7 @@ pub(crate) static PROFILE: Profile = Profile {
          addresses, cannot be steered: refused under closed, direct under open",
         "a program that asks for its own address sees one of the loopback network, since it is \
          connected to the engine there",
+        "a program that asks for the peer of an MPTCP socket sees such an address as well",
         "scopes of a host, of users, of groups and of process names mean programs of this network \
          namespace alone; a command, a cgroup and a process are followed into others, whose first \
          connections wait for a listener there: refused under closed, direct under open",

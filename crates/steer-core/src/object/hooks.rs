@@ -31,6 +31,10 @@ pub struct Hooks {
     /// The addresses that chosen names have.
     #[serde(default)]
     pub names: Followed,
+    /// Networks whose addresses stand for names and lead nowhere: what goes there and is not taken is
+    /// refused, whatever `on_failure` says and also where its port or protocol is left alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made_up: Vec<Cidr>,
     /// In which network namespaces.
     pub reach: Reach,
     /// Families whose connections can be taken here.
@@ -42,7 +46,8 @@ pub struct Hooks {
     /// What happens when the engine is gone; it also says how they are attached. Under `open` they
     /// vanish with whoever holds them; under `closed` they stay with their cgroups.
     pub on_failure: OnFailure,
-    /// Whether further connections are taken; those that were taken go on either way.
+    /// Whether further connections are taken; those that were taken go on either way. What is meant
+    /// cannot be taken where this is false: it is left alone under `open`, refused under `closed`.
     pub takes: bool,
 }
 
@@ -99,7 +104,7 @@ pub struct Lookup {
     pub families: Vec<Family>,
     /// What happens to such connections when the engine is gone.
     pub on_failure: OnFailure,
-    /// Whether further connections are taken.
+    /// Whether further connections are taken; what is meant is refused under `closed` where not.
     pub takes: bool,
 }
 

@@ -2,12 +2,13 @@
 
 use crate::abi::{
     COUNT_LEFT, COUNT_REFUSED, COUNT_RIDDEN, Config, DO_CLOSED, DO_HERE, DO_TAKE, GENERATIONS,
+    NET_REFUSED,
 };
 use crate::call::{Call, Protocol};
 use crate::end::{End, protocol_key};
 use crate::maps::{ACTIVE, CONFIG, PLACES, count};
 use crate::traffic::{self, Traffic};
-use crate::{listener, place, scope};
+use crate::{engine, listener, place, scope};
 
 /// What is done with a call.
 #[derive(Clone, Copy)]
@@ -38,8 +39,8 @@ pub enum Otherwise {
 
 impl Otherwise {
     #[inline(always)]
-    fn of(config: &Config) -> Self {
-        if config.flags & DO_CLOSED != 0 {
+    fn of(config: &Config, nets: u32) -> Self {
+        if config.flags & DO_CLOSED != 0 || nets & NET_REFUSED != 0 {
             Self::Refuse
         } else {
             Self::Leave
@@ -76,6 +77,7 @@ pub fn over(call: Call, to: End) -> Decision {
         return Decision::Leave;
     };
     if listener::is_own(config, call.mark()) {
+        engine::note();
         return Decision::Leave;
     }
     let (protocol, netns) = (call.protocol(), call.netns());
@@ -83,19 +85,23 @@ pub fn over(call: Call, to: End) -> Decision {
         count(COUNT_RIDDEN);
         return Decision::Refuse;
     }
-    let is_meant = config.flags & DO_TAKE != 0
-        && (config.flags & DO_HERE == 0 || config.netns == netns)
-        && scope::holds(generation);
+    let is_meant =
+        (config.flags & DO_HERE == 0 || config.netns == netns) && scope::holds(generation);
     if !is_meant {
         return Decision::Leave;
     }
-    let otherwise = Otherwise::of(config);
-    let traffic = traffic::of(config, generation, protocol, to);
+    let nets = traffic::nets(generation, to);
+    let otherwise = Otherwise::of(config, nets);
+    let traffic = traffic::of(config, generation, protocol, to, nets);
     match traffic {
+        Traffic::Left if nets & NET_REFUSED != 0 => return Otherwise::Refuse.decision(),
         Traffic::Left => return Decision::Leave,
         Traffic::Untakeable => return otherwise.decision(),
         Traffic::Refused => return Otherwise::Refuse.decision(),
         Traffic::Meant | Traffic::Dns => {}
+    }
+    if config.flags & DO_TAKE == 0 {
+        return otherwise.decision();
     }
     // A socket that is bound to another interface would wait for an answer for ever: tokens are
     // addresses of the loopback interface.

@@ -23,7 +23,11 @@ pub fn look_up(context: SkLookupContext) -> u32 {
     let Some(flags) = meant(context) else {
         return PASS;
     };
-    match assign(context) {
+    let assigned = match flags & DO_TAKE {
+        0 => None,
+        _ => assign(context),
+    };
+    match assigned {
         Some(()) => {
             count(COUNT_TAKEN);
             PASS
@@ -56,7 +60,7 @@ fn meant(context: *mut bpf_sk_lookup) -> Option<u32> {
     }
     let generation = *INBOUND_ACTIVE.get(0)?;
     let flags = INBOUND.get(generation % GENERATIONS)?.flags;
-    if flags & DO_TAKE == 0 {
+    if flags & (DO_TAKE | DO_CLOSED) == 0 {
         return None;
     }
     let (word, bit) = port_bit(generation, port as u16);

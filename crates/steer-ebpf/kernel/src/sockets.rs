@@ -5,9 +5,9 @@ use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use aya_ebpf::macros::cgroup_sock;
 use aya_ebpf::programs::SockContext;
 
-use crate::abi::{COUNT_REFUSED, DO_CLOSED, DO_HERE, DO_OTHERS, DO_TAKE};
+use crate::abi::{COUNT_REFUSED, DO_CLOSED, DO_HERE, DO_OTHERS};
 use crate::maps::count;
-use crate::{decision, scope};
+use crate::{decision, engine, scope};
 
 /// Refuses with EPERM, as the kernel does where there is no privilege.
 #[cgroup_sock(sock_create)]
@@ -28,14 +28,14 @@ pub fn refuse_socket(context: SockContext) -> i32 {
     let netns = unsafe { bpf_get_netns_cookie(sock.cast()) };
     let is_meant =
         (config.flags & DO_HERE == 0 || config.netns == netns) && scope::holds(generation);
-    if is_meant {
+    if is_meant && !engine::calls() {
         count(COUNT_REFUSED);
         return REFUSE;
     }
     ALLOW
 }
 
-const ALL: u32 = DO_TAKE | DO_CLOSED | DO_OTHERS;
+const ALL: u32 = DO_CLOSED | DO_OTHERS;
 const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
 const RAW: u32 = 3;

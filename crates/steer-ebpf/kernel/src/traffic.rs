@@ -3,9 +3,9 @@
 use aya_ebpf::maps::lpm_trie::Key;
 
 use crate::abi::{
-    Config, DO_DNS, DO_LEAVE_DNS, DO_LEAVE_QUIC, DO_LEAVE_TCP, DO_LEAVE_UDP, DO_LOOPBACK, DO_NETS,
-    DO_OTHERS, DO_REFUSE_QUIC, DO_TCP, DO_UDP, GENERATIONS, NET_LEFT, NET_MEANT, NetKey,
-    PORT_WORDS,
+    Config, DO_DNS_TCP, DO_DNS_UDP, DO_LEAVE_DNS, DO_LEAVE_QUIC, DO_LEAVE_TCP, DO_LEAVE_UDP,
+    DO_LOOPBACK, DO_NETS, DO_OTHERS, DO_REFUSE_QUIC, DO_TCP, DO_UDP, GENERATIONS, NET_LEFT,
+    NET_MEANT, NetKey, PORT_WORDS,
 };
 use crate::call::Protocol;
 use crate::end::End;
@@ -26,32 +26,35 @@ pub enum Traffic {
     Untakeable,
 }
 
-/// What a destination is by the configuration of a generation.
+/// What a destination is by the configuration of a generation, of which `nets` are the networks that
+/// it is in.
+///
+/// What is excluded comes first, DNS before what is this host's own: a resolver on the loopback
+/// network is asked like any other.
 #[inline(always)]
-pub fn of(config: &Config, generation: u32, protocol: Protocol, to: End) -> Traffic {
+pub fn of(config: &Config, generation: u32, protocol: Protocol, to: End, nets: u32) -> Traffic {
     let says = |flag: u32| config.flags & flag != 0;
-    let takeable = match protocol {
-        Protocol::Tcp => says(DO_TCP),
-        Protocol::Udp => says(DO_UDP),
-        Protocol::Other => false,
-    };
-    let is_left = match protocol {
-        Protocol::Tcp => says(DO_LEAVE_TCP),
-        Protocol::Udp => says(DO_LEAVE_UDP),
-        Protocol::Other => !says(DO_OTHERS),
+    if nets & NET_LEFT != 0 {
+        return Traffic::Left;
+    }
+    let (takeable, is_left, is_dns) = match protocol {
+        Protocol::Tcp => (says(DO_TCP), says(DO_LEAVE_TCP), says(DO_DNS_TCP)),
+        Protocol::Udp => (says(DO_UDP), says(DO_LEAVE_UDP), says(DO_DNS_UDP)),
+        Protocol::Other => (false, !says(DO_OTHERS), false),
     };
     if to.port == 53 && protocol != Protocol::Other {
         if says(DO_LEAVE_DNS) {
             return Traffic::Left;
         }
-        if says(DO_DNS) {
+        if is_dns {
             return Traffic::Dns;
         }
     }
     if is_left {
         return Traffic::Left;
     }
-    if to.port == 443 && protocol == Protocol::Udp && says(DO_LEAVE_QUIC) {
+    let is_quic = to.port == 443 && protocol == Protocol::Udp;
+    if is_quic && says(DO_LEAVE_QUIC) {
         return Traffic::Left;
     }
     if to.is_loopback() && !says(DO_LOOPBACK) {
@@ -61,11 +64,10 @@ pub fn of(config: &Config, generation: u32, protocol: Protocol, to: End) -> Traf
     if protocol != Protocol::Other && !port_is_meant(generation, to.port) {
         return Traffic::Left;
     }
-    let nets = nets(generation, to);
-    if nets & NET_LEFT != 0 || (says(DO_NETS) && nets & NET_MEANT == 0) {
+    if says(DO_NETS) && nets & NET_MEANT == 0 {
         return Traffic::Left;
     }
-    if to.port == 443 && protocol == Protocol::Udp && says(DO_REFUSE_QUIC) {
+    if is_quic && says(DO_REFUSE_QUIC) {
         return Traffic::Refused;
     }
     if takeable && !to.is_many() {
@@ -91,7 +93,7 @@ pub fn port_bit(generation: u32, port: u16) -> (u32, u32) {
 
 /// What the networks say of an address.
 #[inline(always)]
-fn nets(generation: u32, to: End) -> u32 {
+pub fn nets(generation: u32, to: End) -> u32 {
     NETS.get(net_key(generation, to)).copied().unwrap_or(0)
 }
 

@@ -5,7 +5,7 @@ use steer_core::key::Key;
 use steer_core::object::Lookup;
 
 use super::{Filter, FilterError, Part, nets, ports};
-use crate::abi::{DO_CLOSED, DO_NETS, DO_TAKE, Inbound};
+use crate::abi::{DO_CLOSED, DO_NETS, DO_TAKE, Inbound, NET_MEANT};
 
 impl Filter<Inbound> {
     /// What a lookup asks for.
@@ -30,7 +30,10 @@ impl Filter<Inbound> {
                 unused: 0,
             },
             ports: ports::ports(included, except),
-            nets: nets::nets(Part::Traffic(Key::Cidrs), from.iter().copied(), [])?,
+            nets: nets::nets(
+                Part::Traffic(Key::Cidrs),
+                from.iter().map(|net| (*net, NET_MEANT)),
+            )?,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use steer_core::address::{Cidr, Family};
 
 use super::{FilterError, Part};
-use crate::abi::{Address, NET_LEFT, NET_MEANT, NETS_MOST};
+use crate::abi::{Address, NETS_MOST};
 
 /// A network and what holds for the addresses of which it is the smallest that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,12 +24,9 @@ pub(crate) struct Net {
 /// More than half of what the map can hold: the list that is replaced is there as well for a moment.
 pub(super) fn nets(
     part: Part,
-    meant: impl IntoIterator<Item = Cidr>,
-    left: impl IntoIterator<Item = Cidr>,
+    all: impl IntoIterator<Item = (Cidr, u32)>,
 ) -> Result<Vec<Net>, FilterError> {
-    let meant = meant.into_iter().map(|net| (net, NET_MEANT));
-    let left = left.into_iter().map(|net| (net, NET_LEFT));
-    let all: Vec<(Cidr, u32)> = meant.chain(left).collect();
+    let all: Vec<(Cidr, u32)> = all.into_iter().collect();
     let mut nets: Vec<Net> = Vec::with_capacity(all.len());
     for family in Family::ALL {
         let of_family = all.iter().filter(|(net, _)| net.family() == family);

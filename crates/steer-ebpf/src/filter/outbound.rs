@@ -9,8 +9,9 @@ use steer_core::symbol::NameSet;
 use super::lists::{cgroups, names, ranges};
 use super::{Filter, FilterError, Known, Part, nets, ports};
 use crate::abi::{
-    Config, DO_CLOSED, DO_DNS, DO_HERE, DO_LEAVE_DNS, DO_LEAVE_QUIC, DO_LEAVE_TCP, DO_LEAVE_UDP,
-    DO_LOOPBACK, DO_NETS, DO_OTHERS, DO_REFUSE_QUIC, DO_TAKE, DO_TCP, DO_UDP,
+    Config, DO_CLOSED, DO_DNS_TCP, DO_DNS_UDP, DO_HERE, DO_LEAVE_DNS, DO_LEAVE_QUIC, DO_LEAVE_TCP,
+    DO_LEAVE_UDP, DO_LOOPBACK, DO_NETS, DO_OTHERS, DO_REFUSE_QUIC, DO_TAKE, DO_TCP, DO_UDP,
+    NET_LEFT, NET_MEANT, NET_REFUSED,
 };
 
 impl Filter<Config> {
@@ -27,6 +28,7 @@ impl Filter<Config> {
             within: _,
             traffic,
             names: _,
+            made_up,
             reach,
             families: _,
             entrances: _,
@@ -65,15 +67,21 @@ impl Filter<Config> {
             let known = hooks.names.get(&set).into_iter().flatten();
             known.map(|ip| Cidr::host(*ip))
         };
+        let flagged = |flag| move |net: Cidr| (net, flag);
         let meant = include.cidrs.iter().copied();
+        let meant = meant.chain(addresses(NameSet::Included));
         let left = exclude.cidrs.iter().copied();
+        let left = left.chain(addresses(NameSet::Excluded));
+        let refused = made_up.iter().copied().map(flagged(NET_REFUSED));
         Ok(Self {
             config,
             ports,
             nets: nets::nets(
                 Part::Traffic(Key::Cidrs),
-                meant.chain(addresses(NameSet::Included)),
-                left.chain(addresses(NameSet::Excluded)),
+                meant
+                    .map(flagged(NET_MEANT))
+                    .chain(left.map(flagged(NET_LEFT)))
+                    .chain(refused),
             )?,
         })
     }
@@ -97,9 +105,11 @@ fn of_traffic(traffic: &Traffic) -> u32 {
         (include.protocols.is_empty() || include.protocols.contains(&protocol))
             && !exclude.protocols.contains(&protocol)
     };
-    let captures = *dns == Some(Dns::Capture);
-    let everything = include == &steer_core::intent::Filter::default();
     let excludes_dns = exclude.ports.iter().any(|range| range.contains(53));
+    let captures = *dns == Some(Dns::Capture) && !excludes_dns;
+    // DNS has a key of its own, so that of the protocols only exclusion counts.
+    let dns_by = |protocol: Protocol| captures && !exclude.protocols.contains(&protocol);
+    let everything = include == &steer_core::intent::Filter::default();
     sum(&[
         (meant(Protocol::Tcp), DO_TCP),
         (meant(Protocol::Udp), DO_UDP),
@@ -107,8 +117,9 @@ fn of_traffic(traffic: &Traffic) -> u32 {
         (!meant(Protocol::Udp), DO_LEAVE_UDP),
         (everything, DO_OTHERS),
         (*loopback == Some(Loopback::Steer), DO_LOOPBACK),
-        (captures && !excludes_dns, DO_DNS),
-        (!captures || excludes_dns, DO_LEAVE_DNS),
+        (dns_by(Protocol::Tcp), DO_DNS_TCP),
+        (dns_by(Protocol::Udp), DO_DNS_UDP),
+        (!captures, DO_LEAVE_DNS),
         (*quic == Some(Quic::Leave), DO_LEAVE_QUIC),
         (*quic == Some(Quic::Reject), DO_REFUSE_QUIC),
     ])

@@ -14,8 +14,8 @@ use super::nets::nets;
 use super::ports::{has, ports};
 use super::*;
 use crate::abi::{
-    Config, DO_CLOSED, DO_DNS, DO_HERE, DO_LEAVE_DNS, DO_LEAVE_UDP, DO_NETS, DO_OTHERS,
-    DO_REFUSE_QUIC, DO_TAKE, DO_TCP, DO_UDP, LIST, NET_LEFT, NET_MEANT,
+    Config, DO_CLOSED, DO_DNS_TCP, DO_DNS_UDP, DO_HERE, DO_LEAVE_DNS, DO_LEAVE_UDP, DO_NETS,
+    DO_OTHERS, DO_REFUSE_QUIC, DO_TAKE, DO_TCP, DO_UDP, LIST, NET_LEFT, NET_MEANT, NET_REFUSED,
 };
 
 fn hooks() -> Hooks {
@@ -25,6 +25,7 @@ fn hooks() -> Hooks {
         within: Vec::new(),
         traffic: Traffic::default(),
         names: Followed::new(),
+        made_up: Vec::new(),
         reach: Reach::Here,
         families: Vec::new(),
         entrances: Vec::new(),
@@ -90,7 +91,8 @@ fn the_longest_match_says_what_all_networks_around_an_address_say() {
         for b in &all {
             for c in &all {
                 let (meant, left) = ([*a, *b], [*c]);
-                let trie = nets(part, meant, left).unwrap();
+                let all = meant.map(|net| (net, NET_MEANT)).into_iter();
+                let trie = nets(part, all.chain(left.map(|net| (net, NET_LEFT)))).unwrap();
                 let mut keys: Vec<_> = trie.iter().map(|n| (n.address, n.prefix)).collect();
                 keys.dedup();
                 assert_eq!(keys.len(), trie.len(), "{a} {b} {c}: each network once");
@@ -179,10 +181,31 @@ fn flags_say_what_the_traffic_says() {
     hooks.traffic.dns = Some(Dns::Capture);
     hooks.traffic.quic = Some(Quic::Reject);
     hooks.traffic.include.protocols = vec![Protocol::Tcp];
-    let narrow = DO_CLOSED | DO_HERE | DO_TCP | DO_LEAVE_UDP | DO_DNS | DO_REFUSE_QUIC;
+    let narrow =
+        DO_CLOSED | DO_HERE | DO_TCP | DO_LEAVE_UDP | DO_DNS_TCP | DO_DNS_UDP | DO_REFUSE_QUIC;
     assert_eq!(flags(&hooks), narrow);
     hooks.traffic.exclude.ports = vec![PortRange::one(53).unwrap()];
-    assert_eq!(flags(&hooks), narrow & !DO_DNS | DO_LEAVE_DNS);
+    assert_eq!(
+        flags(&hooks),
+        narrow & !(DO_DNS_TCP | DO_DNS_UDP) | DO_LEAVE_DNS
+    );
+    // DNS has a key of its own: what is not included is captured, what is excluded is not.
+    hooks.traffic.exclude.ports.clear();
+    hooks.traffic.include.protocols.clear();
+    hooks.traffic.exclude.protocols = vec![Protocol::Udp];
+    assert_eq!(flags(&hooks), narrow & !DO_DNS_UDP);
+}
+
+#[test]
+fn made_up_addresses_are_refused_also_where_they_are_excluded() {
+    let mut hooks = hooks();
+    hooks.made_up = vec!["198.18.0.0/15".parse().unwrap()];
+    hooks.traffic.exclude.cidrs = vec!["198.18.7.0/24".parse().unwrap()];
+    let filter = outbound(&hooks).unwrap();
+    let said = |ip: &str| longest(&filter.nets, ip.parse().unwrap());
+    assert_eq!(said("198.19.0.1"), NET_REFUSED);
+    assert_eq!(said("198.18.7.1"), NET_REFUSED | NET_LEFT);
+    assert_eq!(said("198.20.0.1"), 0);
 }
 
 #[test]

@@ -135,6 +135,7 @@ fn hooks_at_nothing() -> steer_core::object::Hooks {
         within: Vec::new(),
         traffic: steer_core::intent::Traffic::default(),
         names: steer_core::symbol::Followed::new(),
+        made_up: Vec::new(),
         reach: steer_core::object::Reach::Here,
         families: Vec::new(),
         entrances: Vec::new(),

@@ -59,6 +59,7 @@ impl Stage {
             within: Vec::new(),
             traffic: Traffic::default(),
             names: Followed::new(),
+            made_up: Vec::new(),
             reach: Reach::Here,
             families: Family::ALL.to_vec(),
             entrances: vec![Entrance {
