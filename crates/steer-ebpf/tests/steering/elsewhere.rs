@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use lab::{Cgroup, Lab, eventually};
+use steer_core::intent::Dial;
 
 use crate::engine::{Engine, agent, of};
 
@@ -44,4 +45,21 @@ fn a_namespace_that_comes_later_is_entered_when_a_program_there_connects() {
             .takes_tcp(&there, "203.0.113.7:81".parse().unwrap())
             .inside
     );
+}
+
+#[test]
+fn what_is_dialled_outside_is_dialled_from_the_engines_namespace() {
+    lab::require!(Root);
+    let (lab, cgroup) = (Lab::new("ebpf-outside"), Cgroup::new("ebpf-outside"));
+    let (app, other) = (lab.host("app"), lab.host("other"));
+    let there = agent(&other, &cgroup);
+    let mut intent = of(&cgroup);
+    intent.dial = Some(Dial::Outside);
+    let engine = Engine::start(&app, &intent);
+    let to = |port| SocketAddr::from(([203, 0, 113, 7], port));
+    eventually("a listener in the other namespace", || {
+        there.connect(to(80)).ok()
+    });
+    assert!(!engine.takes_tcp(&there, to(81)).inside);
+    assert!(!engine.takes_udp(&there, to(82)).inside);
 }

@@ -13,6 +13,7 @@ mod identity;
 mod inbound;
 mod local;
 mod probe;
+mod scopes;
 mod tokens;
 
 /// The program that acts in a cgroup of the tests.
