@@ -10,6 +10,11 @@ fn service(site: &Site, cgroup: &Cgroup) -> Agent {
     Agent::start(program.args(Agent::command_line("agent")))
 }
 
+/// What tells a site's things of the test's own from others, without the steering's name.
+fn number(site: &Site) -> &str {
+    site.name.trim_start_matches('t')
+}
+
 /// Whether the server sees the client's own socket.
 fn is_direct(server: &lab::Server, client: &mut Client) -> bool {
     assert!(echoes(client, b"hello"));
@@ -28,7 +33,7 @@ fn adopted(on_failure: OnFailure, family: Family) {
     let server = site.srv.serve(7, Service::Echo);
     let udp = site.srv.serve_udp(7);
     let at = site.srv.at(family, 7);
-    let cgroup = Cgroup::in_hierarchy(&format!("svc-{}", site.name));
+    let cgroup = Cgroup::in_hierarchy(&format!("svc-{}", number(&site)));
     let [running, beside] = [(); 2].map(|()| service(&site, &cgroup));
     let home = cgroup_of(running.pid());
     let mut before = running.connect(at).expect("nothing is steered");
@@ -90,7 +95,7 @@ fn existing_connections_are_reset_where_asked_and_come_back_steered() {
         let site = Site::of_host(Means::Ebpf, "reset");
         let server = site.srv.serve(7, Service::Echo);
         let at = site.srv.at(family, 7);
-        let cgroup = Cgroup::in_hierarchy(&format!("svc-{}", site.name));
+        let cgroup = Cgroup::in_hierarchy(&format!("svc-{}", number(&site)));
         let [running, beside] = [(); 2].map(|()| service(&site, &cgroup));
         let mut before = running.connect(at).expect("nothing is steered");
         let mut others = beside.connect(at).expect("nothing is steered");
@@ -116,8 +121,8 @@ fn a_unit_is_steered_by_its_name_and_again_after_a_restart() {
     let site = Site::of_host(Means::Ebpf, "unit");
     let server = site.srv.serve(7, Service::Echo);
     let at = site.srv.at(Family::V4, 7);
-    let slice = Cgroup::in_hierarchy(&format!("{}.slice", site.name));
-    let name = format!("{}.service", site.name);
+    let slice = Cgroup::in_hierarchy(&format!("lab{}.slice", number(&site)));
+    let name = format!("lab{}.service", number(&site));
     let unit = || Cgroup::in_hierarchy(&format!("{}/{name}", slice.name()));
     let first = unit();
     let running = service(&site, &first);

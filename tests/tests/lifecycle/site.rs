@@ -317,6 +317,11 @@ impl Site {
     /// Asserts that everything is as it was before.
     #[track_caller]
     pub(crate) fn assert_untouched(&self) {
+        // The kernel lets go of programs and maps some time after they were detached.
+        Snapshot::wait_same(&self.app, &self.before(), |snapshot| {
+            let snapshot = self.narrow(snapshot);
+            snapshot.keep(|section, _| section == Section::Bpf)
+        });
         self.state().assert_same_as(&self.before());
         assert!(self.apart.is_none() || !self.run_dir().exists());
     }

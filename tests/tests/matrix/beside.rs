@@ -65,8 +65,8 @@ fn told_apart(
             assert!(!is_direct(&server, steered), "{to}: not steered");
             assert!(is_direct(&server, plain), "{to}: a neighbour was steered");
             let before = udp.seen().len();
-            let socket = outside.udp(family);
-            let sent = socket.send_to(b"hello", stage.at(family, 9));
+            let socket = outside.udp_client(family);
+            let sent = socket.send_to(stage.at(family, 9), b"hello");
             sent.expect("a neighbour may send");
             udp.wait_for(|seen| seen.len() > before);
         }

@@ -1,6 +1,7 @@
 //! Bytes that nobody should send close their own connection and nothing else.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use lab::{Cgroup, Client, End, Failure, Family, Pattern, Service};
 use steer_tests::{Mount, Record, Refused, Rig, Setup, Speech, Stage};
@@ -126,8 +127,11 @@ pub(crate) fn another_local_process_cannot_ride_a_live_token(mount: Mount) {
             }
             for token in &of_udp {
                 let free = rider.udp_client(Family::of(token.ip()));
-                let refused = free.ask(*token, b"ridden");
-                assert_eq!(refused, Err(Failure::Refused), "{token} by {}", rider.pid());
+                free.patience(Duration::from_secs(1));
+                let failure = free.ask(*token, b"ridden").expect_err("it is not served");
+                // Where a hook sees the call, at once.
+                let unseen = rider.pid() == riders[2].pid();
+                assert!(unseen || failure == Failure::Refused, "{token}: {failure:?}");
             }
         }
         // Whoever it is of goes on, and hears nobody else.

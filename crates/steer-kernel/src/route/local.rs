@@ -1,6 +1,6 @@
 //! Local routes as netlink says them (`struct rtmsg`, rtnetlink(7)).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use steer_core::address::{Cidr, Family};
 use steer_core::instance::Instance;
@@ -29,7 +29,11 @@ pub(super) fn request(route: &LocalRoute, metric: u32) -> Option<Body> {
     let body = match route.net.map(Cidr::address) {
         None => return Some(body),
         Some(IpAddr::V4(ip)) => body.attr(RTA_DST, &ip.octets()),
-        Some(IpAddr::V6(ip)) => body.attr(RTA_DST, &ip.octets()),
+        // With a source of its own, as 127.0.0.1 is in IPv4: from another address of this host a
+        // client could have the port that the engine's own dial to the same server has.
+        Some(IpAddr::V6(ip)) => body
+            .attr(RTA_DST, &ip.octets())
+            .attr(RTA_PREFSRC, &Ipv6Addr::LOCALHOST.octets()),
     };
     Some(body.number(RTA_PRIORITY, metric))
 }
@@ -130,4 +134,5 @@ const RT_SCOPE_HOST: u8 = 254;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
 const RTA_TABLE: u16 = 15;

@@ -39,6 +39,10 @@ impl Opening {
             // Of a connection that is not there yet no packet has come: the client's address is not
             // one that a dial of ours could have.
             let made = !matches!(self.flow, Flow::Unmade);
+            // A method that brings a program's socket elsewhere first leaves it the chance to have
+            // the address of a dial to the same place; whose it is, such a method knows.
+            let of_another = |pid| pid != std::process::id();
+            let made = made && !entry.identity.pid.is_some_and(of_another);
             if made && entry.dialler.is_ours(protocol, client.0, to.addr()) {
                 return Err(Failure::OwnDial);
             }
