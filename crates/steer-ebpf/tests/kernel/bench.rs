@@ -1,16 +1,19 @@
 //! A cgroup with the programs, a namespace with an engine of a few lines, and programs that connect.
 
 use std::fs::File;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, PerCpuArray};
 use aya::programs::{self, CgroupAttachMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lab::{Cgroup, Host, Lab, Output, Proc, Program};
 
+use steer_core::address::Cidr;
 use steer_ebpf::abi::{
-    COUNTERS, Cgroups, Config, LIST, Names, PLACE_V4, PLACE_V6, PORT_WORDS, Place, Ranges, Token,
+    COUNTERS, Cgroups, Config, LIST, Names, NetKey, PLACE_V4, PLACE_V6, PORT_WORDS, Place, Ranges,
+    Token,
 };
 
 /// Plain data in a map.
@@ -74,6 +77,35 @@ impl Bench {
         for word in 0..PORT_WORDS {
             ports.set(word, u64::MAX, 0).expect("room");
         }
+    }
+
+    /// Takes these ports alone for meant.
+    pub(crate) fn ports(&mut self, meant: &[u16]) {
+        let ports = self.object.map_mut("PORTS").expect("a map");
+        let mut ports = Array::<_, u64>::try_from(ports).expect("an array");
+        for word in 0..PORT_WORDS {
+            let within = meant.iter().filter(|port| u32::from(**port) / 64 == word);
+            let bits = within.fold(0, |bits, port| bits | 1 << (port % 64));
+            ports.set(word, bits, 0).expect("room");
+        }
+    }
+
+    /// Says something of a network, in the first generation.
+    pub(crate) fn net(&mut self, net: &str, flags: u32) {
+        let net: Cidr = net.parse().expect("a network");
+        let (address, before) = match net.address() {
+            IpAddr::V4(ip) => (ip.to_ipv6_mapped(), 96),
+            IpAddr::V6(ip) => (ip, 0),
+        };
+        let key = NetKey {
+            generation: [0; 4],
+            address: address.octets(),
+        };
+        let length = 32 + before + u32::from(net.prefix());
+        let map = self.object.map_mut("NETS").expect("a map");
+        let mut map = LpmTrie::<_, Plain<NetKey>, u32>::try_from(map).expect("a trie");
+        let key = Key::new(length, Plain(key));
+        map.insert(&key, flags, 0).expect("room");
     }
 
     /// Says that the engine is in a namespace.

@@ -3,7 +3,9 @@
 use lab::require;
 
 use crate::bench::Bench;
-use steer_ebpf::abi::{CLOSED, DO_CLOSED, DO_TAKE, DO_UDP, SLOTS, TOKENS_MOST, Token};
+use steer_ebpf::abi::{
+    CLOSED, DO_CLOSED, DO_TAKE, DO_UDP, SLOTS, TOKEN_NET_V4, TOKENS_MOST, Token,
+};
 
 const FLAGS: u32 = DO_TAKE | DO_CLOSED | DO_UDP;
 
@@ -81,6 +83,40 @@ fn what_a_server_answers_is_left_alone() {
     let client = bench.host.program("python3").args(["-c", client]).run();
     assert_eq!(client.expect_success().trim(), "198.51.100.1");
     assert_eq!(bench.counts()[0], 0);
+}
+
+#[test]
+fn what_comes_from_a_token_of_another_socket_is_shown_as_it_is() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("foreign", FLAGS, TOKENS_MOST);
+    let client = bench.start(
+        "a, b = opened(2, 2), opened(2, 2)\nfor s in (a, b): s.bind(('198.51.100.1', 0))\n\
+         a.sendto(b'q', ('203.0.113.7', 5000)); assert a.recvfrom(9)[1] == ('203.0.113.7', 5000)\n\
+         print('ports', a.getsockname()[1], b.getsockname()[1])\n\
+         print('seen', a.recvfrom(9)[1], b.recvfrom(9)[1])",
+    );
+    let ports = client.wait_stdout(|text| text.ends_with('\n'));
+    let ports: Vec<&str> = ports.split_whitespace().skip(1).collect();
+    let tokens = bench.tokens();
+    let [(key, _)] = tokens.as_slice() else {
+        panic!("{tokens:?}")
+    };
+    let token = std::net::Ipv4Addr::from(TOKEN_NET_V4 | (*key as u32));
+    // Somebody sends to both from the address of the one's token, as only the engine should.
+    bench.engine.kill();
+    let (port, [a, b]) = (bench.port, [0, 1].map(|n| ports[n]));
+    let script = format!(
+        "import socket; s = socket.socket(2, 2); s.bind(('{token}', {port}))\n\
+         for to in ({a}, {b}): s.sendto(b'x', ('198.51.100.1', to))"
+    );
+    let sender = bench.host.program("python3").args(["-c", &script]);
+    sender.run().expect_success();
+    client.wait();
+    let (said, wanted) = (
+        client.stdout(),
+        format!("seen ('203.0.113.7', 5000) ('{token}', {port})"),
+    );
+    assert_eq!(said.lines().last(), Some(wanted.as_str()));
 }
 
 /// How many tokens are of sockets that were closed, and say when.

@@ -8,4 +8,6 @@ mod bench;
 mod datagrams;
 mod generations;
 mod guard;
+mod scope;
 mod streams;
+mod traffic;
