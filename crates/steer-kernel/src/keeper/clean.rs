@@ -99,7 +99,10 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
     let mut stuck = BTreeSet::new();
     for netns in namespaces(drivers, &entries) {
         let place = drivers.identity(&netns).unwrap_or_default();
-        let (found, errors) = drivers.observe(&netns);
+        let (mut found, errors) = drivers.observe(&netns);
+        // A cgroup goes after what is attached to it: that would stay with sockets that were made
+        // in the cgroup, and nobody would find it.
+        found.sort_by_key(|found| found.domain == Domain::Cgroup);
         done.failures
             .extend(errors.into_iter().map(KeeperError::Driver));
         // Journals are written before objects are made: whoever started meanwhile is in one.
