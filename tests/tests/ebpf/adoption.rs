@@ -1,6 +1,6 @@
 //! Programs that run already, chosen by process or by unit.
 
-use lab::{Agent, Cgroup, Client, End, Family, Service, Signal, Status, eventually};
+use lab::{Agent, Cgroup, Client, Family, Service, Signal, Status, eventually};
 
 use crate::site::{Means, OnFailure, Site, echoes};
 
@@ -90,29 +90,63 @@ fn a_running_service_is_adopted_by_its_process() {
 
 #[test]
 fn existing_connections_are_reset_where_asked_and_come_back_steered() {
-    lab::require!(Root, Cgroup2);
+    lab::require!(Root, Cgroup2, Program("python3"));
     for family in Family::BOTH {
         let site = Site::of_host(Means::Ebpf, "reset");
         let server = site.srv.serve(7, Service::Echo);
         let at = site.srv.at(family, 7);
         let cgroup = Cgroup::in_hierarchy(&format!("svc-{}", number(&site)));
-        let [running, beside] = [(); 2].map(|()| service(&site, &cgroup));
-        let mut before = running.connect(at).expect("nothing is steered");
-        let mut others = beside.connect(at).expect("nothing is steered");
-        assert!(is_direct(&server, &mut before) && is_direct(&server, &mut others));
-        let config = format!("method: ebpf\nscope: {{ pid: {} }}\n", running.pid());
+        let [running, beside] = [(); 2].map(|()| {
+            let python = site.app.program("python3").args(["-c", FAITHFUL]);
+            let python = python.args([at.ip().to_string(), at.port().to_string()]);
+            let running = python.cgroup(&cgroup).spawn();
+            running.wait_line(|line| line == "connected 1");
+            running
+        });
+        let log = site.log();
+        let config = format!(
+            "method: ebpf\nscope: {{ pid: {} }}\nlog: {{ connections: {{ file: \"{}\" }} }}\n",
+            running.pid(),
+            log.display()
+        );
         let up = site.up(&config).arg("--reset").spawn();
         up.wait_line(|line| line.contains("in force"));
-        assert_eq!(before.receive_all(), (Vec::new(), End::Reset));
-        let mut again = running.connect(at).expect("it is steered");
-        assert!(!is_direct(&server, &mut again), "not steered");
-        assert!(echoes(&mut others, b"a neighbour's goes on"));
-        drop(again);
+        running.wait_line(|line| line == "connected 2");
+        assert_eq!(server.wait_for(|seen| seen.len() == 3).len(), 3);
+        for (program, said) in [(&beside, "still 1"), (&running, "still 2")] {
+            program.write(b"\n");
+            program.wait_line(|line| line == said);
+        }
+        running.kill();
+        let records = site.records().wait_for(1);
+        assert_eq!(records[0]["pid"], running.pid());
         up.signal(Signal::SIGTERM);
         assert_eq!(up.wait(), Status::Exited(0), "{up:#?}");
         site.wait_untouched();
     }
 }
+
+/// Keeps a connection, and makes another one whenever it breaks; says which it is when asked.
+const FAITHFUL: &str = "
+import select, socket, sys
+count = 0
+while True:
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+    count += 1
+    try:
+        s.sendall(b'x'); s.recv(1)
+        print('connected', count, flush=True)
+        while True:
+            ready, _, _ = select.select([s, sys.stdin], [], [])
+            if s in ready:
+                if not s.recv(1): sys.exit('closed')
+            else:
+                sys.stdin.readline()
+                s.sendall(b'y'); s.recv(1)
+                print('still', count, flush=True)
+    except OSError:
+        pass
+";
 
 /// By the name that systemd has for it, wherever its cgroup is; a restart makes another cgroup.
 #[test]

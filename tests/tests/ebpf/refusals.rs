@@ -62,7 +62,7 @@ fn a_process_that_is_not_there_is_named() {
     gone.wait().expect("it ends");
     let pid = gone.id().to_string();
     let output = up(&site, &format!("scope: {{ pid: {pid} }}"));
-    assert_refuses(&output, &["scope.pid", &pid]);
+    assert_refuses(&output, &["process", &pid, "help: "]);
     site.assert_untouched();
 }
 
