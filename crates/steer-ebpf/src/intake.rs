@@ -42,7 +42,8 @@ use streams::Streams;
 pub(crate) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
     let maps = Maps::new(bound.shared);
     if bound.listener.binding == Binding::Own {
-        return Ok(Box::new(Inbound::new(bound.sockets, &maps)?));
+        let inside = Inside::of(&bound.netns)?;
+        return Ok(Box::new(Inbound::new(bound.sockets, &maps, &inside)?));
     }
     let inside = Inside::of(&bound.netns)?;
     let want = Want::new(intent, bound.listener);

@@ -49,6 +49,16 @@ impl SockDiag {
     /// `FIN_WAIT2` or `TIME_WAIT`) has no owner either: the kernel says 0, which is not to be taken for
     /// root.
     pub fn tcp_owner(&self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
+        Ok(self.tcp_known(local, peer)?.map(|known| known.uid))
+    }
+
+    /// The number by which descriptors know the TCP socket that is connected from `local` to `peer`
+    /// (`socket:[N]` in `/proc/PID/fd`); `None` as for [`Self::tcp_owner`].
+    pub fn tcp_inode(&self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
+        Ok(self.tcp_known(local, peer)?.map(|known| known.inode))
+    }
+
+    fn tcp_known(&self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Known>> {
         let (local, peer) = (canonical(local), canonical(peer));
         let told = self
             .socket
@@ -57,10 +67,10 @@ impl SockDiag {
             .look_up(
                 SOCK_DIAG_BY_FAMILY,
                 &request(libc::IPPROTO_TCP, local, peer, 0),
-                |answer| owner(answer.body, local, peer),
+                |answer| known(answer.body, local, peer),
             );
         match told {
-            Ok(owner) => Ok(owner),
+            Ok(known) => Ok(known),
             Err(refused) if refused.errno() == Some(Errno::ENOENT) => Ok(None),
             Err(refused) => Err(refused.into()),
         }
@@ -189,8 +199,14 @@ fn mapped(end: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The owner in a `struct inet_diag_msg`.
-fn owner(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> Option<u32> {
+/// Whose a connection is.
+struct Known {
+    uid: u32,
+    inode: u32,
+}
+
+/// What a `struct inet_diag_msg` tells, if it is of this connection.
+fn known(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> Option<Known> {
     let word = |at: usize| answer.get(at..at + 4).map(number);
     // The kernel answers with a listener where no connection matches.
     let told = answer.get(IDENTITY..IDENTITY + 36);
@@ -198,8 +214,11 @@ fn owner(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> Option<u32> {
         // What an IPv6 socket that speaks IPv4 is called, as those of Java are.
         || told == Some(&identity(mapped(local), mapped(peer))[..]);
     // Only what is still open has an inode; the user of anything else is forgotten.
-    let open = word(INODE).is_some_and(|inode| inode != 0);
-    word(UID).filter(|_| same && open)
+    let inode = word(INODE).filter(|inode| same && *inode != 0)?;
+    Some(Known {
+        uid: word(UID)?,
+        inode,
+    })
 }
 
 /// Two words, the lower one first.
@@ -233,6 +252,10 @@ mod tests {
             let from = client.local_addr().unwrap();
             let me = nix::unistd::geteuid().as_raw();
             assert_eq!(diag.tcp_owner(from, to).unwrap(), Some(me), "{address}");
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&client);
+            let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+            let inode = diag.tcp_inode(from, to).unwrap().unwrap();
+            assert_eq!(link.to_str(), Some(&*format!("socket:[{inode}]")));
             let stranger = SocketAddr::new(from.ip(), 1);
             assert_eq!(diag.tcp_owner(to, stranger).unwrap(), None, "{address}");
         }

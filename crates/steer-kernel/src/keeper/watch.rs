@@ -306,6 +306,7 @@ mod tests {
                 within: paths(within),
                 traffic: Traffic::default(),
                 names: BTreeMap::new(),
+                made_up: Vec::new(),
                 reach: Reach::All,
                 families: Family::ALL.to_vec(),
                 entrances: Vec::new(),
