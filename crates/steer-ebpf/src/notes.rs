@@ -24,7 +24,10 @@ pub(crate) fn inbound(intent: &Intent, host: &Host, plan: &mut Plan) {
     if intent.traffic.include.protocols.is_empty() {
         plan.note("of what comes in TCP alone is taken; UDP goes to its own servers");
     }
-    plan.note("what this host connects to itself is not looked up: it goes to its own servers");
+    plan.note(
+        "what this host connects to an address from that same address is not looked up: it goes to \
+         its own servers",
+    );
     if intent.failure() == OnFailure::Closed {
         plan.note(
             "closed holds for as long as the keeper lives: the kernel detaches the hook with it",

@@ -82,6 +82,11 @@ pub(crate) static PROFILE: Profile = Profile {
         "scopes of a host, of users, of groups and of process names mean programs of this network \
          namespace alone; a command, a cgroup and a process are followed into others, whose first \
          connections wait for a listener there: refused under closed, direct under open",
+        "the engine listens in as many of those as a thirty-second of its descriptors (`ulimit -n`), \
+         and looks for one that it could not enter once a second",
+        "a datagram of a socket that was closed is taken if the engine reads it within 10 seconds; \
+         a socket that shares its port with one of another user is not heard where the kernel tells \
+         that one as the sender",
         "what is in a network namespace of its own keeps the local route of IPv6 after a SIGKILL; \
          it leads nowhere",
         "process ids and program files are told only where the engine is in the initial pid \
@@ -89,6 +94,9 @@ pub(crate) static PROFILE: Profile = Profile {
          far as the engine sees the hierarchy",
         "under closed, what comes in (`scope.inbound`) is refused for as long as the keeper lives: \
          the kernel detaches that hook with its last holder",
+        "what this host connects from one of its addresses to another one of them comes in as what \
+         others send does (`scope.inbound`); what the engine itself dials so, as to a secondary \
+         address, is reset",
         "`listen.external`: TCP alone; the proxy has to listen on every address (0.0.0.0 and ::), \
          since what is steered comes to addresses of 127.128.0.0/9 and fd5e:7ee2:0:f8e3::/64; the \
          kernel answers its SO_ORIGINAL_DST only as long as the steering is in force",
