@@ -37,7 +37,14 @@ fn connect<F: Form>(call: Call) -> i32 {
 /// Sends a call to the engine.
 #[inline(always)]
 fn take<F: Form>(call: Call, to: End, taking: Taking) -> Decision {
-    let Taking { port, otherwise } = taking;
+    let Taking {
+        port,
+        otherwise,
+        fresh,
+    } = taking;
+    if !fresh {
+        return otherwise.decision();
+    }
     let is_tcp = call.protocol() == Protocol::Tcp;
     // A connected socket of datagrams is never silent for too long: it ends with its socket.
     let last = if is_tcp { 0 } else { u64::MAX };

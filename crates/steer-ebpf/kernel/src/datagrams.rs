@@ -62,9 +62,14 @@ fn send<F: Form>(call: Call) -> i32 {
 /// or under one more.
 #[inline(always)]
 fn take<F: Form>(call: Call, to: End, pair: &Pair, taking: Taking) -> Decision {
-    let Taking { port, otherwise } = taking;
+    let Taking {
+        port,
+        otherwise,
+        fresh,
+    } = taking;
     let key = match again(call, to, pair) {
         Some(key) => key,
+        None if !fresh => return otherwise.decision(),
         None => {
             let Some(key) = token::allocate(call, to, token::clock()) else {
                 return otherwise.decision();

@@ -28,6 +28,8 @@ pub struct Taking {
     pub port: u16,
     /// What is done where no token is to be had.
     pub otherwise: Otherwise,
+    /// Whether a token may be made; else those that there are still lead there.
+    pub fresh: bool,
 }
 
 /// What is done with what is meant and cannot be taken.
@@ -100,9 +102,6 @@ pub fn over(call: Call, to: End) -> Decision {
         Traffic::Refused => return Otherwise::Refuse.decision(),
         Traffic::Meant | Traffic::Dns => {}
     }
-    if config.flags & DO_TAKE == 0 {
-        return otherwise.decision();
-    }
     // A socket that is bound to another interface would wait for an answer for ever: tokens are
     // addresses of the loopback interface.
     if call.interface() > LOOPBACK {
@@ -113,7 +112,11 @@ pub fn over(call: Call, to: End) -> Decision {
     };
     match place.port(traffic, protocol, to) {
         Some(port) if listener::is_there(call, config, to, port, place.is_external()) => {
-            Decision::Take(Taking { port, otherwise })
+            Decision::Take(Taking {
+                port,
+                otherwise,
+                fresh: config.flags & DO_TAKE != 0,
+            })
         }
         _ => otherwise.decision(),
     }
