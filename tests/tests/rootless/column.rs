@@ -23,11 +23,6 @@ impl Column {
         }
     }
 
-    /// Whether it brings datagrams to the engine, or has no way for them.
-    pub(crate) fn steers_datagrams(self) -> bool {
-        matches!(self, Self::Netns | Self::Ebpf)
-    }
-
     /// Whether a connection can be the program's own, without a relay, where nothing needs one.
     pub(crate) fn hands_over(self) -> bool {
         matches!(self, Self::Seccomp | Self::Preload)
