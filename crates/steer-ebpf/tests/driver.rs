@@ -1,6 +1,8 @@
 //! The driver on the real kernel: cgroups and namespaces that the tests make.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "driver/beside.rs"]
+mod beside;
 #[path = "driver/cycles.rs"]
 mod cycles;
 #[path = "driver/errors.rs"]

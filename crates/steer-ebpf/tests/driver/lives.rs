@@ -289,7 +289,7 @@ fn a_lookup_hangs_on_its_namespace_by_a_link() {
     stage.all_gone(&held);
 }
 
-fn map(driver: &EbpfDriver, name: &str) -> Map {
+pub(crate) fn map(driver: &EbpfDriver, name: &str) -> Map {
     let shared = driver.shared().unwrap();
     let map = shared.into_iter().find(|s| s.label == name).unwrap();
     Map::from_map_data(MapData::from_fd(map.fd).unwrap()).unwrap()

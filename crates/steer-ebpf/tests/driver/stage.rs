@@ -21,7 +21,7 @@ pub(crate) struct Stage {
     pub(crate) cgroup: Cgroup,
     pub(crate) instance: Instance,
     pub(crate) netns: Netns,
-    _host: Host,
+    pub(crate) host: Host,
 }
 
 /// What the kernel has of an instance.
@@ -43,7 +43,7 @@ impl Stage {
             cgroup: Cgroup::new(label),
             instance: Instance::new(&name).unwrap(),
             netns: Netns::Path(host.namespace_path().to_str().unwrap().to_owned()),
-            _host: host,
+            host,
         }
     }
 
