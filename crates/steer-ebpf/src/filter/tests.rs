@@ -193,7 +193,7 @@ fn flags_say_what_the_traffic_says() {
     hooks.traffic.exclude.ports.clear();
     hooks.traffic.include.protocols.clear();
     hooks.traffic.exclude.protocols = vec![Protocol::Udp];
-    assert_eq!(flags(&hooks), narrow & !DO_DNS_UDP);
+    assert_eq!(flags(&hooks), narrow & !DO_DNS_UDP | DO_OTHERS);
 }
 
 #[test]
