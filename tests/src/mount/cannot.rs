@@ -204,9 +204,7 @@ impl Mount {
                 scope("scope: { cgroup: some.slice }", "scope.cgroup")
             }
             "another_local_process_cannot_ride_a_live_token" => Cannot::plain(ITS_PORT),
-            "getpeername_shows_the_peer_asked_for" => {
-                Cannot::plain("its clients know that they are connected to its port")
-            }
+            "getpeername_shows_the_peer_asked_for" => Cannot::plain(ITS_PORT),
             "a_server_in_scope_still_answers_its_clients" => Cannot::plain(ITS_PORT),
             case if BY_NAME.contains(&case) => Cannot::plain("its clients ask by name"),
             _ => return None,
@@ -445,7 +443,7 @@ const OF_NAMES: [&str; 23] = [
     "garbage_of_a_steered_program_arrives_unchanged",
 ];
 
-const OTHERS: &str = "its own engine is where its traffic goes";
+const OTHERS: &str = "its traffic goes to its own engine";
 const WILLING: &str = "it binds willing clients only, whoever they are";
 const CLIENTS_CHOICE: &str = "its clients choose what they send to its port";
 const ITS_PORT: &str = "it sees only what its clients send to its port";

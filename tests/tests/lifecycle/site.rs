@@ -429,16 +429,15 @@ pub(crate) fn left_by(witness: &Capture, sources: &[SocketAddr]) -> usize {
 
 /// Kills processes by their ids with SIGKILL, in one call.
 pub(crate) fn kill(ids: &[i32]) {
-    let words = ids.iter().map(ToString::to_string);
-    let done = Program::new("kill").arg("-9").args(words).run();
-    done.expect_success();
+    let kill = Program::new("kill").arg("-9");
+    let kill = kill.args(ids.iter().map(ToString::to_string));
+    kill.run().expect_success();
 }
 
 /// Sends a signal to one process.
 pub(crate) fn kill_with(id: i32, signal: Signal) {
-    let name = format!("-{}", signal as i32);
-    let program = Program::new("kill").args([name, id.to_string()]);
-    program.run().expect_success();
+    let words = [format!("-{}", signal as i32), id.to_string()];
+    Program::new("kill").args(words).run().expect_success();
 }
 
 impl fmt::Display for OnFailure {
