@@ -7,27 +7,25 @@
 //!                                               └─> PLACES: the hooks lead there
 //! ```
 
+mod reach;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aya::maps::{HashMap as Map, MapData};
 use nix::sys::resource::{Resource, getrlimit};
-use steer_core::address::{Family, Protocol};
-use steer_core::driver::{Change, Driver, DriverError};
+use steer_core::address::Protocol;
 use steer_core::instance::Instance;
 use steer_core::intake::Sockets;
 use steer_core::intent::{Dial, Intent};
 use steer_core::listen::listen;
 use steer_core::mark::Mark;
 use steer_core::netns::Inside;
-use steer_core::object::{LOCAL_TABLE, Listener, LocalRoute, Object, Reach, token_net};
-use steer_core::plan::Netns;
+use steer_core::object::{Listener, Reach};
 use steer_core::policy::App;
-use steer_core::symbol::TableRef;
 use steer_kernel::cgroup::{CgroupTree, command_cgroup};
-use steer_kernel::route::RouteDriver;
 use tokio::sync::{mpsc, watch};
 
 use super::identity::Identities;
@@ -36,6 +34,7 @@ use super::namespace::{self, Namespace};
 use super::tries::Tries;
 use crate::abi::{PLACE_V4, PLACE_V6, PLACES_MOST, Place};
 use crate::plan;
+use reach::{Reachable, route};
 
 /// What an intake takes, wherever it does so.
 #[derive(Clone, Debug)]
@@ -73,6 +72,7 @@ struct State {
     map: Map<MapData, u64, Place>,
     known: HashMap<u64, Known>,
     tries: Tries,
+    complaints: Tries,
 }
 
 /// A namespace in which all of them listen.
@@ -115,7 +115,8 @@ impl Places {
                 wants: Vec::new(),
                 map,
                 known: HashMap::new(),
-                tries: Tries::default(),
+                tries: Tries::every(LOOK_EVERY),
+                complaints: Tries::every(COMPLAIN_EVERY),
             }),
         });
         all.push(Arc::downgrade(&places));
@@ -175,9 +176,18 @@ impl Places {
     fn enter(&self, namespace: Namespace) {
         let mut state = self.state();
         let State {
-            wants, map, known, ..
+            wants,
+            map,
+            known,
+            complaints,
+            ..
         } = &mut *state;
         let cookie = namespace.cookie;
+        let mut complain = |namespace: &Namespace, error: &io::Error| {
+            if complaints.may(cookie, Instant::now()) {
+                complain(namespace, error);
+            }
+        };
         // The driver has told the hooks of the one that the plan is in.
         if cookie == self.own
             || known.contains_key(&cookie)
@@ -219,6 +229,12 @@ impl Places {
         wants: &[(Want, mpsc::UnboundedSender<Opened>)],
         known: &mut Known,
     ) -> io::Result<()> {
+        if !known.namespace.within(reach::is_loopback_up)?? {
+            return Err(io::Error::new(
+                io::ErrorKind::NetworkDown,
+                "its loopback device is down: `ip link set lo up` in it",
+            ));
+        }
         known.place.flags = PLACE_V4;
         for (want, opened_tx) in wants {
             let port = open(want, known, opened_tx)?;
@@ -236,7 +252,18 @@ impl Places {
             let set = known
                 .namespace
                 .within(|| route(&self.intent.instance, Reachable::Made))?;
-            set.map_err(io::Error::other)?;
+            // Another one may have the same route. A namespace of IPv4 alone is common
+            // (`net.ipv6.conf.all.disable_ipv6`).
+            if let Err(error) = set
+                && !reach::leads_to_tokens(&known.namespace.path(), self.intent.bypass)?
+            {
+                known.place.flags &= !PLACE_V6;
+                tracing::info!(
+                    inode = known.namespace.inode,
+                    error = &error as &dyn std::error::Error,
+                    "only IPv4 is steered in another namespace"
+                );
+            }
         }
         Ok(())
     }
@@ -353,32 +380,6 @@ fn set_port(place: &mut Place, listener: &Listener, port: u16) {
     *slot = port;
 }
 
-/// What shall be of the route of IPv6's tokens.
-#[derive(Clone, Copy, Debug)]
-enum Reachable {
-    Made,
-    Gone,
-}
-
-/// Makes or removes the route in the namespace of the calling thread.
-fn route(instance: &Instance, wanted: Reachable) -> Result<(), DriverError> {
-    let route = [Object::Route(LocalRoute {
-        family: Family::V6,
-        net: Some(token_net(Family::V6)),
-        table: TableRef::Fixed(LOCAL_TABLE),
-    })];
-    let (from, to): (&[_], &[_]) = match wanted {
-        Reachable::Made => (&[], &route),
-        Reachable::Gone => (&route, &[]),
-    };
-    RouteDriver::new().set(&Change {
-        instance,
-        netns: &Netns::Here,
-        from,
-        to,
-    })
-}
-
 fn complain(namespace: &Namespace, error: &io::Error) {
     tracing::warn!(
         inode = namespace.inode,
@@ -396,6 +397,12 @@ fn places_most() -> usize {
     let most = usize::try_from(limit / 32).unwrap_or(usize::MAX);
     most.min(PLACES_MOST.try_into().unwrap_or(usize::MAX))
 }
+
+/// The least time between two looks for one namespace.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The least time between two complaints of one.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// The usual limit of descriptors.
 const DESCRIPTORS: u64 = 1024;

@@ -63,3 +63,20 @@ fn what_is_dialled_outside_is_dialled_from_the_engines_namespace() {
     assert!(!engine.takes_tcp(&there, to(81)).inside);
     assert!(!engine.takes_udp(&there, to(82)).inside);
 }
+
+#[test]
+fn a_namespace_without_ipv6_is_steered_for_ipv4_all_the_same() {
+    lab::require!(Root);
+    let (lab, cgroup) = (Lab::new("ebpf-four"), Cgroup::new("ebpf-four"));
+    let (app, other) = (lab.host("app"), lab.host("other"));
+    other.set_sysctl("net/ipv6/conf/all/disable_ipv6", "1");
+    let there = agent(&other, &cgroup);
+    let engine = Engine::start(&app, &of(&cgroup));
+    let to = |port| SocketAddr::from(([203, 0, 113, 7], port));
+    eventually("a listener in the other namespace", || {
+        there.connect(to(80)).ok()
+    });
+    assert!(engine.takes_tcp(&there, to(82)).inside);
+    assert!(engine.takes_udp(&there, to(83)).inside);
+    assert!(there.connect("[2001:db8::7]:84".parse().unwrap()).is_err());
+}

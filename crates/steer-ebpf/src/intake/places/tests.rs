@@ -1,9 +1,12 @@
 use aya::maps::{PerCpuArray, PerCpuValues};
 use lab::{Cgroup, Lab};
+use steer_core::address::Family;
+use steer_core::driver::{Change, Driver as _};
 use steer_core::intake::Shared;
 use steer_core::intent::{OnFailure, Scope};
 use steer_core::method::Method;
-use steer_core::object::{Binding, Carries, Entrance, Hooks};
+use steer_core::object::{Binding, Carries, Entrance, Hooks, Object};
+use steer_core::plan::Netns;
 use steer_core::symbol::{CgroupRef, ListenerId, PortRef};
 
 use super::*;
@@ -158,5 +161,30 @@ fn what_is_refused_is_told_once() {
         assert_eq!(counters.grown(), (0, 0));
         // An engine that comes after does not tell it again.
         assert_eq!(Counters::open(&stage.maps).unwrap().grown(), (0, 0));
+    });
+}
+
+#[test]
+fn a_namespace_whose_loopback_device_is_down_gets_no_place() {
+    lab::require!(Root, Program("cat"));
+    let lab = Lab::new("ebpf-down");
+    let (app, other) = (lab.host("app"), lab.host("other"));
+    other.ip(&["link", "set", "lo", "down"]);
+    app.enter(|| {
+        let stage = Stage::new("down");
+        let (places, _) = Places::join(&stage.intent, &stage.maps).unwrap();
+        let mut opened = places.want(stage.want());
+        let program = other.program("cat").spawn();
+        let enter = || {
+            let there = Namespace::of(program.pid().try_into().unwrap()).unwrap();
+            let cookie = there.cookie;
+            places.enter(there);
+            stage.place(cookie)
+        };
+        assert_eq!(enter(), None);
+        assert!(opened.try_recv().is_err());
+        other.ip(&["link", "set", "lo", "up"]);
+        assert!(enter().is_some());
+        program.kill();
     });
 }
