@@ -15,6 +15,7 @@ mod identity;
 mod inbound;
 mod maps;
 mod namespace;
+mod overflow;
 mod places;
 mod process;
 mod streams;

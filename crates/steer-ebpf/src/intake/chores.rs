@@ -10,6 +10,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::maps::Maps;
+use super::overflow::Overflow;
 use super::places::Places;
 use super::sweep;
 use super::tokens::Tokens;
@@ -25,8 +26,8 @@ impl Chores {
     pub(super) fn start(maps: &Maps, places: &Arc<Places>) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
         let tokens = Tokens::open(maps)?;
-        let counters = Counters::open(maps)?;
-        tasks.spawn(watch(tokens, counters, Arc::downgrade(places)));
+        let looked_at = (tokens, Overflow::open(maps)?, Counters::open(maps)?);
+        tasks.spawn(watch(looked_at, Arc::downgrade(places)));
         if places.are_meant() {
             let events = RingBuf::try_from(maps.open("EVENTS")?).map_err(io::Error::other)?;
             let events = sys::watched(events)?;
@@ -79,27 +80,30 @@ fn read(event: &[u8]) -> Option<(u64, u32)> {
 }
 
 /// Looks at the tokens and at what the hooks have counted, now and then.
-async fn watch(mut tokens: Tokens, mut counters: Counters, places: Weak<Places>) {
+async fn watch(mut looked_at: (Tokens, Overflow, Counters), places: Weak<Places>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let places = places.clone();
         let looked = spawn_blocking(move || {
-            let swept = sweep::now().and_then(|now| sweep::sweep(&mut tokens, now));
+            let (tokens, overflow, counters) = &mut looked_at;
+            let swept = sweep::now()
+                .and_then(|now| sweep::sweep(tokens, now))
+                .and_then(|count| Ok(count + overflow.sweep(tokens)?));
             match swept {
                 Ok(0) => {}
-                Ok(count) => tracing::debug!(count, "tokens that nobody used were removed"),
+                Ok(count) => tracing::debug!(count, "what nobody used was removed"),
                 Err(error) => tracing::debug!(%error, "the tokens could not be looked at"),
             }
             counters.tell();
             if let Some(places) = places.upgrade() {
                 places.tidy();
             }
-            (tokens, counters)
+            looked_at
         });
         match looked.await {
-            Ok(kept) => (tokens, counters) = kept,
+            Ok(kept) => looked_at = kept,
             // The runtime ends.
             Err(_) => return,
         }

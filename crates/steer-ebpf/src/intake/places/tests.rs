@@ -10,9 +10,12 @@ use steer_core::plan::Netns;
 use steer_core::symbol::{CgroupRef, ListenerId, PortRef};
 
 use super::*;
-use crate::abi::{COUNT_EXHAUSTED, COUNT_REFUSED};
+use crate::abi::{COUNT_EXHAUSTED, COUNT_REFUSED, KEY_UDP, Pair, Slot, Token, TokenKey};
 use crate::driver::EbpfDriver;
 use crate::intake::chores::Counters;
+use crate::intake::overflow::Overflow;
+use crate::intake::tokens::Tokens;
+use crate::intake::tokens::tests::token;
 
 /// Hooks on a cgroup that nobody is in, and what an intake gets of them.
 struct Stage {
@@ -186,5 +189,65 @@ fn a_namespace_whose_loopback_device_is_down_gets_no_place() {
         other.ip(&["link", "set", "lo", "up"]);
         assert!(enter().is_some());
         program.kill();
+    });
+}
+
+#[test]
+fn destinations_go_with_their_tokens_and_those_of_live_sockets_stay() {
+    lab::require!(Root);
+    let app = Lab::new("ebpf-many").host("app");
+    app.enter(|| {
+        let stage = Stage::new("many");
+        let mut tokens = Tokens::open(&stage.maps).unwrap();
+        let mut overflow = Overflow::open(&stage.maps).unwrap();
+        let map = |name| stage.maps.open(name).unwrap();
+        let mut all = Map::<_, TokenKey, Token>::try_from(map("TOKENS")).unwrap();
+        let mut pairs = Map::<_, Pair, Slot>::try_from(map("OVERFLOW")).unwrap();
+        let mut number = 0;
+        for cookie in 1..=4 {
+            for port in 1..=200 {
+                number += 1;
+                let key = KEY_UDP | number;
+                let one = Token {
+                    cookie,
+                    port,
+                    ..token("203.0.113.7:1", "127.0.0.1:40000")
+                };
+                let slot = Slot {
+                    key,
+                    destination: one.destination,
+                    port,
+                    unused: [0; 3],
+                };
+                let pair = Pair {
+                    cookie,
+                    address: one.destination,
+                    port,
+                    unused: [0; 3],
+                };
+                all.insert(key, one, 0).unwrap();
+                pairs.insert(pair, slot, 0).unwrap();
+            }
+        }
+        assert_eq!(overflow.sweep(&tokens).unwrap(), 0);
+        // Three sockets are gone; of the second, others have the tokens by now.
+        for number in 1..=600 {
+            let key = KEY_UDP | number;
+            let of_second = (201..=400).contains(&number);
+            let was = all.get(&key, 0).unwrap();
+            tokens.remove(key).unwrap();
+            if of_second {
+                all.insert(key, Token { cookie: 9, ..was }, 0).unwrap();
+            }
+        }
+        assert_eq!(overflow.sweep(&tokens).unwrap(), 600);
+        let left: Vec<Pair> = pairs.keys().map(Result::unwrap).collect();
+        assert_eq!(left.len(), 200);
+        assert!(left.iter().all(|pair| pair.cookie == 4));
+        for number in 601..=800 {
+            tokens.remove(KEY_UDP | number).unwrap();
+        }
+        assert_eq!(overflow.sweep(&tokens).unwrap(), 200);
+        assert_eq!(pairs.keys().count(), 0);
     });
 }
