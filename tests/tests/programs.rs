@@ -28,6 +28,8 @@ enum By {
 impl By {
     /// What steers any program.
     const TRANSPARENT: [Self; 4] = [Self::Nft, Self::Iptables, Self::Tproxy, Self::Ebpf];
+    /// What changes packets on their way: sockets keep their addresses.
+    const REWRITING: [Self; 3] = [Self::Nft, Self::Iptables, Self::Tproxy];
     /// What steers a program that honours proxy variables.
     const ALL: [Self; 5] = [
         Self::Nft,

@@ -55,7 +55,7 @@ fn python_sockets_see_no_difference() {
 import select, socket, sys
 host, port = sys.argv[1], int(sys.argv[2])
 plain = socket.create_connection((host, port), 10)
-print(plain.getpeername()[:2], plain.getsockname()[0])
+print(plain.getpeername()[:2], plain.getsockname()[0] if 'own' in sys.argv else '')
 plain.sendall(b'half a word')
 plain.shutdown(socket.SHUT_WR)
 print(b''.join(iter(lambda: plain.recv(100), b'')))
@@ -73,9 +73,12 @@ print(busy.recv(100))
     for family in Family::BOTH {
         let at = site.srv.at(family, 7);
         let (host, port) = (at.ip().to_string(), at.port().to_string());
-        same_by(&site, &By::TRANSPARENT, at, |program| {
-            program.args(["python3", "-c", SCRIPT, &host, &port])
+        let script = ["python3", "-c", SCRIPT, &host, &port];
+        same_by(&site, &By::REWRITING, at, |program| {
+            program.args(script).arg("own")
         });
+        // It is connected to the engine, on this host, and its own address says so.
+        same_by(&site, &[By::Ebpf], at, |program| program.args(script));
     }
 }
 
