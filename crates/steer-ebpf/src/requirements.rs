@@ -38,7 +38,8 @@ pub(crate) fn of(intent: &Intent, host: &Host) -> Vec<Requirement> {
     needs
 }
 
-/// The oldest kernel with every hook and helper that the programs use (`bpf_set_retval`).
+/// The oldest kernel with every hook and helper that the programs use: `bpf_set_retval` in hooks of
+/// addresses.
 fn kernel(host: &Host) -> Requirement {
     let mut numbers = host.kernel.split(['.', '-', '+']);
     let mut next = || numbers.next().and_then(|part| part.parse::<u32>().ok());
@@ -87,4 +88,4 @@ fn processes(of: &Selector, host: &Host) -> Vec<Requirement> {
     each.collect()
 }
 
-const OLDEST: (u32, u32) = (5, 18);
+const OLDEST: (u32, u32) = (6, 1);

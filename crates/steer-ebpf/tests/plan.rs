@@ -104,10 +104,10 @@ fn a_longer_list_than_there_is_room_for_is_an_error() {
 #[test]
 fn a_host_that_lacks_something_gets_the_remedy() {
     let old = Host {
-        kernel: "5.10.0-30-amd64".to_owned(),
+        kernel: "5.19.0-50-generic".to_owned(),
         ..Host::example()
     };
-    refuses(&whole_host(), &old, &["Linux 5.18", "5.10.0", "tproxy"]);
+    refuses(&whole_host(), &old, &["Linux 6.1", "5.19.0", "tproxy"]);
     let bare = Host {
         bpf: Presence::Absent("uid 1000 has no capability".into()),
         ..Host::example()
