@@ -166,6 +166,12 @@ fn surroundings(intent: &Intent, reach: Reach, plan: &mut Plan) {
             at.port()
         ));
     }
+    if !intent.scope.of.command.is_empty() {
+        plan.note(
+            "scope.command is compared with the name of the calling thread: threads with names of \
+             their own are not meant by that of their program",
+        );
+    }
     match (reach, intent.failure()) {
         (Reach::Here, _) => plan.note("programs in other network namespaces are left alone"),
         (Reach::All, OnFailure::Open) => plan.note(

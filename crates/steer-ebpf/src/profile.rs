@@ -73,9 +73,20 @@ pub(crate) static PROFILE: Profile = Profile {
     ],
     limits: &[
         "what a program has connected before the start is not steered; under closed raw sockets, \
-         ICMP, SCTP and other protocols cannot be opened, under open they go direct",
-        "a socket that is bound to a device other than lo, and datagrams to multicast or broadcast \
-         addresses, cannot be steered: refused under closed, direct under open",
+         ICMP, SCTP and other protocols cannot be opened, under open they go direct; what is sent by \
+         AF_PACKET is not seen",
+        "a socket that is bound to a device other than lo, link-local addresses of IPv6, and datagrams \
+         to multicast or broadcast addresses cannot be steered: refused under closed, direct under \
+         open; the broadcast address of a subnet is taken for a host's",
+        "`connect` succeeds before the engine has dialled: where that fails, the connection is reset",
+        "`scope.command` compares the name of the calling thread: threads of Java, browsers and others \
+         have names of their own and are not meant by that of the program",
+        "a socket that a process made before it joined a cgroup, or was passed from outside, is of the \
+         cgroup that made it (`scope.pid` counts those that its process has made)",
+        "a systemd unit that is started again has a cgroup of its own, which gets its hooks a moment \
+         later; while nobody watches, as after a crash, it gets none",
+        "connected sockets of datagrams whose engine has died are refused until they connect again",
+        "what the engine of another steering dials is not steered: it has the same mark",
         "a program that asks for its own address sees one of the loopback network, since it is \
          connected to the engine there",
         "a program that asks for the peer of an MPTCP socket sees such an address as well",
@@ -99,7 +110,9 @@ pub(crate) static PROFILE: Profile = Profile {
          address, is reset",
         "`listen.external`: TCP alone; the proxy has to listen on every address (0.0.0.0 and ::), \
          since what is steered comes to addresses of 127.128.0.0/9 and fd5e:7ee2:0:f8e3::/64; the \
-         kernel answers its SO_ORIGINAL_DST only as long as the steering is in force",
+         kernel answers its SO_ORIGINAL_DST only as long as the steering is in force; nobody warns \
+         when connections are left or refused",
+        "Linux 6.1 or later",
         "lists of users, groups, process names and cgroups have 16 entries at most",
     ],
 };
