@@ -29,7 +29,7 @@ struct Cgroups {
 }
 
 impl Identities {
-    /// `further` asks for program files and cgroups, which costs system calls.
+    /// `further` asks for program files, names and cgroups, which costs system calls.
     pub(super) fn new(further: bool) -> Self {
         let tree = match further {
             true => CgroupTree::open().ok(),
@@ -56,7 +56,10 @@ impl Identities {
             uid: Some(token.uid),
             gid: Some(token.gid),
             exe: known.and_then(|pid| process::exe(pid, token.made)),
-            command: name(&token.command),
+            // The kernel tells the name of the thread that called.
+            command: known
+                .and_then(|pid| process::command(pid, token.made))
+                .or_else(|| name(&token.command)),
             container: cgroup.as_deref().and_then(container::of),
             cgroup,
         }
@@ -108,7 +111,7 @@ impl Cgroups {
     }
 }
 
-/// The name of a process, up to the first zero.
+/// The name of a thread, up to the first zero.
 fn name(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     (end > 0).then(|| String::from_utf8_lossy(&bytes[..end]).into_owned())

@@ -16,9 +16,21 @@ pub(super) fn is_initial() -> bool {
 /// gone, or another one has its number.
 pub(super) fn exe(pid: u32, made: u64) -> Option<PathBuf> {
     let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    // Read after the link: a later process would show a later start.
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    (began(&stat)? <= made).then_some(exe)
+    is_still(pid, made).then_some(exe)
+}
+
+/// The name of such a process, which may be another one than that of its thread that called.
+pub(super) fn command(pid: u32, made: u64) -> Option<String> {
+    let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    let name = name.strip_suffix(b"\n").unwrap_or(&name);
+    is_still(pid, made).then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+/// Whether a process began before `made`. Asked after what is to be known of it: a later process would
+/// show a later start.
+fn is_still(pid: u32, made: u64) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| began(&stat).is_some_and(|began| began <= made))
 }
 
 /// The cgroup of a process below the root of the unified hierarchy, as it is seen here.
@@ -52,6 +64,18 @@ mod tests {
         assert_eq!(exe(me, u64::MAX), std::env::current_exe().ok());
         assert_eq!(exe(me, 0), None);
         assert_eq!(exe(u32::MAX, u64::MAX), None);
+    }
+
+    #[test]
+    fn a_process_has_the_name_of_its_first_thread() {
+        let me = std::process::id();
+        let first = fs::read_to_string(format!("/proc/{me}/task/{me}/comm")).unwrap();
+        let told = std::thread::Builder::new()
+            .name("another".to_owned())
+            .spawn(move || command(me, u64::MAX));
+        let told = told.unwrap().join().unwrap();
+        assert_eq!(told.as_deref(), Some(first.trim_end()));
+        assert_eq!(command(me, 0), None);
     }
 
     #[test]
