@@ -59,6 +59,33 @@ pub(crate) fn detached_cgroup2() -> Result<OwnedFd, Errno> {
     fd_of(mount)
 }
 
+/// Opens a directory of the file system that `root` is of by the kernel's number of it, as kernfs
+/// has them (`FILEID_KERNFS`, linux/exportfs.h; open_by_handle_at(2)).
+pub(crate) fn open_by_number(root: BorrowedFd<'_>, number: u64) -> Result<OwnedFd, Errno> {
+    #[repr(C)]
+    struct Handle {
+        bytes: u32,
+        kind: i32,
+        number: [u8; 8],
+    }
+    let handle = Handle {
+        bytes: 8,
+        kind: FILEID_KERNFS,
+        number: number.to_ne_bytes(),
+    };
+    // SAFETY: `handle` has the layout of a `struct file_handle` with as many bytes behind it as it
+    // says, and outlives the call; the kernel only reads it.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            root.as_raw_fd(),
+            &raw const handle,
+            libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC,
+        )
+    };
+    fd_of(fd)
+}
+
 fn fd_of(result: libc::c_long) -> Result<OwnedFd, Errno> {
     let fd =
         RawFd::try_from(Errno::result(result)?).expect("the kernel numbers descriptors in 31 bits");
@@ -66,6 +93,7 @@ fn fd_of(result: libc::c_long) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+const FILEID_KERNFS: i32 = 0xfe;
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
 const FSMOUNT_CLOEXEC: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;

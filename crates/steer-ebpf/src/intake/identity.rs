@@ -86,6 +86,11 @@ impl Cgroups {
             self.paths.insert(id, Some(path.clone()));
             return Some(path);
         }
+        // By its number, where we may; else by a look at all.
+        if let Some(Ok(found)) = self.tree.as_ref().map(|tree| tree.path_of(id)) {
+            self.paths.insert(id, found.clone());
+            return found;
+        }
         let now = Instant::now();
         if self.walked.is_none_or(|last| now - last >= WALK_EVERY) {
             self.walked = Some(now);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -71,6 +71,27 @@ impl CgroupTree {
         openat(&self.root, place, DIRECTORY, Mode::empty())
             .map(|dir| Cgroup::new(path, dir))
             .map_err(|errno| CgroupError::failed("open", path, errno))
+    }
+
+    /// The path of the cgroup of an id ([`Cgroup::id`]); `None` where it is gone or not below the root.
+    ///
+    /// No search: the kernel finds it by its number. That needs CAP_DAC_READ_SEARCH.
+    pub fn path_of(&self, id: u64) -> io::Result<Option<String>> {
+        let dir = match sys::open_by_number(self.root.as_fd(), id) {
+            Ok(dir) => dir,
+            Err(Errno::ESTALE) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let place = |fd: &OwnedFd| fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        let (root, dir) = (place(&self.root)?, place(&dir)?);
+        let path = dir.strip_prefix(root).ok().and_then(|path| path.to_str());
+        // What is hidden by another mount, or removed meanwhile, has another path or none.
+        let is_it = |path: &&str| {
+            self.cgroup(path)
+                .and_then(|c| c.id())
+                .is_ok_and(|i| i == id)
+        };
+        Ok(path.filter(is_it).map(str::to_owned))
     }
 
     /// Makes a cgroup below one that exists; one that is there already is taken.
@@ -202,6 +223,20 @@ mod tests {
         let part = "40 31 0:35 /app.slice /mnt/a\\040b rw - cgroup2 none rw\n";
         assert!(mount_points(part).is_empty());
         assert_eq!(unescape("/mnt/a\\040b"), "/mnt/a b");
+    }
+
+    #[test]
+    fn a_cgroup_is_found_by_its_number() {
+        lab::require!(Root);
+        let cgroup = lab::Cgroup::new("by-number");
+        let tree = CgroupTree::open().unwrap();
+        let id = tree.cgroup(cgroup.name()).unwrap().id().unwrap();
+        let found = tree.path_of(id).unwrap();
+        assert_eq!(found.as_deref(), Some(cgroup.name()));
+        let root = tree.cgroup("").unwrap().id().unwrap();
+        assert_eq!(tree.path_of(root).unwrap().as_deref(), Some(""));
+        drop(cgroup);
+        assert_eq!(tree.path_of(id).unwrap(), None);
     }
 
     #[test]
