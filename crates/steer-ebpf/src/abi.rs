@@ -27,15 +27,15 @@ pub const KEY_UDP: u64 = 1 << 62;
 /// What a token stands for (map `TOKENS`, hash by [`TokenKey`], [`TOKENS_MOST`] entries).
 ///
 /// Made by the hook of the call, before the call goes on. A token of TCP is used once: the engine
-/// removes it when it accepts the connection that came from `source`. One of UDP lives until some
-/// seconds after its socket was closed (hook of release), or until it was silent for long.
+/// removes it when it accepts the connection that came from `source`. One of UDP is for what comes
+/// from `source`, and lives until some seconds after its socket was closed (hook of release), or until
+/// it was silent for long.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
     /// The address that the program asked for.
     pub destination: Address,
-    /// Where the connection comes from, once the kernel has chosen it (TCP only; `sock_ops`); all
-    /// zero before.
+    /// Where its socket sends from, once the kernel has chosen it (of UDP the latest); all zero before.
     pub source: Address,
     /// The socket that got it (`bpf_get_socket_cookie`).
     pub cookie: u64,
@@ -45,9 +45,11 @@ pub struct Token {
     pub cgroup: u64,
     /// When it was made, in nanoseconds since boot.
     pub made: u64,
-    /// When its socket was closed (TCP; 0 while it is open) or was last used to send there (UDP; the
-    /// largest number where the socket is connected), in nanoseconds since boot.
+    /// When it was last used to send there (UDP; the largest number where the socket is connected), in
+    /// nanoseconds since boot.
     pub last: u64,
+    /// When its socket was closed, in nanoseconds since boot; 0 while it is open.
+    pub closed: u64,
     /// The process that called.
     pub pid: u32,
     /// Its user.
@@ -56,15 +58,11 @@ pub struct Token {
     pub gid: u32,
     /// The port that the program asked for.
     pub port: u16,
-    /// The port of `source`; 0 before it is known. Of UDP [`CLOSED`] where the socket was closed, at
-    /// the time in `last`.
+    /// The port of `source`; 0 before it is known.
     pub source_port: u16,
     /// Its name, up to the first zero.
     pub command: [u8; 16],
 }
-
-/// The `source_port` of a token of UDP whose socket was closed.
-pub const CLOSED: u16 = 1;
 
 /// A token from its socket's side (maps `CONNECTED`, `SENT`, `OVERFLOW`).
 #[repr(C)]
@@ -293,7 +291,7 @@ pub struct Owner {
 }
 
 /// Changes with everything in this file that an older side would misread.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A namespace without a place from which somebody has tried to connect (ring buffer `EVENTS`).
 #[repr(C)]

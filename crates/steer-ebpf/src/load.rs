@@ -50,6 +50,7 @@ pub(crate) fn load(object: &[u8], instance: &Instance) -> Result<(Programs, Maps
 /// Brings one program through the verifier.
 fn verify(program: &mut Program, hook: Hook) -> Result<OwnedFd, EbpfError> {
     let loaded = match program {
+        Program::CgroupSkb(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSockAddr(program) => program.load(),
         Program::CgroupSockopt(program) => program.load(),

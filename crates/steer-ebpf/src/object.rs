@@ -16,8 +16,9 @@ pub(crate) struct Hook {
 
 /// The programs that a cgroup gets. What translates comes before what takes, so that nothing is
 /// taken that would not be told the address which it asked for.
-pub(crate) const AT_CGROUPS: [Hook; 11] = [
+pub(crate) const AT_CGROUPS: [Hook; 12] = [
     hook("release_socket", 34, "5.9"),
+    hook("keep_in", 1, "5.8"),
     hook("note_sockops", 3, "5.8"),
     hook("give_recvmsg4", 19, "5.2"),
     hook("give_recvmsg6", 20, "5.2"),

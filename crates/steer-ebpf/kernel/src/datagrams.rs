@@ -5,12 +5,12 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 
-use crate::abi::{KEY_UDP, Pair, SLOTS, Slot, Slots, TokenKey};
+use crate::abi::{COUNT_EXHAUSTED, KEY_UDP, Pair, SLOTS, Slot, Slots, TokenKey};
 use crate::call::{ALLOW, Call, Form, V4, V6, refuse};
 use crate::decision::{self, Decision, Taking};
 use crate::end::{End, words};
-use crate::maps::{CONNECTED, OVERFLOW, PEERS, PLACES, SENT, keep, kept};
-use crate::token;
+use crate::maps::{CONNECTED, OVERFLOW, PEERS, PLACES, SENT, count, keep, kept};
+use crate::token::{self, Room};
 
 #[cgroup_sock_addr(sendmsg4)]
 pub fn take_sendmsg4(context: SockAddrContext) -> i32 {
@@ -95,16 +95,17 @@ fn again(call: Call, to: End, pair: &Pair) -> Option<TokenKey> {
             }
         }
     }
-    // SAFETY: without preallocation an entry's memory stays as it is until the program has ended.
+    // SAFETY: the memory is an entry's of this map as long as the program runs. Should it be another
+    // one's by now, so is the token.
     let slot = unsafe { OVERFLOW.get(pair) }?;
-    refresh(slot.key, pair.cookie)
+    let (key, is_its) = (slot.key, is_for(slot, to));
+    is_its.then(|| refresh(key, pair.cookie))?
 }
 
 /// Says that a token is in use; none if it was taken away after a long silence.
 #[inline(always)]
 fn refresh(key: TokenKey, cookie: u64) -> Option<TokenKey> {
-    token::of_socket(key, cookie)?.last = token::clock();
-    Some(key)
+    token::refresh(key, cookie).then_some(key)
 }
 
 #[inline(always)]
@@ -119,16 +120,18 @@ fn remember(call: Call, to: End, pair: &Pair, key: TokenKey) -> bool {
     let new = Slot::new(key, to);
     if let Some(sent) = keep(&SENT, call.socket()) {
         for slot in &mut sent.slots {
-            let is_free = slot.key == 0
-                || is_for(slot, to)
-                || token::of_socket(slot.key, pair.cookie).is_none();
+            let is_free = slot.key == 0 || is_for(slot, to) || !token::is_of(slot.key, pair.cookie);
             if is_free {
                 *slot = new;
                 return true;
             }
         }
     }
-    OVERFLOW.insert(pair, new, 0).is_ok()
+    let is_kept = OVERFLOW.insert(pair, new, 0).is_ok();
+    if !is_kept {
+        count(COUNT_EXHAUSTED);
+    }
+    is_kept
 }
 
 /// Gives a datagram the sender that the program knows, or notes who sends to it.
@@ -150,7 +153,7 @@ fn receive<F: Form>(call: Call) -> i32 {
 /// the datagram is not from a listener of the engine's.
 #[inline(always)]
 fn asked(call: Call, from: End, key: TokenKey) -> Option<End> {
-    // SAFETY: as above.
+    // SAFETY: the memory is an entry's of this map as long as the program runs.
     let place = unsafe { PLACES.get(call.netns()) }?;
     if !place.has(call.protocol(), from.port) {
         return None;
@@ -168,7 +171,8 @@ fn asked(call: Call, from: End, key: TokenKey) -> Option<End> {
             }
         }
     }
-    let token = token::of_socket(key, call.cookie())?;
+    let mut room = Room::uninit();
+    let token = token::read(key, call.cookie(), &mut room)?;
     Some(End {
         words: words(token.destination),
         port: token.port,

@@ -30,10 +30,7 @@ fn note_source(context: &SockOpsContext) {
     let Some((slot, cookie)) = slot(context) else {
         return;
     };
-    let Some(token) = token::of_socket(slot.key, cookie) else {
-        return;
-    };
-    if token.source_port != 0 {
+    if token::source_port(slot.key, cookie) != Some(0) {
         return;
     }
     let source = if slot.key & KEY_V6 == 0 {
@@ -44,8 +41,12 @@ fn note_source(context: &SockOpsContext) {
             port: 0,
         }
     };
-    token.source = address(source.words);
-    token.source_port = context.local_port() as u16;
+    let port = context.local_port() as u16;
+    token::change(slot.key, cookie, |token| {
+        token.source = address(source.words);
+        token.source_port = port;
+        true
+    });
     let _ = context.set_cb_flags((context.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
 }
 
@@ -61,8 +62,8 @@ fn note_end(context: &SockOpsContext) {
     };
     if context.arg(0) == SYN_SENT {
         token::end(slot.key, cookie);
-    } else if let Some(token) = token::of_socket(slot.key, cookie) {
-        token.last = token::clock();
+    } else {
+        token::close(slot.key, cookie);
     }
 }
 

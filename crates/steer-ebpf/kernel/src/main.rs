@@ -11,6 +11,7 @@
 //!              ├─> names         the program sees the peer that it asked for
 //!              ├─> datagrams     and the senders of answers
 //!              ├─> origin        SO_ORIGINAL_DST, for proxies of others
+//!              ├─> packet        it stays on this host, and tells where it comes from
 //!              └─> release       the socket is gone
 //! sockets   refuses what nobody can take      lookup   what comes in from other hosts
 //! ```
@@ -44,6 +45,7 @@ mod datagrams;
 mod established;
 mod names;
 mod origin;
+mod packet;
 mod release;
 
 mod lookup;

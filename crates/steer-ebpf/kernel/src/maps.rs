@@ -15,7 +15,7 @@ use crate::abi::{
 };
 
 /// Live tokens. A plain hash: what lives is never evicted. Without preallocation, as most hosts
-/// have few, and so that an entry's memory is not given to another one while it is read.
+/// have few.
 #[map]
 pub static TOKENS: HashMap<TokenKey, Token> =
     HashMap::with_max_entries(TOKENS_MOST, BPF_F_NO_PREALLOC);

@@ -13,6 +13,7 @@ use aya_ebpf::programs::SockoptContext;
 use crate::abi::{COUNT_RIDDEN, Slot};
 use crate::end::{End, words};
 use crate::maps::{ORIGINAL, TOKENS, count, keep, kept};
+use crate::token::{self, Room};
 
 #[cgroup_sockopt(getsockopt)]
 pub fn answer_getsockopt(context: SockoptContext) -> i32 {
@@ -41,8 +42,8 @@ fn original(sock: *mut bpf_sock) -> Option<Slot> {
     }
     let (here, there) = ends(sock)?;
     let key = here.token(0)?;
-    // SAFETY: without preallocation an entry's memory stays as it is until the program has ended.
-    let token = unsafe { TOKENS.get(key) }?;
+    let mut room = Room::uninit();
+    let token = token::copy(key, &mut room)?;
     if token.source_port != there.port || words(token.source) != there.words {
         count(COUNT_RIDDEN);
         return None;

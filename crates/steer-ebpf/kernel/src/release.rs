@@ -32,12 +32,9 @@ pub fn release_socket(context: SockContext) -> i32 {
 /// `connect` that failed before anything was sent.
 #[inline(always)]
 fn end_connected(key: TokenKey, cookie: u64) {
-    let Some(token) = token::of_socket(key, cookie) else {
-        return;
-    };
     if key & KEY_UDP != 0 {
         token::close(key, cookie);
-    } else if token.source_port == 0 {
+    } else if token::source_port(key, cookie) == Some(0) {
         token::end(key, cookie);
     }
 }

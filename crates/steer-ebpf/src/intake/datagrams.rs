@@ -1,12 +1,10 @@
 //! UDP flows, each between a client's socket and a token, which a socket of the flow's is bound to
 //! where there are enough descriptors.
 
-use std::cell::Cell;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use steer_core::address::{Family, OrigDst, Protocol};
@@ -20,13 +18,11 @@ use steer_core::netns::Inside;
 use steer_core::object::Binding;
 use steer_core::policy::App;
 use steer_core::steered::Identity;
-use steer_kernel::sock_diag::SockDiag;
 
 use super::identity::Identities;
 use super::maps::Maps;
 use super::places::Want;
 use super::tokens::{self, Tokens};
-use crate::abi::CLOSED;
 
 /// What comes to the sockets of one network namespace.
 pub(super) fn intake(
@@ -47,8 +43,6 @@ struct TokenFlows {
     sockets: Vec<(Family, Arc<UdpSocket>)>,
     tokens: Tokens,
     identities: Identities,
-    diag: SockDiag,
-    looks: Looks,
     answers: Answers,
     /// None where flows are a question and an answer.
     own: Option<OwnSockets>,
@@ -77,8 +71,6 @@ impl TokenFlows {
         Ok(Self {
             tokens: Tokens::open(maps)?,
             identities: want.identities.clone(),
-            diag: inside.run(SockDiag::open)??,
-            looks: Looks::default(),
             answers: Answers::open(&families, want.bypass, inside)?,
             own,
             budget: Budget::new(WAITING_MOST),
@@ -93,19 +85,12 @@ impl Ends for TokenFlows {
         let Some(key) = tokens::key(arrived.ip(), Protocol::Udp) else {
             return Ok(None);
         };
-        // Whoever knows the address of a token can send there: only the socket that it was given
-        // to is heard. Asked in this order, as a socket marks its token before it is gone.
-        let sender = self.diag.udp_receiver(arrived, client)?;
         let Some(token) = self.tokens.get(key)? else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "no such token"));
         };
-        let is_its = match sender {
-            Some(cookie) if cookie == token.cookie => true,
-            // Of sockets that share an address one is told.
-            Some(_) => self.looks.may() && self.diag.udp_shares(token.cookie, client)?,
-            None => token.source_port == CLOSED,
-        };
-        if !is_its {
+        // Whoever knows the address of a token can send there: only the socket that it was given
+        // to is heard, whose source the kernel notes before we get what it sends.
+        if !tokens::is_from(&token, client) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "the token is of another socket",
@@ -145,24 +130,6 @@ impl Ends for TokenFlows {
     }
 }
 
-/// How often all sockets of a port were looked at: who sends to tokens of others must not make us do
-/// that without end.
-#[derive(Debug, Default)]
-struct Looks(Cell<Option<(Instant, u32)>>);
-
-impl Looks {
-    /// Whether one more may be taken.
-    fn may(&self) -> bool {
-        let now = Instant::now();
-        let (since, count) = match self.0.get() {
-            Some((since, count)) if now - since < LOOKS_PERIOD => (since, count),
-            _ => (now, 0),
-        };
-        self.0.set(Some((since, (count + 1).min(LOOKS_MOST))));
-        count < LOOKS_MOST
-    }
-}
-
 /// Has sockets of our own user bound beside the listener: not for longer than `work` takes, so that
 /// no program of that user gets the port by chance.
 fn shared<T>(listener: &UdpSocket, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -171,12 +138,6 @@ fn shared<T>(listener: &UdpSocket, work: impl FnOnce() -> io::Result<T>) -> io::
     setsockopt(listener, sockopt::ReusePort, &false)?;
     done
 }
-
-/// How many looks a period has; each takes some tens of microseconds.
-const LOOKS_MOST: u32 = 1000;
-
-/// The period of that.
-const LOOKS_PERIOD: Duration = Duration::from_secs(1);
 
 /// Bytes that may wait for all flows together.
 const WAITING_MOST: usize = 16 << 20;

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::tokens::Tokens;
-use crate::abi::{CLOSED, KEY_UDP, TOKENS_MOST, Token, TokenKey};
+use crate::abi::{KEY_UDP, TOKENS_MOST, Token, TokenKey};
 
 /// Removes the tokens that are over at this time, and tells how many those were.
 pub(super) fn sweep(tokens: &mut Tokens, now: Duration) -> io::Result<usize> {
@@ -28,9 +28,9 @@ pub(super) fn sweep(tokens: &mut Tokens, now: Duration) -> io::Result<usize> {
 fn is_over(key: TokenKey, token: &Token, now: Duration) -> bool {
     let passed =
         |since: u64, patience: Duration| now.saturating_sub(Duration::from_nanos(since)) > patience;
-    match (key & KEY_UDP != 0, token.last) {
-        (true, closed) if token.source_port == CLOSED => passed(closed, UNREAD),
-        (true, last) => last != u64::MAX && passed(last.max(token.made), SILENT),
+    match (key & KEY_UDP != 0, token.closed) {
+        (true, 0) => token.last != u64::MAX && passed(token.last.max(token.made), SILENT),
+        (true, closed) => passed(closed, UNREAD),
         (false, 0) => token.source_port == 0 && passed(token.made, UNUSED),
         (false, closed) => passed(closed, UNUSED),
     }
@@ -76,16 +76,16 @@ mod tests {
         };
         assert!(!over(1, unused, 160) && over(1, unused, 161));
         let closed = Token {
-            last: 200 * second,
+            closed: 200 * second,
             ..live
         };
         assert!(!over(1, closed, 260) && over(1, closed, 261));
-        let gone = Token {
-            source_port: CLOSED,
-            ..closed
+        assert!(!over(KEY_UDP, closed, 210) && over(KEY_UDP, closed, 211));
+        let silent = Token {
+            last: 200 * second,
+            ..live
         };
-        assert!(!over(KEY_UDP, gone, 210) && over(KEY_UDP, gone, 211));
-        assert!(!over(KEY_UDP, closed, 560) && over(KEY_UDP, closed, 561));
+        assert!(!over(KEY_UDP, silent, 560) && over(KEY_UDP, silent, 561));
         let connected = Token {
             last: u64::MAX,
             ..live

@@ -77,9 +77,9 @@ pub(super) fn destination(token: &Token) -> OrigDst {
     OrigDst::new(SocketAddr::new(address(token.destination), token.port))
 }
 
-/// Whether a connection is the one that its token was given to: nobody else can have the client's
-/// address and port.
-fn is_from(token: &Token, client: SocketAddr) -> bool {
+/// Whether a connection or a datagram is of the socket that its token was given to: nobody else can
+/// have the client's address and port.
+pub(super) fn is_from(token: &Token, client: SocketAddr) -> bool {
     let client = canonical(client);
     let known = token.source_port != 0;
     known && (address(token.source), token.source_port) == (client.ip(), client.port())
@@ -109,6 +109,7 @@ pub(super) mod tests {
             cgroup: 3,
             made: 0,
             last: 0,
+            closed: 0,
             pid: 4,
             uid: 5,
             gid: 6,

@@ -18,7 +18,7 @@ use steer_ebpf::driver::EbpfDriver;
 use crate::stage::{Stage, objects};
 
 /// How many programs a cgroup gets.
-const AT_CGROUP: usize = 11;
+const AT_CGROUP: usize = 12;
 
 #[test]
 fn what_was_set_and_unset_leaves_nothing_in_the_kernel() {

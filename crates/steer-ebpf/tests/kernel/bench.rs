@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, PerCpuArray};
-use aya::programs::{self, CgroupAttachMode};
+use aya::programs::{self, CgroupAttachMode, CgroupSkbAttachType};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lab::{Cgroup, Host, Lab, Output, Proc, Program};
 
@@ -126,12 +126,15 @@ impl Bench {
     fn attach(&mut self) {
         let inside = File::open(self.inside.path()).expect("a cgroup");
         let outside = File::open(self.outside.path()).expect("a cgroup");
-        let mode = CgroupAttachMode::Single;
+        let (mode, egress) = (CgroupAttachMode::Single, CgroupSkbAttachType::Egress);
         for (name, program) in self.object.programs_mut() {
             let done = match program {
                 programs::Program::CgroupSockAddr(program) => program
                     .load()
                     .and_then(|()| program.attach(&inside, mode).map(drop)),
+                programs::Program::CgroupSkb(program) => program
+                    .load()
+                    .and_then(|()| program.attach(&inside, egress, mode).map(drop)),
                 programs::Program::CgroupSock(program) => program
                     .load()
                     .and_then(|()| program.attach(&inside, mode).map(drop)),

@@ -1,10 +1,10 @@
 //! UDP: answers come from whom the program asked.
 
-use lab::require;
+use lab::{Capture, require};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, text};
 use steer_ebpf::abi::{
-    CLOSED, DO_CLOSED, DO_TAKE, DO_UDP, SLOTS, TOKEN_NET_V4, TOKENS_MOST, Token,
+    DO_CLOSED, DO_TAKE, DO_UDP, SLOTS, TOKEN_BITS_V4, TOKEN_NET_V4, TOKENS_MOST, Token,
 };
 
 const FLAGS: u32 = DO_TAKE | DO_CLOSED | DO_UDP;
@@ -119,10 +119,78 @@ fn what_comes_from_a_token_of_another_socket_is_shown_as_it_is() {
     assert_eq!(said.lines().last(), Some(wanted.as_str()));
 }
 
+#[test]
+fn nothing_for_a_token_leaves_the_host_whichever_interface_a_program_chooses() {
+    require!(Root, Cgroup2, Program("python3"), Program("tcpdump"));
+    let bench = Bench::new("interfaces", FLAGS, TOKENS_MOST);
+    let wire = bench.lab.host("wire");
+    let (ours, _) = bench.lab.link(&bench.host, &wire);
+    let name = ours.name.as_str();
+    let capture = Capture::start(&bench.host, name);
+    let said = bench.run(&format!(
+        "n = socket.if_nametoindex('{name}')\n\
+         v4, v6 = ('203.0.113.7', 5000), ('2001:db8::9', 5000)\n\
+         i4 = [(0, 8, struct.pack('I4s4s', n, bytes(4), bytes(4)))]\n\
+         i6 = [(41, 50, bytes(16) + struct.pack('I', n))]\n\
+         print(failing(lambda: opened(2, 2).sendmsg([b'leak'], i4, 0, v4)))\n\
+         print(failing(lambda: opened(10, 2).sendmsg([b'leak'], i6, 0, v6)))\n\
+         s = opened(2, 2); s.setsockopt(0, 50, struct.pack('!I', n))\n\
+         print(failing(lambda: s.sendto(b'leak', v4)))\n\
+         s = opened(10, 2); s.setsockopt(41, 76, struct.pack('!I', n))\n\
+         print(failing(lambda: s.sendto(b'leak', v6)))"
+    ));
+    assert_eq!(said, "EPERM\n".repeat(4));
+    capture.barrier();
+    let udp = capture.packets(|packet| packet.payload.starts_with(b"leak"));
+    assert!(udp.is_empty(), "{udp:?}");
+}
+
+#[test]
+fn a_token_says_from_where_its_socket_sends_and_nobody_else_changes_that() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("source", FLAGS, TOKENS_MOST);
+    for (family, own, to) in [
+        ("2", "198.51.100.1", "203.0.113.7"),
+        ("10", "2001:db8::1", "2001:db8::9"),
+    ] {
+        let client = bench.start(&format!(
+            "s = opened({family}, 2); s.bind(('{own}', 0)); s.sendto(b'q', ('{to}', 5000))\n\
+             s.recvfrom(9); print('port', s.getsockname()[1])\nsys.stdin.readline()"
+        ));
+        let port = client.wait_stdout(|line| line.starts_with("port ") && line.ends_with('\n'));
+        let port: u16 = port["port ".len()..].trim().parse().expect("a port");
+        let live = || {
+            let tokens = bench.tokens().into_iter();
+            let mut tokens = tokens.filter(|(_, token)| text(token.destination) == to);
+            tokens.next().expect("a token")
+        };
+        let (key, token) = live();
+        assert_eq!(
+            (text(token.source).as_str(), token.source_port),
+            (own, port)
+        );
+        let number = key as u32 & ((1 << TOKEN_BITS_V4) - 1);
+        let at = match family {
+            "2" => std::net::Ipv4Addr::from(TOKEN_NET_V4 | number).to_string(),
+            _ => format!("fd5e:7ee2:0:f8e3::{:x}:{:x}", number >> 16, number & 0xffff),
+        };
+        // One who is hooked, at a port that is not the engine's, and one who is not.
+        let other = format!("s = opened({family}, 2); s.sendto(b'x', ('{at}', 9))");
+        bench.run(&other);
+        let (_, after) = live();
+        assert_eq!((after.source, after.source_port), (token.source, port));
+        client.write(b"\n");
+        client.wait();
+        let (_, after) = live();
+        assert_eq!((after.source, after.source_port), (token.source, port));
+        assert_ne!(after.closed, 0);
+    }
+}
+
 /// How many tokens are of sockets that were closed, and say when.
 fn closed(tokens: &[(u64, Token)]) -> usize {
-    let closed = tokens.iter().filter(|(_, token)| {
-        token.source_port == CLOSED && (token.made..u64::MAX).contains(&token.last)
-    });
+    let closed = tokens
+        .iter()
+        .filter(|(_, token)| token.closed >= token.made);
     closed.count()
 }

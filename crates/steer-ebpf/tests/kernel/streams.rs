@@ -61,7 +61,7 @@ fn every_way_to_connect_is_taken_under_a_token_of_its_own() {
             (wanted, 443)
         );
         assert_eq!(&token.command[..8], b"python3\0".as_slice());
-        assert_ne!(token.last, 0, "its socket was closed");
+        assert_ne!(token.closed, 0, "its socket was closed");
     }
     assert_eq!(bench.counts()[COUNT_TAKEN as usize], ways.len() as u64);
 }

@@ -1,8 +1,9 @@
 //! Tokens are of the socket that got them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use lab::{Cgroup, Lab};
+use lab::{Cgroup, Host, Lab};
+use steer_core::object::is_token;
 
 use crate::engine::{Engine, agent, of};
 
@@ -21,25 +22,45 @@ fn another_process_cannot_use_a_live_token() {
     stream.send(b"hello").unwrap();
     stream.receive(12).unwrap();
     let known = engine.came().len();
-    // Every token that can be live, tried by a program that no hook sees.
-    let ports = listening(&app);
-    assert!(!ports.is_empty(), "the engine listens");
-    for number in 1..=4_u8 {
-        for port in &ports {
-            let token = SocketAddr::new(IpAddr::from([127, 128, 0, number]), *port);
-            let rider = app.udp_to(token).unwrap();
+    // Every token that is live, as the kernel shows it to anybody, tried by a program that no hook
+    // sees.
+    let live = [tokens(&app, "tcp"), tokens(&app, "udp")];
+    assert!(live.iter().all(|tokens| !tokens.is_empty()), "{live:?}");
+    for token in live.into_iter().flatten() {
+        ride(&app, token);
+        if let Ok(mut rider) = app.connect(token) {
             let _ = rider.send(b"hello");
-            if let Ok(mut rider) = app.connect(token) {
-                let _ = rider.send(b"hello");
-                // A send may have met the reset already.
-                assert!(rider.receive(1).is_err(), "{token}");
-            }
+            // A send may have met the reset already.
+            assert!(rider.receive(1).is_err(), "{token}");
         }
     }
     // What was sent before this has been looked at by the time that this is answered.
     engine.takes_udp(&agent, "203.0.113.8:80".parse().unwrap());
     engine.takes_tcp(&agent, "203.0.113.8:81".parse().unwrap());
     assert_eq!(engine.came().len(), known + 2, "{:?}", engine.came());
+}
+
+#[test]
+fn a_token_whose_socket_is_closed_is_nobody_elses() {
+    lab::require!(Root);
+    let (lab, cgroup) = (Lab::new("ebpf-after"), Cgroup::new("ebpf-after"));
+    let app = lab.host("app");
+    let engine = Engine::start(&app, &of(&cgroup));
+    let agent = agent(&app, &cgroup);
+    let client = agent
+        .udp_client_to("203.0.113.7:80".parse().unwrap())
+        .unwrap();
+    client.send(b"hello").unwrap();
+    client.receive().unwrap();
+    let live = tokens(&app, "udp");
+    let [token] = live[..] else {
+        panic!("{live:?}")
+    };
+    drop(client);
+    let known = engine.came().len();
+    ride(&app, token);
+    engine.takes_udp(&agent, "203.0.113.8:80".parse().unwrap());
+    assert_eq!(engine.came().len(), known + 1, "{:?}", engine.came());
 }
 
 #[test]
@@ -72,21 +93,23 @@ for answer in group:
     }
 }
 
-/// The ports at which something in the host waits for IPv4.
-fn listening(host: &lab::Host) -> Vec<u16> {
-    let tables = host.enter(|| {
-        ["tcp", "udp"].map(|of| std::fs::read_to_string(format!("/proc/thread-self/net/{of}")))
+/// Sends to a token that is somebody else's.
+fn ride(host: &Host, token: SocketAddr) {
+    let rider = host.udp_to(token).unwrap();
+    let _ = rider.send(b"hello");
+}
+
+/// The tokens of IPv4 that sockets in a host are connected to.
+fn tokens(host: &Host, protocol: &str) -> Vec<SocketAddr> {
+    let table = format!("/proc/thread-self/net/{protocol}");
+    let table = host.enter(|| std::fs::read_to_string(table)).unwrap();
+    let peers = table.lines().skip(1).filter_map(|line| {
+        let peer = line.split_whitespace().nth(2).unwrap();
+        let (ip, port) = peer.split_once(':').unwrap();
+        let ip = u32::from_str_radix(ip, 16).unwrap().to_ne_bytes();
+        let port = u16::from_str_radix(port, 16).unwrap();
+        let peer = SocketAddr::from((ip, port));
+        is_token(peer.ip()).then_some(peer)
     });
-    let mut ports = Vec::new();
-    for table in tables {
-        for line in table.unwrap().lines().skip(1) {
-            let local = line.split_whitespace().nth(1).unwrap();
-            if let Some(port) = local.strip_prefix("00000000:") {
-                ports.push(u16::from_str_radix(port, 16).unwrap());
-            }
-        }
-    }
-    ports.sort_unstable();
-    ports.dedup();
-    ports
+    peers.collect()
 }
