@@ -30,7 +30,8 @@ pub(super) fn sweep(tokens: &mut Tokens, now: Duration) -> io::Result<usize> {
 }
 
 /// Whether a token is over: of TCP, one that led to no connection for as long as `unused` says, or
-/// whose client has closed for a minute; of UDP, one whose socket was closed, or that was silent for longer than any flow lives.
+/// whose client has closed for a minute; of UDP, one whose socket was closed, or that was silent for
+/// longer than any flow lives.
 fn is_over(key: TokenKey, token: &Token, now: Duration, unused: Duration) -> bool {
     let passed =
         |since: u64, patience: Duration| now.saturating_sub(Duration::from_nanos(since)) > patience;
