@@ -23,14 +23,18 @@ pub fn take_connect6(context: SockAddrContext) -> i32 {
 #[inline(always)]
 fn connect<F: Form>(call: Call) -> i32 {
     let to = call.end::<F>();
-    forget(call);
     let decision = match decision::over(call, to) {
         Decision::Take(taking) => take::<F>(call, to, taking),
         decided => decided,
     };
     match decision {
+        // The kernel leaves such a socket the peer that it has.
         Decision::Refuse => refuse(),
-        Decision::Leave | Decision::Take(_) => ALLOW,
+        Decision::Leave => {
+            forget(call);
+            ALLOW
+        }
+        Decision::Take(_) => ALLOW,
     }
 }
 
@@ -54,7 +58,11 @@ fn take<F: Form>(call: Call, to: End, taking: Taking) -> Decision {
     let Some(key) = token::allocate(call, to, last) else {
         return otherwise.decision();
     };
+    let before = slot.key;
     *slot = Slot::new(key, to);
+    if before != 0 {
+        token::end(before, call.cookie());
+    }
     if is_tcp {
         call.prefer_reno();
     }

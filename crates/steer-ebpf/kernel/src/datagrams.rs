@@ -2,6 +2,7 @@
 //! from the original destination.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::generated::bpf_get_current_uid_gid;
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 
@@ -46,7 +47,10 @@ fn send<F: Form>(call: Call) -> i32 {
     if let Some(key) = to.token(KEY_UDP)
         && kept(&CONNECTED, call.socket()).is_some_and(|slot| slot.key == key)
     {
-        return ALLOW;
+        return match decision::is_heard(call, to) {
+            true => ALLOW,
+            false => refuse(),
+        };
     }
     let decision = match decision::over(call, to) {
         Decision::Take(taking) => take::<F>(call, to, &pair, taking),
@@ -172,8 +176,11 @@ fn asked(call: Call, from: End, key: TokenKey) -> Option<End> {
         }
     }
     let mut room = Room::uninit();
-    let token = token::read(key, call.cookie(), &mut room)?;
-    Some(End {
+    // Sockets that share a port get each other's answers; only those of one user can.
+    // SAFETY: takes nothing.
+    let uid = unsafe { bpf_get_current_uid_gid() } as u32;
+    let token = token::copy(key, &mut room)?;
+    (token.cookie == call.cookie() || token.uid == uid).then_some(End {
         words: words(token.destination),
         port: token.port,
     })
@@ -182,6 +189,9 @@ fn asked(call: Call, from: End, key: TokenKey) -> Option<End> {
 /// Notes who has sent to a socket.
 #[inline(always)]
 fn note(call: Call, from: End) {
+    if !decision::may_refuse_datagrams(call) {
+        return;
+    }
     let pair = pair(call.cookie(), from);
     // SAFETY: only whether it is there is asked; asking keeps it among those last used.
     if unsafe { PEERS.get(pair) }.is_none() {

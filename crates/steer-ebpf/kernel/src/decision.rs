@@ -1,8 +1,8 @@
 //! What is done with a call.
 
 use crate::abi::{
-    COUNT_LEFT, COUNT_REFUSED, COUNT_RIDDEN, Config, DO_CLOSED, DO_HERE, DO_TAKE, GENERATIONS,
-    NET_REFUSED,
+    COUNT_LEFT, COUNT_REFUSED, COUNT_RIDDEN, Config, DO_CLOSED, DO_DNS_UDP, DO_HERE, DO_TAKE,
+    DO_UDP, GENERATIONS, NET_REFUSED,
 };
 use crate::call::{Call, Protocol};
 use crate::end::{End, protocol_key};
@@ -120,6 +120,26 @@ pub fn over(call: Call, to: End) -> Decision {
         }
         _ => otherwise.decision(),
     }
+}
+
+/// Whether the engine hears what a socket sends to the token that it is connected to.
+#[inline(always)]
+pub fn is_heard(call: Call, to: End) -> bool {
+    let Some((config, _)) = configuration() else {
+        return false;
+    };
+    // SAFETY: as below.
+    let place = unsafe { PLACES.get(call.netns()) };
+    place.is_some_and(|place| listener::is_there(call, config, to, to.port, place.is_external()))
+}
+
+/// Whether there are datagrams of a socket that could be taken or refused.
+#[inline(always)]
+pub fn may_refuse_datagrams(call: Call) -> bool {
+    configuration().is_some_and(|(config, _)| {
+        let is_here = config.flags & DO_HERE == 0 || config.netns == call.netns();
+        is_here && config.flags & (DO_UDP | DO_DNS_UDP | DO_CLOSED) != 0
+    })
 }
 
 /// Whether a program goes to an address of a token by itself: it was not given it by these

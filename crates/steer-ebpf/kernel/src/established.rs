@@ -4,13 +4,13 @@
 use aya_ebpf::bindings::{
     BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
 };
-use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie};
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
 
-use crate::abi::{KEY_V6, Slot};
+use crate::abi::{KEY_V6, Place, Slot};
 use crate::end::{End, address};
-use crate::maps::{CONNECTED, kept};
+use crate::maps::{CONNECTED, PLACES, kept};
 use crate::token;
 
 #[sock_ops]
@@ -60,7 +60,11 @@ fn note_end(context: &SockOpsContext) {
     let Some((slot, cookie)) = slot(context) else {
         return;
     };
-    if context.arg(0) == SYN_SENT {
+    // Another proxy may never ask about a connection, and nobody else ends its token.
+    // SAFETY: the kernel's context, and the memory of an entry of this map.
+    let place = unsafe { PLACES.get(bpf_get_netns_cookie(context.ops.cast())) };
+    let is_external = place.is_some_and(Place::is_external);
+    if is_external || context.arg(0) == SYN_SENT {
         token::end(slot.key, cookie);
     } else {
         token::close(slot.key, cookie);

@@ -3,7 +3,10 @@
 use lab::require;
 
 use crate::bench::{Bench, text};
-use steer_ebpf::abi::{COUNT_RIDDEN, COUNT_TAKEN, DO_CLOSED, DO_TAKE, DO_TCP, TOKENS_MOST};
+use steer_ebpf::abi::{
+    COUNT_RIDDEN, COUNT_TAKEN, DO_CLOSED, DO_TAKE, DO_TCP, PLACE_EXTERNAL, PLACE_V4, PLACE_V6,
+    TOKENS_MOST,
+};
 
 const FLAGS: u32 = DO_TAKE | DO_CLOSED | DO_TCP;
 
@@ -77,13 +80,47 @@ fn mptcp_is_taken() {
 
 #[test]
 fn a_connection_that_nobody_answers_gives_its_token_back() {
-    require!(Root, Cgroup2, Program("python3"));
+    require!(Root, Cgroup2, Program("python3"), Program("nft"));
     let bench = Bench::new("back", FLAGS, TOKENS_MOST);
-    // The route of the tokens of IPv4 is the loopback's; without its device up none is left.
-    bench.host.ip(&["addr", "del", "127.0.0.1/8", "dev", "lo"]);
+    // The listener is there, and a reset is what comes back.
+    let rules = format!(
+        "add table ip t; add chain ip t in {{ type filter hook input priority 0; }}\n\
+         add rule ip t in tcp dport {} tcp flags syn reject with tcp reset",
+        bench.port
+    );
+    let nft = bench.host.program("nft").args([rules.as_str()]);
+    nft.run().expect_success();
     let said = bench.run("print(failing(lambda: opened(2).connect(('203.0.113.7', 443))))");
-    assert_ne!(said.trim(), "ok");
+    assert_eq!(said.trim(), "ECONNREFUSED");
+    assert_eq!(bench.counts()[COUNT_TAKEN as usize], 1);
     assert_eq!(bench.tokens().len(), 0);
+}
+
+#[test]
+fn a_connection_that_another_proxy_never_asks_about_ends_its_token() {
+    require!(Root, Cgroup2, Program("python3"));
+    let mut bench = Bench::new("unasked", FLAGS, TOKENS_MOST);
+    let cookie = bench.cookie(&bench.host);
+    for (flags, left) in [(0, 1), (PLACE_EXTERNAL, 1)] {
+        bench.place(cookie, PLACE_V4 | PLACE_V6 | flags);
+        bench.run(
+            "s = opened(2); s.connect(('203.0.113.7', 443)); s.sendall(b'x'); print(asked(s))",
+        );
+        assert_eq!(bench.tokens().len(), left, "that of the engine's own stays");
+    }
+}
+
+#[test]
+fn long_answers_of_the_kernel_pass_the_one_for_proxies() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("long", FLAGS, TOKENS_MOST);
+    let script = "import ctypes, os, socket; os.setgroups(list(range(2000, 4000)))\n\
+         a, b = socket.socketpair(); size = ctypes.c_uint(65536); room = ctypes.create_string_buffer(65536)\n\
+         done = ctypes.CDLL(None).getsockopt(a.fileno(), 1, 59, room, ctypes.byref(size))\n\
+         print(done, size.value, int.from_bytes(room.raw[7996:8000], 'little'))";
+    let program = bench.host.program("python3").args(["-c", script]);
+    let said = program.cgroup(&bench.outside).run();
+    assert_eq!(said.expect_success().trim(), "0 8000 3999");
 }
 
 #[test]
