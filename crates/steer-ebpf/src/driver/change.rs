@@ -151,6 +151,7 @@ fn settle(loaded: &mut Loaded, tree: &CgroupTree, done: Done, made: Made) -> Res
     loaded.outbound = outbound;
     loaded.inbound = inbound;
     loaded.place = place;
+    let is_in_force = loaded.outbound.is_some() || loaded.inbound.is_some();
     let mut first = None;
     let before = std::mem::take(&mut loaded.attached);
     for (standing, kept) in before.into_iter().zip(kept) {
@@ -163,7 +164,16 @@ fn settle(loaded: &mut Loaded, tree: &CgroupTree, done: Done, made: Made) -> Res
     }
     loaded.attached.extend(attached);
     // What could not be detached is on the list still, for the next change.
-    first.map_or(Ok(()), Err)
+    match first {
+        // Whoever is told of a failure takes it that what was before holds.
+        Some(error) if is_in_force => {
+            let error = &error as &dyn Error;
+            tracing::warn!(error, "hooks stay where they are not wanted any more");
+            Ok(())
+        }
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
 }
 
 /// Brings back what was in force; what cannot be brought back is told.

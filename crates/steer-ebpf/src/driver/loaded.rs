@@ -2,9 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
+use aya::maps::{Array, MapData};
 use steer_core::instance::Instance;
 
-use crate::abi::{Config, Inbound, Place};
+use crate::abi::{Config, Inbound, Owner, Place, VERSION};
 use crate::attach::Attached;
 use crate::error::EbpfError;
 use crate::filter::Filter;
@@ -50,6 +51,13 @@ impl Loaded {
             .chain([OWNER, PLACES]);
         hooks().all(|hook| self.programs.contains_key(hook.program))
             && maps.all(|map| self.maps.has(map))
+            && self.is_of_this_version()
+    }
+
+    /// Whether programs and maps are of the same contract as this side.
+    fn is_of_this_version(&self) -> bool {
+        let owner: Result<Array<MapData, Owner>, EbpfError> = self.maps.view(OWNER);
+        owner.is_ok_and(|map| map.get(&0, 0).is_ok_and(|owner| owner.version == VERSION))
     }
 
     /// Whether it was put in force before, by this process or another one.
