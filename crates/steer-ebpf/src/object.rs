@@ -25,10 +25,10 @@ pub(crate) const AT_CGROUPS: [Hook; 12] = [
     hook("give_getpeername4", 29, "5.8"),
     hook("give_getpeername6", 30, "5.8"),
     hook("refuse_socket", 2, "4.10"),
-    hook("take_sendmsg4", 14, "5.18"),
-    hook("take_sendmsg6", 15, "5.18"),
-    hook("take_connect4", 10, "5.18"),
-    hook("take_connect6", 11, "5.18"),
+    hook("take_sendmsg4", 14, "6.1"),
+    hook("take_sendmsg6", 15, "6.1"),
+    hook("take_connect4", 10, "6.1"),
+    hook("take_connect6", 11, "6.1"),
 ];
 
 /// The program by which other proxies are told original destinations; at the root.

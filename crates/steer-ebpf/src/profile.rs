@@ -58,8 +58,7 @@ pub(crate) static PROFILE: Profile = Profile {
         },
         Privilege {
             what: "CAP_NET_RAW",
-            why: "to bind listeners to the loopback device, and to tell programs by ICMP that a \
-                  datagram was refused",
+            why: "to tell programs by ICMP that a datagram was refused",
         },
         Privilege {
             what: "CAP_SYS_ADMIN",
@@ -96,8 +95,7 @@ pub(crate) static PROFILE: Profile = Profile {
         "the engine listens in as many of those as a thirty-second of its descriptors (`ulimit -n`), \
          and looks for one that it could not enter once a second",
         "a datagram of a socket that was closed is taken if the engine reads it within 10 seconds; \
-         a socket that shares its port with one of another user is not heard where the kernel tells \
-         that one as the sender",
+         whoever gets that very address and port meanwhile is taken for it",
         "what is in a network namespace of its own keeps the local route of IPv6 after a SIGKILL; \
          it leads nowhere",
         "process ids and program files are told only where the engine is in the initial pid \

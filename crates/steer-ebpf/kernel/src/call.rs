@@ -182,7 +182,7 @@ pub const ALLOW: i32 = 1;
 
 /// The verdict of a program: fail as if nobody listened there.
 ///
-/// `bpf_set_retval` is there since Linux 5.18; without it every refusal were EPERM.
+/// `bpf_set_retval` is there since Linux 6.1 for programs of this kind; without it every refusal were EPERM.
 #[inline(always)]
 pub fn refuse() -> i32 {
     // SAFETY: takes a number alone.

@@ -18,7 +18,7 @@
 //!
 //! Everything here is called in the context of a system call or of the network stack, may not
 //! wait, and is proven to end and to stay within its memory before the kernel accepts it. The
-//! lowest kernel is 5.18 (`bpf_set_retval`, by which a refusal is ECONNREFUSED).
+//! lowest kernel is 6.1 (`bpf_set_retval`, by which a refusal is ECONNREFUSED).
 #![no_std]
 #![no_main]
 
