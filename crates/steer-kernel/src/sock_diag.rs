@@ -64,112 +64,30 @@ impl SockDiag {
             .socket
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .look_up(
-                SOCK_DIAG_BY_FAMILY,
-                &request(libc::IPPROTO_TCP, local, peer, 0),
-                |answer| known(answer.body, local, peer),
-            );
+            .look_up(SOCK_DIAG_BY_FAMILY, &request(local, peer), |answer| {
+                known(answer.body, local, peer)
+            });
         match told {
             Ok(known) => Ok(known),
             Err(refused) if refused.errno() == Some(Errno::ENOENT) => Ok(None),
             Err(refused) => Err(refused.into()),
         }
     }
-
-    /// The cookie (SO_COOKIE) of the UDP socket that gets what `from` sends to `to` over the
-    /// loopback device; `None` where there is none.
-    pub fn udp_receiver(&self, from: SocketAddr, to: SocketAddr) -> io::Result<Option<u64>> {
-        let (from, to) = (canonical(from), canonical(to));
-        let told = self
-            .socket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .look_up(
-                SOCK_DIAG_BY_FAMILY,
-                // The ends are as in the packet here (`udp_dump_one` of net/ipv4/udp_diag.c).
-                &request(libc::IPPROTO_UDP, from, to, LOOPBACK),
-                |answer| answer.body.get(COOKIE..COOKIE + 8).map(cookie),
-            );
-        match told {
-            Ok(cookie) => Ok(cookie),
-            Err(refused) if refused.errno() == Some(Errno::ENOENT) => Ok(None),
-            Err(refused) => Err(refused.into()),
-        }
-    }
-
-    /// Whether the UDP socket of a cookie is bound to an address, and nobody of another user has that
-    /// address as well.
-    ///
-    /// Of a group that shares an address (SO_REUSEPORT) each may have sent from there, while
-    /// [`Self::udp_receiver`] tells one of them.
-    pub fn udp_shares(&self, cookie: u64, at: SocketAddr) -> io::Result<bool> {
-        let at = canonical(at);
-        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Vec::new();
-        // A socket of IPv6 may have addresses of IPv4.
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            let request = dump_of(family, at.port());
-            all.extend(socket.list(SOCK_DIAG_BY_FAMILY, &request, |m| Sharing::read(m.body))?);
-        }
-        all.retain(|sharing| sharing.local.port() == at.port() && sharing.has(at.ip()));
-        let user = all.iter().find(|sharing| sharing.cookie == cookie);
-        Ok(user.is_some_and(|it| all.iter().all(|other| other.uid == it.uid)))
-    }
-}
-
-/// A UDP socket of a list.
-struct Sharing {
-    local: SocketAddr,
-    cookie: u64,
-    uid: u32,
-}
-
-impl Sharing {
-    /// That of a `struct inet_diag_msg`.
-    fn read(answer: &[u8]) -> Option<Self> {
-        let port = answer.get(IDENTITY..IDENTITY + 2)?.try_into().ok()?;
-        let ip = answer.get(IDENTITY + 4..IDENTITY + 20)?;
-        let ip = match i32::from(*answer.first()?) {
-            libc::AF_INET => IpAddr::from(<[u8; 4]>::try_from(&ip[..4]).ok()?),
-            _ => IpAddr::from(<[u8; 16]>::try_from(ip).ok()?),
-        };
-        Some(Self {
-            local: canonical(SocketAddr::new(ip, u16::from_be_bytes(port))),
-            cookie: answer.get(COOKIE..COOKIE + 8).map(cookie)?,
-            uid: answer.get(UID..UID + 4).map(number)?,
-        })
-    }
-
-    /// Whether it gets what is sent to an address.
-    fn has(&self, ip: IpAddr) -> bool {
-        let own = self.local.ip();
-        own == ip || own.is_unspecified() && (own.is_ipv6() || ip.is_ipv4())
-    }
-}
-
-/// The request for all UDP sockets of a family with this port.
-fn dump_of(family: i32, port: u16) -> Body {
-    let any = match family {
-        libc::AF_INET => IpAddr::from([0; 4]),
-        _ => IpAddr::from([0; 16]),
-    };
-    let none = SocketAddr::new(any, 0);
-    request(libc::IPPROTO_UDP, SocketAddr::new(any, port), none, 0)
 }
 
 /// A `struct inet_diag_req_v2` of `linux/inet_diag.h`.
-fn request(protocol: i32, local: SocketAddr, peer: SocketAddr, interface: u32) -> Body {
+fn request(local: SocketAddr, peer: SocketAddr) -> Body {
     let family = match local {
         SocketAddr::V4(_) => libc::AF_INET,
         SocketAddr::V6(_) => libc::AF_INET6,
     };
     let mut out = Vec::with_capacity(REQUEST);
     out.push(u8::try_from(family).expect("address families are below 256"));
-    out.push(u8::try_from(protocol).expect("protocol numbers are below 256"));
+    out.push(u8::try_from(libc::IPPROTO_TCP).expect("protocol numbers are below 256"));
     out.extend([0; 2]);
     out.extend(u32::MAX.to_ne_bytes());
     out.extend(identity(local, peer));
-    out.extend(interface.to_ne_bytes());
+    out.extend(0_u32.to_ne_bytes());
     out.extend([0xff; 8]);
     Body::new(&out)
 }
@@ -221,16 +139,8 @@ fn known(answer: &[u8], local: SocketAddr, peer: SocketAddr) -> Option<Known> {
     })
 }
 
-/// Two words, the lower one first.
-fn cookie(bytes: &[u8]) -> u64 {
-    u64::from(number(&bytes[..4])) | u64::from(number(&bytes[4..])) << 32
-}
-
 const REQUEST: usize = 56;
 const IDENTITY: usize = 4;
-const COOKIE: usize = 44;
-/// The index of `lo` in every network namespace.
-const LOOPBACK: u32 = 1;
 const UID: usize = 64;
 const INODE: usize = 68;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -271,53 +181,6 @@ mod tests {
         let from = canonical(client.local_addr().unwrap());
         let me = nix::unistd::geteuid().as_raw();
         assert_eq!(diag.tcp_owner(from, to).unwrap(), Some(me));
-    }
-
-    #[test]
-    fn the_socket_that_gets_a_datagram_is_told_by_its_cookie() {
-        use std::net::UdpSocket;
-
-        let diag = SockDiag::open().unwrap();
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let (client, server) = (
-                UdpSocket::bind(address).unwrap(),
-                UdpSocket::bind(address).unwrap(),
-            );
-            let to = client.local_addr().unwrap();
-            client.connect(server.local_addr().unwrap()).unwrap();
-            let from = server.local_addr().unwrap();
-            let cookie = socket2::SockRef::from(&client).cookie().unwrap();
-            assert_eq!(diag.udp_receiver(from, to).unwrap(), Some(cookie));
-            let stranger = SocketAddr::new(from.ip(), 1);
-            assert_eq!(diag.udp_receiver(stranger, to).unwrap(), None, "{address}");
-        }
-    }
-
-    #[test]
-    fn every_socket_of_a_group_shares_its_address_and_no_other_does() {
-        use socket2::{Domain, Socket, Type};
-
-        let diag = SockDiag::open().unwrap();
-        for any in ["0.0.0.0:0", "127.0.0.1:0", "[::]:0", "[::1]:0"] {
-            let any: SocketAddr = any.parse().unwrap();
-            let bound = |at: SocketAddr| {
-                let socket = Socket::new(Domain::for_address(at), Type::DGRAM, None).unwrap();
-                socket.set_reuse_port(true).unwrap();
-                socket.bind(&at.into()).unwrap();
-                socket
-            };
-            let one = bound(any);
-            let at = one.local_addr().unwrap().as_socket().unwrap();
-            let (other, stranger) = (bound(at), bound(any));
-            let loopback = match any {
-                SocketAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            };
-            let from = SocketAddr::new(loopback, at.port());
-            let shares = |socket: &Socket| diag.udp_shares(socket.cookie().unwrap(), from).unwrap();
-            assert!(shares(&one) && shares(&other), "{any}");
-            assert!(!shares(&stranger), "{any}");
-        }
     }
 
     #[test]
