@@ -83,6 +83,9 @@ fn control_name(sockets: &Sockets) -> String {
     String::from_utf8(address.as_abstract_name().unwrap().to_vec()).unwrap()
 }
 
+/// Signals are the process's: one command at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
 /// Runs a program under the supervisor and tells how it ended.
 fn run(relay: Relay, program: &str, args: &[&str]) -> Exit {
     run_beside(0, relay, program, args)
@@ -90,8 +93,6 @@ fn run(relay: Relay, program: &str, args: &[&str]) -> Exit {
 
 /// The same beside others who come to the control listener and say nothing.
 fn run_beside(silent: usize, relay: Relay, program: &str, args: &[&str]) -> Exit {
-    // Signals are the process's: one command at a time.
-    static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -291,6 +292,8 @@ fn all_of_it_holds_for_a_user_without_privileges() {
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let test = dir.path().join("supervised");
     std::fs::copy(std::env::current_exe().unwrap(), &test).unwrap();
+    // Nor two of them beside each other, each of which looks at what becomes of processes.
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let done = Command::new(&test)
         .args(["--skip", "all_of_it_holds"])
         .uid(NOBODY)
