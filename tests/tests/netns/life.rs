@@ -56,7 +56,9 @@ fn a_killed_engine_resets_and_refuses_and_leaves_nothing() {
             holders(scene).is_empty().then_some(())
         });
         proc.write(b"\n");
-        let said = proc.wait_stdout(|said| said.contains("another"));
+        // All of the line: it can come in pieces.
+        let whole = |said: &str| said.contains("another ") && said.ends_with('\n');
+        let said = proc.wait_stdout(whole);
         assert!(said.contains("old ConnectionResetError"), "{said}");
         assert!(said.contains("another ConnectionRefusedError"), "{said}");
     });
