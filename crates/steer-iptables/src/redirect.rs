@@ -40,7 +40,7 @@ impl Steerer for Redirect {
     }
 
     fn requirements(&self, intent: &Intent, host: &Host) -> Vec<Requirement> {
-        crate::requirements::common(intent, host)
+        steer_rules::requirements::common(intent, host)
     }
 
     fn plan(&self, intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
@@ -49,7 +49,7 @@ impl Steerer for Redirect {
     }
 
     fn drivers(&self) -> Vec<Box<dyn Driver>> {
-        crate::backend::drivers()
+        steer_rules::backend::drivers()
     }
 
     fn intake(&self, intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
@@ -57,6 +57,6 @@ impl Steerer for Redirect {
     }
 
     async fn probe(&self, intent: &Intent) -> Evidence {
-        crate::probe::really(self, intent).await
+        steer_rules::probe::really(self, intent).await
     }
 }

@@ -15,7 +15,7 @@ use steer_core::requirement::Requirement;
 use steer_core::steerer::{Evidence, PlanError, Steerer, admit};
 use steer_core::transparent;
 
-use crate::owner;
+use steer_rules::owner;
 
 mod plan;
 mod profile;
@@ -42,7 +42,7 @@ impl Steerer for Tproxy {
     }
 
     fn requirements(&self, intent: &Intent, host: &Host) -> Vec<Requirement> {
-        crate::requirements::transparent(intent, host)
+        steer_rules::requirements::transparent(intent, host)
     }
 
     fn plan(&self, intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
@@ -51,7 +51,7 @@ impl Steerer for Tproxy {
     }
 
     fn drivers(&self) -> Vec<Box<dyn Driver>> {
-        crate::backend::drivers()
+        steer_rules::backend::drivers()
     }
 
     fn intake(&self, intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
@@ -61,6 +61,6 @@ impl Steerer for Tproxy {
     }
 
     async fn probe(&self, intent: &Intent) -> Evidence {
-        crate::probe::really(self, intent).await
+        steer_rules::probe::really(self, intent).await
     }
 }

@@ -10,7 +10,7 @@ use steer_core::netns::Inside;
 
 use super::datagrams::Redirected;
 use super::origin;
-use crate::owner;
+use steer_rules::owner;
 
 /// What a listener of a plan brings.
 pub(super) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {

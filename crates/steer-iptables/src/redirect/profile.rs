@@ -2,7 +2,7 @@ use steer_core::address::Protocol;
 use steer_core::method::Method;
 use steer_core::profile::{Privilege, Profile};
 
-use crate::profile;
+use steer_rules::profile;
 
 pub(super) static PROFILE: Profile = Profile {
     method: Method::Redirect,

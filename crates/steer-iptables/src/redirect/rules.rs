@@ -4,12 +4,12 @@ use steer_core::address::{Family, Protocol};
 use steer_core::intent::Intent;
 use steer_core::ruleset::{Chain, ChainKind, Hook, Rule, Test, Verdict};
 
-use crate::listeners::Port;
-use crate::rules::gate::{self, At};
-use crate::rules::guard::Known;
-use crate::rules::traffic::{self, Decision};
-use crate::rules::way::Way;
-use crate::rules::{REFUSE_AT, bypass, chain, hooked, scope};
+use steer_rules::listeners::Port;
+use steer_rules::rules::gate::{self, At};
+use steer_rules::rules::guard::Known;
+use steer_rules::rules::traffic::{self, Decision};
+use steer_rules::rules::way::Way;
+use steer_rules::rules::{REFUSE_AT, bypass, chain, hooked, scope};
 
 /// What all rules of a plan are made from.
 pub(super) struct Rules<'a> {

@@ -12,14 +12,14 @@ use steer_core::steerer::PlanError;
 use steer_core::symbol::FIRST_TABLE;
 
 use super::rules::{self, Rules};
-use crate::assembly::Parts;
-use crate::backend::Filter;
-use crate::listeners;
-use crate::rules::gate::At;
-use crate::rules::guard;
-use crate::rules::traffic;
-use crate::rules::way::{self, Way};
-use crate::{neighbours, notes, place};
+use steer_rules::assembly::Parts;
+use steer_rules::backend::Filter;
+use steer_rules::listeners;
+use steer_rules::rules::gate::At;
+use steer_rules::rules::guard;
+use steer_rules::rules::traffic;
+use steer_rules::rules::way::{self, Way};
+use steer_rules::{neighbours, notes, place};
 
 /// The plan of an intent that was admitted.
 pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {

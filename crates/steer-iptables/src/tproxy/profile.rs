@@ -3,7 +3,7 @@ use steer_core::key::Key;
 use steer_core::method::Method;
 use steer_core::profile::{Privilege, Profile};
 
-use crate::profile;
+use steer_rules::profile;
 
 pub(super) static PROFILE: Profile = Profile {
     method: Method::Tproxy,

@@ -15,15 +15,18 @@ use crate::listeners::{Entry, Port};
 
 /// What becomes of the packets that pass the tests; the first decision that they meet holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Decision {
-    pub(crate) tests: Vec<Test>,
-    pub(crate) fate: Fate,
-    pub(crate) why: &'static str,
+pub struct Decision {
+    /// What a packet has to be.
+    pub tests: Vec<Test>,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// Why, for the reader of the rules.
+    pub why: &'static str,
 }
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// It is none of ours.
     Leave,
     /// It goes to a port of the engine.
@@ -35,11 +38,8 @@ pub(crate) enum Fate {
 }
 
 impl Decision {
-    pub(crate) fn new(
-        tests: impl IntoIterator<Item = Test>,
-        fate: Fate,
-        why: &'static str,
-    ) -> Self {
+    /// A decision.
+    pub fn new(tests: impl IntoIterator<Item = Test>, fate: Fate, why: &'static str) -> Self {
         Self {
             tests: tests.into_iter().collect(),
             fate,
@@ -48,7 +48,7 @@ impl Decision {
     }
 
     /// The only protocol that it is about, where it is about one.
-    pub(crate) fn protocol(&self) -> Option<Protocol> {
+    pub fn protocol(&self) -> Option<Protocol> {
         self.tests.iter().find_map(|test| match test {
             Test::Protocol(protocol) => Some(*protocol),
             _ => None,
@@ -56,7 +56,7 @@ impl Decision {
     }
 
     /// Whether packets of the protocol can meet it.
-    pub(crate) fn concerns(&self, protocol: Protocol) -> bool {
+    pub fn concerns(&self, protocol: Protocol) -> bool {
         self.protocol().is_none_or(|only| only == protocol)
     }
 }
@@ -66,12 +66,7 @@ impl Decision {
 /// What is excluded comes first, DNS before what is this host's own: a resolver on the loopback
 /// network is asked like any other. `quic` is the choice that holds, `beyond` what the method
 /// cannot take.
-pub(crate) fn decisions(
-    intent: &Intent,
-    way: &Way,
-    quic: Quic,
-    beyond: Vec<Decision>,
-) -> Vec<Decision> {
+pub fn decisions(intent: &Intent, way: &Way, quic: Quic, beyond: Vec<Decision>) -> Vec<Decision> {
     let traffic = &intent.traffic;
     let mut all = excluded(traffic);
     let dns = [well_known(53)];
@@ -125,7 +120,7 @@ pub(crate) fn decisions(
 
 /// The decisions that a chain needs to bring packets to the ports: those that take for one, each with
 /// its port, and those before them that leave packets of the same protocol alone.
-pub(crate) fn before_ports<'a>(
+pub fn before_ports<'a>(
     decisions: &'a [Decision],
     ports: &[Port],
 ) -> impl Iterator<Item = (&'a Decision, Option<Port>)> {
@@ -205,13 +200,13 @@ impl Destinations {
 }
 
 /// The networks of made-up addresses, one list a family.
-pub(crate) fn pools(intent: &Intent) -> Vec<Vec<Cidr>> {
+pub fn pools(intent: &Intent) -> Vec<Vec<Cidr>> {
     let pools = intent.resolve.fake.as_ref().map(|fake| &fake.pools);
     pools.map_or_else(Vec::new, |pools| by_family(pools).collect())
 }
 
 /// The keys that mean nothing without DNS at the engine, or without a resolver outside the scope.
-pub(crate) fn check(intent: &Intent, host: &Host, way: &Way) -> Result<(), PlanError> {
+pub fn check(intent: &Intent, host: &Host, way: &Way) -> Result<(), PlanError> {
     let traffic = &intent.traffic;
     if traffic.dns == Some(Dns::Capture) {
         let Resolve { resolver, fake, .. } = &intent.resolve;
@@ -250,7 +245,7 @@ pub(crate) fn check(intent: &Intent, host: &Host, way: &Way) -> Result<(), PlanE
 }
 
 /// The resolver of this host that the engine would ask in the place of programs.
-pub(crate) fn daemon(intent: &Intent, host: &Host, way: &Way) -> Option<IpAddr> {
+pub fn daemon(intent: &Intent, host: &Host, way: &Way) -> Option<IpAddr> {
     if *way != Way::Local {
         return None;
     }
@@ -262,7 +257,7 @@ pub(crate) fn daemon(intent: &Intent, host: &Host, way: &Way) -> Option<IpAddr> 
 }
 
 /// Whether the scope leaves out nobody on this host.
-pub(crate) fn everybody(scope: &Scope) -> bool {
+pub fn everybody(scope: &Scope) -> bool {
     let Scope {
         command,
         of,
@@ -301,7 +296,7 @@ fn excluded(traffic: &Traffic) -> Vec<Decision> {
 }
 
 /// The protocols whose port 53 is captured: DNS has its own key, so only exclusion counts.
-pub(crate) fn captured(traffic: &Traffic) -> Vec<Protocol> {
+pub fn captured(traffic: &Traffic) -> Vec<Protocol> {
     let excluded = &traffic.exclude.protocols;
     let mut protocols = Protocol::ALL.to_vec();
     protocols.retain(|protocol| !excluded.contains(protocol));
@@ -309,21 +304,21 @@ pub(crate) fn captured(traffic: &Traffic) -> Vec<Protocol> {
 }
 
 /// Whether a protocol is in the traffic: nothing written means every protocol.
-pub(crate) fn meant(traffic: &Traffic, protocol: Protocol) -> bool {
+pub fn meant(traffic: &Traffic, protocol: Protocol) -> bool {
     let within = |list: &[Protocol]| list.contains(&protocol);
     (traffic.include.protocols.is_empty() || within(&traffic.include.protocols))
         && !within(&traffic.exclude.protocols)
 }
 
 /// Whether a port is in the traffic, as far as ports are written.
-pub(crate) fn port_meant(traffic: &Traffic, port: u16) -> bool {
+pub fn port_meant(traffic: &Traffic, port: u16) -> bool {
     let within = |list: &[PortRange]| list.iter().any(|range| range.contains(port));
     (traffic.include.ports.is_empty() || within(&traffic.include.ports))
         && !within(&traffic.exclude.ports)
 }
 
 /// Whether nothing narrows the traffic.
-pub(crate) fn is_everything(intent: &Intent) -> bool {
+pub fn is_everything(intent: &Intent) -> bool {
     let Filter {
         protocols,
         ports,
@@ -334,7 +329,7 @@ pub(crate) fn is_everything(intent: &Intent) -> bool {
 }
 
 /// A port known to be one.
-pub(crate) fn well_known(port: u16) -> PortRange {
+pub fn well_known(port: u16) -> PortRange {
     PortRange::one(port).expect("a well-known port is not 0")
 }
 

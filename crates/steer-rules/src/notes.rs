@@ -9,7 +9,7 @@ use crate::rules::traffic::{daemon, everybody, meant, port_meant};
 use crate::rules::way::Way;
 
 /// What every method has to say.
-pub(crate) fn common(intent: &Intent, host: &Host, way: &Way, quic: Quic, plan: &mut Plan) {
+pub fn common(intent: &Intent, host: &Host, way: &Way, quic: Quic, plan: &mut Plan) {
     choices(intent, way, quic, plan);
     families(intent, host, plan);
     dns(intent, host, way, plan);

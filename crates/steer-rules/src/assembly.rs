@@ -13,24 +13,28 @@ use crate::rules::traffic::Decision;
 use crate::rules::way::Way;
 
 /// What the rulesets are made from.
-pub(crate) struct Parts<'a> {
-    pub(crate) intent: &'a Intent,
-    pub(crate) host: &'a Host,
-    pub(crate) way: &'a Way,
-    pub(crate) decisions: &'a [Decision],
+pub struct Parts<'a> {
+    /// What is wanted.
+    pub intent: &'a Intent,
+    /// What there is.
+    pub host: &'a Host,
+    /// Where the packets come by.
+    pub way: &'a Way,
+    /// What becomes of them.
+    pub decisions: &'a [Decision],
     /// The families that are steered.
-    pub(crate) families: Vec<Family>,
+    pub families: Vec<Family>,
     /// The chains that bring packets to the engine.
-    pub(crate) steer: Vec<Chain>,
+    pub steer: Vec<Chain>,
     /// What the refusing chains have to know.
-    pub(crate) known: Known,
+    pub known: Known,
     /// Chains that refuse beside those that every method has.
-    pub(crate) refuse: Vec<Chain>,
+    pub refuse: Vec<Chain>,
 }
 
 impl Parts<'_> {
     /// Adds the rulesets: what refuses under `closed` outlives the engine, under `open` it does not.
-    pub(crate) fn push(self, plan: &mut Plan) {
+    pub fn push(self, plan: &mut Plan) {
         let Self {
             intent,
             host,

@@ -7,7 +7,7 @@ use crate::listeners::Port;
 
 /// Where the engine's ports can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum At {
+pub enum At {
     /// At the loopback addresses of some families.
     Loopback(Vec<Family>),
     /// At every address.
@@ -16,7 +16,7 @@ pub(crate) enum At {
 
 impl At {
     /// The tests for a port, one list for each rule that it takes.
-    pub(crate) fn tests(&self, port: Port) -> Vec<Vec<Test>> {
+    pub fn tests(&self, port: Port) -> Vec<Vec<Test>> {
         let to_port = || {
             let symbol = Test::ToListener(port.symbol());
             [Test::Protocol(port.protocol), symbol]
@@ -36,7 +36,7 @@ impl At {
 
 /// The rules that keep others from the ports; `admitted` says what lets a packet through, where the
 /// rules before these do not say it.
-pub(crate) fn rules(ports: &[Port], at: &At, admitted: Option<&Test>) -> Vec<Rule> {
+pub fn rules(ports: &[Port], at: &At, admitted: Option<&Test>) -> Vec<Rule> {
     let mut rules = Vec::new();
     for port in ports {
         for tests in at.tests(*port) {
@@ -55,7 +55,7 @@ pub(crate) fn rules(ports: &[Port], at: &At, admitted: Option<&Test>) -> Vec<Rul
 }
 
 /// How a packet of a protocol is refused at once.
-pub(crate) const fn refusal(protocol: Protocol) -> Verdict {
+pub const fn refusal(protocol: Protocol) -> Verdict {
     match protocol {
         Protocol::Tcp => Verdict::Reset,
         Protocol::Udp => Verdict::Prohibit,

@@ -13,7 +13,7 @@ use crate::listeners::Entry;
 
 /// The way of a scope's packets through this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub enum Way {
     /// Made by programs here.
     Local,
     /// Made by other machines for others, entering at these interfaces.
@@ -24,7 +24,7 @@ pub(crate) enum Way {
 
 impl Way {
     /// The way of a scope; only one at a time has rules.
-    pub(crate) fn of(intent: &Intent) -> Result<Self, PlanError> {
+    pub fn of(intent: &Intent) -> Result<Self, PlanError> {
         let Intent { scope, traffic, .. } = intent;
         let Scope {
             command,
@@ -98,7 +98,7 @@ impl Way {
     }
 
     /// The port of the engine that its flows go to, DNS apart.
-    pub(crate) const fn port(&self) -> Entry {
+    pub const fn port(&self) -> Entry {
         match self {
             Self::Local | Self::Forwarded(_) => Entry::Outbound,
             Self::Inbound => Entry::Inbound,
@@ -106,7 +106,7 @@ impl Way {
     }
 
     /// Where new packets are taken.
-    pub(crate) const fn entry(&self) -> Hook {
+    pub const fn entry(&self) -> Hook {
         match self {
             Self::Local => Hook::Output,
             Self::Forwarded(_) | Self::Inbound => Hook::Prerouting,
@@ -114,7 +114,7 @@ impl Way {
     }
 
     /// Where packets that were not taken go by on their way on.
-    pub(crate) const fn exit(&self) -> Hook {
+    pub const fn exit(&self) -> Hook {
         match self {
             Self::Local => Hook::Output,
             Self::Forwarded(_) => Hook::Forward,
@@ -123,7 +123,7 @@ impl Way {
     }
 
     /// The tests that tell the way's packets from others at its hooks.
-    pub(crate) fn tests(&self) -> Vec<Test> {
+    pub fn tests(&self) -> Vec<Test> {
         match self {
             Self::Local | Self::Inbound => Vec::new(),
             Self::Forwarded(interfaces) => vec![Test::From(interfaces.clone())],
@@ -131,7 +131,7 @@ impl Way {
     }
 
     /// What is left alone because it goes no further than this host, as far as the intent lets it.
-    pub(crate) fn own(&self, intent: &Intent) -> Vec<Decision> {
+    pub fn own(&self, intent: &Intent) -> Vec<Decision> {
         match self {
             Self::Local if intent.traffic.loopback == Some(Loopback::Steer) => Vec::new(),
             Self::Local => Family::ALL
@@ -167,14 +167,14 @@ fn senders(command: bool, selector: &Selector) -> Vec<Key> {
 
 /// Whether the scope is narrowed to sockets of some programs, so that the kernel's own packets are
 /// not in it.
-pub(crate) fn chooses_sockets(scope: &Scope) -> bool {
+pub fn chooses_sockets(scope: &Scope) -> bool {
     let keys = senders(scope.command, &scope.of);
     keys.iter().any(|key| *key != Key::Host)
 }
 
 /// Datagrams to many at once, for which no single answerer stands. Which addresses are those of
 /// everyone on a network, only the host's routes tell, and they come before any rule about marks.
-pub(crate) fn to_many() -> Vec<Decision> {
+pub fn to_many() -> Vec<Decision> {
     [
         Test::To(vec![literal("224.0.0.0", 4)]),
         Test::ToBroadcast,
@@ -192,7 +192,7 @@ pub(crate) fn to_many() -> Vec<Decision> {
 
 /// Addresses that mean something on one link only, which a packet no longer names once it was
 /// routed anew.
-pub(crate) fn to_link() -> Decision {
+pub fn to_link() -> Decision {
     Decision::new(
         [Test::To(vec![literal("fe80::", 10)])],
         Fate::Pass,

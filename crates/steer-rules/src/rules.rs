@@ -11,14 +11,14 @@ use steer_core::intent::Intent;
 use steer_core::ruleset::{Base, Chain, ChainKind, Hook, Rule, Test, Verdict};
 use steer_core::symbol::MarkRef;
 
-pub(crate) mod gate;
-pub(crate) mod guard;
-pub(crate) mod scope;
-pub(crate) mod traffic;
-pub(crate) mod way;
+pub mod gate;
+pub mod guard;
+pub mod scope;
+pub mod traffic;
+pub mod way;
 
 /// The rule that every chain of ours begins with.
-pub(crate) fn bypass(intent: &Intent) -> Rule {
+pub fn bypass(intent: &Intent) -> Rule {
     Rule::new(
         [Test::Marked(MarkRef::Fixed(intent.bypass))],
         Verdict::Return,
@@ -27,7 +27,7 @@ pub(crate) fn bypass(intent: &Intent) -> Rule {
 }
 
 /// A chain that others jump to.
-pub(crate) fn chain(name: &str, rules: Vec<Rule>) -> Chain {
+pub fn chain(name: &str, rules: Vec<Rule>) -> Chain {
     Chain {
         name: name.to_owned(),
         base: None,
@@ -36,13 +36,7 @@ pub(crate) fn chain(name: &str, rules: Vec<Rule>) -> Chain {
 }
 
 /// A chain that the kernel hands packets to.
-pub(crate) fn hooked(
-    name: &str,
-    kind: ChainKind,
-    hook: Hook,
-    priority: i32,
-    rules: Vec<Rule>,
-) -> Chain {
+pub fn hooked(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
     Chain {
         base: Some(Base {
             kind,
@@ -55,4 +49,4 @@ pub(crate) fn hooked(
 
 /// Where packets are refused: with the firewalls of others, before or after which makes no
 /// difference to a refusal.
-pub(crate) const REFUSE_AT: i32 = 0;
+pub const REFUSE_AT: i32 = 0;

@@ -13,7 +13,7 @@ use steer_kernel::route::RouteDriver;
 
 /// A packet filter with the tables that it writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Filter {
+pub enum Filter {
     /// nf_tables, without a program.
     Nft,
     /// The programs of a variant.
@@ -25,7 +25,7 @@ impl Filter {
     /// because its rules vanish with their owner.
     ///
     /// `iptables` means the programs over nf_tables unless the host has only the older ones.
-    pub(crate) fn of(intent: &Intent, host: &Host) -> Self {
+    pub fn of(intent: &Intent, host: &Host) -> Self {
         let has = |variant| host.iptables.get(&variant) == Some(&Presence::Present);
         let programs = match (has(IptablesVariant::Nft), has(IptablesVariant::Legacy)) {
             (false, true) => IptablesVariant::Legacy,
@@ -41,7 +41,7 @@ impl Filter {
     }
 
     /// The rules as an object of this filter.
-    pub(crate) fn object(self, rules: Ruleset) -> Object {
+    pub fn object(self, rules: Ruleset) -> Object {
         match self {
             Self::Nft => Object::Nft(rules),
             Self::Iptables(variant) => Object::Iptables(rules, variant),
@@ -49,7 +49,7 @@ impl Filter {
     }
 
     /// What it needs.
-    pub(crate) fn requirement(self, host: &Host) -> Requirement {
+    pub fn requirement(self, host: &Host) -> Requirement {
         let programs = |variant| {
             host.iptables
                 .get(&variant)
@@ -79,7 +79,7 @@ impl Filter {
     }
 
     /// What handing packets to a transparent socket needs of it.
-    pub(crate) fn transparency(self, host: &Host) -> Requirement {
+    pub fn transparency(self, host: &Host) -> Requirement {
         match self {
             Self::Nft => Requirement::new(
                 "tproxy of nf_tables",
@@ -98,7 +98,7 @@ impl Filter {
 }
 
 /// The drivers that rules of any backend need.
-pub(crate) fn drivers() -> Vec<Box<dyn Driver>> {
+pub fn drivers() -> Vec<Box<dyn Driver>> {
     vec![
         Box::new(CgroupDriver::new()),
         Box::new(RouteDriver::new()),

@@ -7,7 +7,7 @@ use steer_core::symbol::CgroupRef;
 use super::way::Way;
 
 /// The rules that send the scope's packets to `chain`; those of `except` come first and return.
-pub(crate) fn rules(scope: &Scope, way: &Way, chain: &str) -> Vec<Rule> {
+pub fn rules(scope: &Scope, way: &Way, chain: &str) -> Vec<Rule> {
     let Scope {
         command,
         of,

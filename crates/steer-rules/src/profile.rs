@@ -4,7 +4,7 @@ use steer_core::key::Key;
 use steer_core::profile::Privilege;
 
 /// The keys that every method can honour.
-pub(crate) const KEYS: [Key; 29] = [
+pub const KEYS: [Key; 29] = [
     Key::Command,
     Key::Host,
     Key::Cgroup,
@@ -37,7 +37,7 @@ pub(crate) const KEYS: [Key; 29] = [
 ];
 
 /// These and more; `N` is the number of all.
-pub(crate) const fn keys_and<const N: usize>(more: &[Key]) -> [Key; N] {
+pub const fn keys_and<const N: usize>(more: &[Key]) -> [Key; N] {
     assert!(KEYS.len() + more.len() == N, "every key has its place");
     let mut all = [KEYS[0]; N];
     let mut at = 0;
@@ -52,17 +52,17 @@ pub(crate) const fn keys_and<const N: usize>(more: &[Key]) -> [Key; N] {
 }
 
 /// What another namespace needs.
-pub(crate) const NAMESPACE: Privilege = Privilege {
+pub const NAMESPACE: Privilege = Privilege {
     what: "CAP_SYS_ADMIN",
     why: "to enter the network namespace of `scope.netns`",
 };
 
 /// What a command needs.
-pub(crate) const CGROUPS: Privilege = Privilege {
+pub const CGROUPS: Privilege = Privilege {
     what: "write access to the unified cgroup hierarchy",
     why: "to put the command of `run` into a cgroup of its own",
 };
 
 /// A limit of rules that know a cgroup by its number.
-pub(crate) const CGROUP_AGAIN: &str = "a cgroup of the scope that is removed and made again is bound again at once or within \
+pub const CGROUP_AGAIN: &str = "a cgroup of the scope that is removed and made again is bound again at once or within \
      250 ms; what connects before that is not steered";

@@ -9,7 +9,7 @@ use steer_core::steerer::PlanError;
 use steer_core::symbol::CgroupRef;
 
 /// Adds the cgroup of the command, where there is one.
-pub(crate) fn command(intent: &Intent, plan: &mut Plan) {
+pub fn command(intent: &Intent, plan: &mut Plan) {
     if intent.scope.command {
         plan.push(Life::Support, Object::Cgroup(CgroupRef::Command));
         plan.push(
@@ -20,7 +20,7 @@ pub(crate) fn command(intent: &Intent, plan: &mut Plan) {
 }
 
 /// The plan in the namespace of the scope; cgroups and the command are in none.
-pub(crate) fn within(intent: &Intent, host: &Host, mut plan: Plan) -> Result<Plan, PlanError> {
+pub fn within(intent: &Intent, host: &Host, mut plan: Plan) -> Result<Plan, PlanError> {
     let Some(name) = &intent.scope.of.netns else {
         return Ok(plan);
     };

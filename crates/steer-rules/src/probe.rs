@@ -18,7 +18,7 @@ use crate::listeners;
 
 /// Sends one packet of each protocol to a port where nobody listens; it must come out of the
 /// method's intake with that destination.
-pub(crate) async fn really<S: Steerer + Clone + 'static>(steerer: &S, intent: &Intent) -> Evidence {
+pub async fn really<S: Steerer + Clone + 'static>(steerer: &S, intent: &Intent) -> Evidence {
     let (steerer, backend, bypass) = (steerer.clone(), intent.backend, intent.bypass);
     let method = steerer.method();
     let tried = tokio::task::spawn_blocking(move || {

@@ -7,7 +7,7 @@ use steer_core::requirement::Requirement;
 use crate::backend::Filter;
 
 /// What rules for the intent's scope need, whatever they do.
-pub(crate) fn common(intent: &Intent, host: &Host) -> Vec<Requirement> {
+pub fn common(intent: &Intent, host: &Host) -> Vec<Requirement> {
     let mut needs = vec![
         Requirement::new(
             "CAP_NET_ADMIN",
@@ -24,7 +24,7 @@ pub(crate) fn common(intent: &Intent, host: &Host) -> Vec<Requirement> {
 }
 
 /// The same, and what handing packets to transparent sockets needs.
-pub(crate) fn transparent(intent: &Intent, host: &Host) -> Vec<Requirement> {
+pub fn transparent(intent: &Intent, host: &Host) -> Vec<Requirement> {
     let mut needs = common(intent, host);
     needs.push(Filter::of(intent, host).transparency(host));
     needs

@@ -8,7 +8,7 @@ use steer_core::ruleset::{ChainKind, Hook};
 use steer_core::steerer::PlanError;
 
 /// Refuses marks that others use, too.
-pub(crate) fn check(host: &Host, intent: &Intent, marks: &[Mark]) -> Result<(), PlanError> {
+pub fn check(host: &Host, intent: &Intent, marks: &[Mark]) -> Result<(), PlanError> {
     for (theirs, by) in host
         .neighbours
         .iter()
@@ -39,12 +39,7 @@ pub(crate) fn check(host: &Host, intent: &Intent, marks: &[Mark]) -> Result<(), 
 
 /// Names the chains of others that stand exactly where those of a plan do, and the rules of others
 /// that overwrite its marks.
-pub(crate) fn notes(
-    host: &Host,
-    places: &[(ChainKind, Hook, i32)],
-    marks: &[Mark],
-    plan: &mut Plan,
-) {
+pub fn notes(host: &Host, places: &[(ChainKind, Hook, i32)], marks: &[Mark], plan: &mut Plan) {
     for neighbour in &host.neighbours {
         if let Neighbour::Mark {
             mark: theirs,
@@ -82,7 +77,7 @@ pub(crate) fn notes(
 ///
 /// A rule before ours that may take them is refused where nothing may go unsteered: it would not
 /// leak, but what its table has a route for would get nowhere.
-pub(crate) fn rules(
+pub fn rules(
     host: &Host,
     failure: OnFailure,
     (first, last): (u32, u32),

@@ -15,7 +15,7 @@ use crate::rules::way::Way;
 
 /// What a port of the engine is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub enum Entry {
     /// What goes out.
     Outbound,
     /// What comes in.
@@ -26,9 +26,11 @@ pub(crate) enum Entry {
 
 /// A port of the engine for one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Port {
-    pub(crate) entry: Entry,
-    pub(crate) protocol: Protocol,
+pub struct Port {
+    /// What it is for.
+    pub entry: Entry,
+    /// Of which protocol.
+    pub protocol: Protocol,
 }
 
 impl Entry {
@@ -58,7 +60,7 @@ impl Entry {
 
 impl Port {
     /// The name of its listener.
-    pub(crate) fn id(self) -> ListenerId {
+    pub fn id(self) -> ListenerId {
         ListenerId(match self.protocol {
             Protocol::Tcp => self.entry.name().to_owned(),
             Protocol::Udp => format!("{}-udp", self.entry.name()),
@@ -66,13 +68,13 @@ impl Port {
     }
 
     /// Its number, as far as it is known.
-    pub(crate) fn symbol(self) -> PortRef {
+    pub fn symbol(self) -> PortRef {
         PortRef::Listener(self.id())
     }
 }
 
 /// The ports for an intent, DNS last; `steers` are the protocols that the method takes.
-pub(crate) fn ports(intent: &Intent, way: &Way, steers: &[Protocol]) -> Vec<Port> {
+pub fn ports(intent: &Intent, way: &Way, steers: &[Protocol]) -> Vec<Port> {
     let traffic = &intent.traffic;
     let at = |entry| move |protocol| Port { entry, protocol };
     let wanted = steers.iter().copied().filter(|p| meant(traffic, *p));
@@ -84,7 +86,7 @@ pub(crate) fn ports(intent: &Intent, way: &Way, steers: &[Protocol]) -> Vec<Port
 }
 
 /// The listeners of the ports.
-pub(crate) fn objects(
+pub fn objects(
     intent: &Intent,
     method: Method,
     ports: &[Port],
@@ -107,7 +109,7 @@ pub(crate) fn objects(
 }
 
 /// The families to steer: IPv4 always, IPv6 where there is an address to listen on.
-pub(crate) fn usable(host: &Host) -> Vec<Family> {
+pub fn usable(host: &Host) -> Vec<Family> {
     Family::ALL
         .into_iter()
         .filter(|f| *f == Family::V4 || host.families.contains(f))
@@ -115,7 +117,7 @@ pub(crate) fn usable(host: &Host) -> Vec<Family> {
 }
 
 /// The families to refuse: also one whose loopback address is missing, or comes up later.
-pub(crate) fn refusable(host: &Host) -> Vec<Family> {
+pub fn refusable(host: &Host) -> Vec<Family> {
     Family::ALL
         .into_iter()
         .filter(|f| *f == Family::V4 || host.socket_families.contains(f))
@@ -123,7 +125,7 @@ pub(crate) fn refusable(host: &Host) -> Vec<Family> {
 }
 
 /// Every address of a family.
-pub(crate) const fn anywhere(family: Family) -> IpAddr {
+pub const fn anywhere(family: Family) -> IpAddr {
     match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

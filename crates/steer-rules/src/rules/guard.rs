@@ -11,21 +11,16 @@ use super::{REFUSE_AT, bypass, chain, hooked, scope};
 
 /// What a method tells of its own packets where others are refused.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Known {
+pub struct Known {
     /// Rules that let steered packets pass.
-    pub(crate) steered: Vec<Rule>,
+    pub steered: Vec<Rule>,
     /// Rules that refuse what was steered until the rules for it were gone; no socket needs to be
     /// left that would tell whose it was.
-    pub(crate) stranded: Vec<Rule>,
+    pub stranded: Vec<Rule>,
 }
 
 /// The chains that refuse what is in scope and not steered, for `on_failure: closed`.
-pub(crate) fn closed(
-    intent: &Intent,
-    way: &Way,
-    decisions: &[Decision],
-    known: &Known,
-) -> Vec<Chain> {
+pub fn closed(intent: &Intent, way: &Way, decisions: &[Decision], known: &Known) -> Vec<Chain> {
     let mut refuse = pools(intent);
     // Whoever is no command may have connections from before, which only their first segment
     // tells from later ones. All that a command opens is younger than the rules, so later segments
@@ -87,12 +82,7 @@ pub(crate) fn closed(
 
 /// The chains that refuse under `open` as well, while steering is in force; `taken` tells packets
 /// that are steered.
-pub(crate) fn always(
-    intent: &Intent,
-    way: &Way,
-    decisions: &[Decision],
-    steered: &[Rule],
-) -> Vec<Chain> {
+pub fn always(intent: &Intent, way: &Way, decisions: &[Decision], steered: &[Rule]) -> Vec<Chain> {
     let mut deny = pools(intent);
     let last = decisions.iter().rposition(|d| d.fate == Fate::Refuse);
     let before = last.map_or(&[][..], |last| &decisions[..=last]);
@@ -151,7 +141,7 @@ fn own_resolver(intent: &Intent, way: &Way) -> Vec<Rule> {
 
 /// Whether protocols beside TCP and UDP are refused: only where nothing narrows the traffic, and
 /// not for this host itself, which needs its ICMP to work.
-pub(crate) fn refuses_the_rest(intent: &Intent, way: &Way) -> bool {
+pub fn refuses_the_rest(intent: &Intent, way: &Way) -> bool {
     is_everything(intent)
         && match way {
             Way::Local => !intent.scope.of.host && chooses_sockets(&intent.scope),
