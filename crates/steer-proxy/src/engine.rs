@@ -7,7 +7,9 @@
 //!                  └─ dns:        the same for each query of a DNS conversation
 //! ```
 mod build;
+mod change;
 mod connection;
+mod course;
 mod dns;
 mod entry;
 mod flood;
@@ -20,8 +22,8 @@ mod rules;
 mod udp;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use steer_core::address::Destination;
@@ -37,14 +39,14 @@ use crate::record::Recorder;
 use crate::upstream::direct::Dialler;
 
 pub use build::{EngineBuilder, EngineError};
+pub use change::Change;
 pub use limits::{Limits, UdpLimits};
 
-use build::Proxy;
+use course::Course;
 use entry::Entry;
 use flood::Flood;
 use lanes::Lanes;
 use live::Live;
-use rules::Rules;
 
 /// A running engine, cheap to clone.
 ///
@@ -68,11 +70,13 @@ pub struct Engine {
 /// What the connections of an engine have in common.
 #[derive(Debug)]
 struct Shared {
-    rules: Rules,
-    proxies: Vec<Proxy>,
+    /// What whoever comes goes by.
+    course: RwLock<Arc<Course>>,
     limits: Limits,
     dialler: Arc<Dialler>,
-    recorder: Recorder,
+    recorder: RwLock<Recorder>,
+    /// Records that recorders could not write which others have replaced.
+    lost: AtomicU64,
     names: Option<Arc<dyn Names>>,
     conversation: Arc<dyn Conversation>,
     dns_resolver: Option<SocketAddr>,
@@ -282,7 +286,7 @@ impl Engine {
 
     /// Records that could not be written.
     pub fn lost_records(&self) -> u64 {
-        self.shared.recorder.lost()
+        self.shared.lost.load(Relaxed) + self.shared.recorder().lost()
     }
 }
 

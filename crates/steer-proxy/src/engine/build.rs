@@ -1,26 +1,25 @@
 //! From policy and settings to a running engine.
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, RwLock};
 
-use steer_core::address::Destination;
 use steer_core::datagram::Budget;
 use steer_core::intent::Source;
 use steer_core::names::{Conversation, Follower, Names};
-use steer_core::policy::{Credentials, Policy, SecretError, Upstream, UpstreamKind};
+use steer_core::policy::{Policy, SecretError};
 use tokio::sync::watch;
 
+use super::course::Course;
 use super::dns;
 use super::flood::Flood;
 use super::lanes::Lanes;
 use super::live::Live;
 use super::loops::{Loops, Place, Returning};
-use super::rules::Rules;
 use super::udp::held::HELD;
 use super::{Engine, Limits, Shared};
 use crate::record::Recorder;
 use crate::upstream::direct::{Dialler, needs_tuning};
-use crate::upstream::{Login, PlainSockets, Resolver, SocketFactory, SystemResolver};
+use crate::upstream::{PlainSockets, Resolver, SocketFactory, SystemResolver};
 
 /// Why an engine cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -77,15 +76,6 @@ impl EngineError {
             }
         }
     }
-}
-
-/// A proxy that connections can be sent through, its secrets read.
-#[derive(Debug)]
-pub(super) struct Proxy {
-    pub(super) name: String,
-    pub(super) kind: UpstreamKind,
-    pub(super) address: Destination,
-    pub(super) login: Option<Login>,
 }
 
 /// The settings of an engine.
@@ -197,10 +187,11 @@ impl EngineBuilder {
         self
     }
 
-    /// Makes the engine; reads the secrets of the upstreams.
+    /// Makes the engine; reads the secrets of the upstreams. [`Engine::change`] puts others in their
+    /// place.
     pub fn build(self) -> Result<Engine, EngineError> {
         let Self {
-            policy: Policy { upstreams, rules },
+            policy,
             limits,
             listeners,
             sockets,
@@ -213,24 +204,10 @@ impl EngineBuilder {
             dns_resolver,
             follower,
         } = self;
-        let rules = Rules(rules);
-        if let Some((rule, name)) = rules
-            .upstreams()
-            .find(|(_, name)| upstreams.iter().all(|up| up.name != *name))
-        {
-            return Err(EngineError::UnknownUpstream {
-                rule: rule.name.clone(),
-                upstream: name.to_owned(),
-            });
-        }
         let loops = Arc::new(Loops::new(listeners, returning));
-        let proxies = upstreams
-            .into_iter()
-            .map(|upstream| proxy(upstream, &loops, &sockets))
-            .collect::<Result<_, _>>()?;
+        let course = Course::new(policy, &loops, sockets.as_ref())?;
         let shared = Shared {
-            rules,
-            proxies,
+            course: RwLock::new(Arc::new(course)),
             limits,
             dialler: Arc::new(Dialler {
                 sockets,
@@ -240,7 +217,8 @@ impl EngineBuilder {
                 retune: needs_tuning(),
                 source,
             }),
-            recorder,
+            recorder: RwLock::new(recorder),
+            lost: AtomicU64::new(0),
             names,
             conversation,
             dns_resolver,
@@ -262,51 +240,4 @@ impl EngineBuilder {
             shared: Arc::new(shared),
         })
     }
-}
-
-fn proxy(
-    upstream: Upstream,
-    loops: &Loops,
-    sockets: &dyn SocketFactory,
-) -> Result<Proxy, EngineError> {
-    let Upstream {
-        name,
-        kind,
-        address,
-        credentials,
-    } = upstream;
-    if let Destination::Addr(to) = &address
-        && loops.leads_back(to.addr(), sockets)
-    {
-        return Err(EngineError::OwnUpstream {
-            upstream: name,
-            address: to.addr(),
-        });
-    }
-    let login = credentials
-        .map(|Credentials { username, password }| {
-            password
-                .reveal()
-                .map(|password| Login { username, password })
-        })
-        .transpose()
-        .map_err(|source| EngineError::Secret {
-            upstream: name.clone(),
-            source,
-        })?;
-    if let Some(login) = &login {
-        login
-            .sendable(kind)
-            .map_err(|(part, why)| EngineError::Unsendable {
-                upstream: name.clone(),
-                part,
-                why,
-            })?;
-    }
-    Ok(Proxy {
-        name,
-        kind,
-        address,
-        login,
-    })
 }

@@ -12,6 +12,7 @@ use steer_core::steered::{Identity, Refusal, Steered};
 use time::OffsetDateTime;
 
 use super::Shared;
+use super::course::Course;
 use super::opening::Failure;
 use super::rules::{Decision, Facts};
 use crate::record::{DIRECT, HostFrom, NO_UPSTREAM, Outcome, Record};
@@ -24,6 +25,8 @@ use crate::upstream::direct::Dialler;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) shared: Arc<Shared>,
+    /// What it goes by.
+    pub(super) course: Arc<Course>,
     /// What dials for it: the engine's, or one where its program is.
     pub(super) dialler: Arc<Dialler>,
     /// Where it goes: what was asked for, or the name that a made-up address stands for.
@@ -67,6 +70,7 @@ impl Entry {
             Some(inside) => Arc::new(shared.dialler.at(inside)),
         };
         Self {
+            course: shared.course(),
             shared,
             dialler,
             destination: steered.destination.clone(),
@@ -222,7 +226,7 @@ impl Drop for Entry {
         if std::thread::panicking() {
             self.ended(Outcome::Error, Some("a fault in the engine".to_owned()));
         }
-        if self.shared.recorder.is_none() {
+        if self.shared.recorder().is_none() {
             return;
         }
         let asked = self.asked.as_ref().unwrap_or(&self.destination);
@@ -242,7 +246,7 @@ impl Drop for Entry {
                 answered: record.host.as_ref(),
                 ..self.facts()
             };
-            if let Decision::Rule(rule) = self.shared.rules.decide(facts) {
+            if let Decision::Rule(rule) = self.course.rules.decide(facts) {
                 self.rule = rule.map(|rule| rule.name.clone());
             }
         }
@@ -259,7 +263,7 @@ impl Drop for Entry {
         record.upstream = match self.upstream {
             Route::None => NO_UPSTREAM.to_owned(),
             Route::Direct => DIRECT.to_owned(),
-            Route::Proxy(index) => self.shared.proxies[index].name.clone(),
+            Route::Proxy(index) => self.course.proxies[index].name.clone(),
         };
         record.sent = (!self.unseen).then(|| self.traffic.sent());
         record.received = (!self.unseen).then(|| self.traffic.received());
@@ -267,6 +271,6 @@ impl Drop for Entry {
         record.outcome = self.outcome;
         record.error = self.error.take();
         record.end(OffsetDateTime::now_utc());
-        self.shared.recorder.write(&record);
+        self.shared.recorder().write(&record);
     }
 }

@@ -176,6 +176,7 @@ impl Opening {
         terms: Terms,
     ) -> Result<Opened, Failure> {
         let shared = Arc::clone(&entry.shared);
+        let course = Arc::clone(&entry.course);
         let dialler = Arc::clone(&entry.dialler);
         let opened = match route {
             Route::None => Err(Failure::Denied),
@@ -196,7 +197,7 @@ impl Opening {
                     .map_err(Failure::Upstream)
             }
             Route::Proxy(index) => {
-                let proxy = &shared.proxies[index];
+                let proxy = &course.proxies[index];
                 match only {
                     None => Box::pin(self.through(entry, &shared, proxy, terms)).await,
                     Some(only) => {
@@ -250,6 +251,7 @@ impl Opening {
         terms: Terms,
     ) -> Result<Way, Failure> {
         let shared = Arc::clone(&entry.shared);
+        let course = Arc::clone(&entry.course);
         let dialler = Arc::clone(&entry.dialler);
         match route {
             Route::None => Err(Failure::Denied),
@@ -267,7 +269,7 @@ impl Opening {
                 Ok(dialler.way(&addresses, &entry.destination, terms)?)
             }
             Route::Proxy(index) => {
-                let proxy = &shared.proxies[index];
+                let proxy = &course.proxies[index];
                 if proxy.kind == UpstreamKind::Http {
                     return Err(UpstreamError::NoDatagrams.into());
                 }

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bench;
+mod change;
 mod dialling;
 mod dns;
 mod inside;

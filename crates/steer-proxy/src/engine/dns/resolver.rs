@@ -59,7 +59,7 @@ impl Resolver {
         let deadline = Instant::now() + shared.limits.connect;
         let terms = entry.dialler.terms(client.0.ip(), deadline);
         let streams_only = match route {
-            Route::Proxy(index) => shared.proxies[*index].kind == UpstreamKind::Http,
+            Route::Proxy(index) => entry.course.proxies[*index].kind == UpstreamKind::Http,
             Route::Direct | Route::None => false,
         };
         if transport == Transport::Udp && !streams_only {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::Shared;
-use super::super::build::Proxy;
+use super::super::course::{Course, Proxy};
 use super::super::entry::{Entry, Route};
 use super::super::rules::{Decision, Facts, Rules, permits};
 use super::super::udp::room;
@@ -34,6 +34,7 @@ impl Opening {
         prescribed: Option<&str>,
     ) -> Result<Decided, Failure> {
         let shared = Arc::clone(&entry.shared);
+        let course = Arc::clone(&entry.course);
         if let Destination::Addr(to) = &entry.destination {
             let protocol = self.flow.protocol();
             // Of a connection that is not there yet no packet has come: the client's address is not
@@ -49,16 +50,16 @@ impl Opening {
             entry.look_up(client)?;
         }
         let decided = match prescribed {
-            Some(name) => (named(&shared.proxies, name)?, None),
+            Some(name) => (named(&course.proxies, name)?, None),
             None => {
                 let facts = entry.facts();
-                match shared.rules.decide(facts) {
+                match course.rules.decide(facts) {
                     Decision::Rule(rule) => {
-                        let only = bounds(&shared.rules, rule, facts, None);
-                        (chosen(rule, entry, &shared.proxies)?, only)
+                        let only = bounds(&course.rules, rule, facts, None);
+                        (chosen(rule, entry, &course.proxies)?, only)
                     }
                     // Boxed: not every connection needs the room.
-                    _ => Box::pin(self.decide(entry, &shared)).await?,
+                    _ => Box::pin(self.decide(entry, &shared, &course)).await?,
                 }
             }
         };
@@ -75,7 +76,12 @@ impl Opening {
     ///
     /// Where a rule asks for the addresses of a name that has none, the connection fails: whether
     /// the rule rejects it cannot be told.
-    async fn decide(&mut self, entry: &mut Entry, shared: &Shared) -> Result<Decided, Failure> {
+    async fn decide(
+        &mut self,
+        entry: &mut Entry,
+        shared: &Shared,
+        course: &Course,
+    ) -> Result<Decided, Failure> {
         let mut sniffed: Option<Sniffed> = None;
         let mut found: Option<Vec<SocketAddr>> = None;
         let mut ips: Option<Vec<IpAddr>> = None;
@@ -85,16 +91,16 @@ impl Opening {
                 addresses: ips.as_deref(),
                 ..entry.facts()
             };
-            match shared.rules.decide(facts) {
+            match course.rules.decide(facts) {
                 Decision::Rule(rule) => {
-                    let only = bounds(&shared.rules, rule, facts, found);
-                    return Ok((chosen(rule, entry, &shared.proxies)?, only));
+                    let only = bounds(&course.rules, rule, facts, found);
+                    return Ok((chosen(rule, entry, &course.proxies)?, only));
                 }
                 Decision::Unknown(rule) => {
                     entry.decided_by(&rule.name);
                     return Err(Failure::Stranger);
                 }
-                Decision::Sniff if shared.rules.leave_direct(facts) => {
+                Decision::Sniff if course.rules.leave_direct(facts) => {
                     entry.decided_later();
                     return Ok((Route::Direct, None));
                 }

@@ -7,7 +7,7 @@ use steer_core::policy::UpstreamKind;
 use tokio::time::timeout_at;
 
 use super::super::Shared;
-use super::super::build::Proxy;
+use super::super::course::Proxy;
 use super::super::entry::Entry;
 use super::{Failure, Opened, Opening};
 use crate::error::UpstreamError;
