@@ -46,6 +46,15 @@ impl Family {
         }
     }
 
+    /// The address that means every one of this host's where it is bound.
+    #[must_use]
+    pub const fn unspecified(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Self::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        }
+    }
+
     /// Every loopback destination of the family, as a network.
     #[must_use]
     pub fn loopback_net(self) -> Cidr {

@@ -83,8 +83,8 @@ use std::path::Path;
 use crate::host::Host;
 use crate::instance::Instance;
 use crate::intent::{
-    Backend, Confine, Dial, Forward, Intent, Listen, OnFailure, Relay, Resolve, Scope, Source,
-    Traffic,
+    Backend, Confine, Dial, Forward, Intent, Link, Listen, OnFailure, Relay, Resolve, Scope,
+    Source, Traffic,
 };
 use crate::mark::Mark;
 use crate::policy::{Action, Condition, Policy, Rule, Upstream};
@@ -155,6 +155,8 @@ pub struct Config {
     pub dial: Option<Dial>,
     /// What passes the walls of namespaces of the command's own.
     pub confine: Confine,
+    /// What the device is like, for methods that make one.
+    pub link: Link,
     /// Which connections pass the engine; `None` was not written.
     pub relay: Option<Relay>,
     /// How DNS is answered where it comes to the engine.
@@ -230,6 +232,7 @@ impl Config {
             source: self.source,
             dial: self.dial,
             confine: self.confine.clone(),
+            link: self.link.clone(),
             relay: self.relay,
             resolve: self.resolve.clone(),
             backend: self.backend,

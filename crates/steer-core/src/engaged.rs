@@ -152,8 +152,9 @@ impl Engaged {
                 _ => return Err(error.into()),
             }
         }
-        let hooked = |planned: &Planned| planned.object.domain() == Domain::Ebpf;
-        let users = if plan.objects.iter().any(hooked) {
+        let used =
+            |planned: &Planned| matches!(planned.object.domain(), Domain::Ebpf | Domain::Device);
+        let users = if plan.objects.iter().any(used) {
             bound.len()
         } else {
             0

@@ -4,6 +4,7 @@
 //! every choice that can be left open is an `Option`, and a method takes the strictest that it
 //! can where nothing stands.
 
+mod link;
 mod publish;
 mod traffic;
 
@@ -14,6 +15,7 @@ use crate::instance::Instance;
 use crate::key::Key;
 use crate::mark::Mark;
 
+pub use link::{Echo, Link};
 pub(crate) use publish::overlap;
 pub use publish::{Publish, PublishError};
 pub use traffic::{Dns, Filter, Loopback, Quic, Traffic};
@@ -47,6 +49,9 @@ pub struct Intent {
     pub backend: Option<Backend>,
     /// What passes the walls of namespaces of the command's own, where a method makes such.
     pub confine: Confine,
+    /// What the device is like, for methods that make one.
+    #[serde(default)]
+    pub link: Link,
     /// Which connections pass the engine, for methods that can leave it out; `None` was not
     /// written.
     pub relay: Option<Relay>,
@@ -276,6 +281,7 @@ impl Intent {
             resolve: Resolve::default(),
             backend: None,
             confine: Confine::default(),
+            link: Link::default(),
             relay: None,
             proxied: false,
             identify: false,
@@ -358,6 +364,17 @@ impl Intent {
                 host_loopback,
                 publish,
             },
+            link:
+                Link {
+                    mtu,
+                    queues,
+                    echo,
+                    fd,
+                    bridge,
+                    gateway,
+                    dhcp: gives_addresses,
+                    advertise,
+                },
             relay,
             proxied: _,
             identify: _,
@@ -434,6 +451,14 @@ impl Intent {
         keys.extend((!host_loopback.is_empty()).then_some(Key::HostLoopback));
         keys.extend((!publish.is_empty()).then_some(Key::Publish));
         keys.extend((*relay == Some(Relay::Needed)).then_some(Key::RelayNeeded));
+        keys.extend(mtu.is_some().then_some(Key::DeviceMtu));
+        keys.extend(queues.is_some().then_some(Key::DeviceQueues));
+        keys.extend(echo.is_some().then_some(Key::DeviceEcho));
+        keys.extend(fd.is_some().then_some(Key::DeviceFd));
+        keys.extend(bridge.is_some().then_some(Key::DeviceBridge));
+        keys.extend((!gateway.is_empty()).then_some(Key::DeviceGateway));
+        keys.extend(gives_addresses.then_some(Key::DeviceDhcp));
+        keys.extend(advertise.then_some(Key::DeviceAdvertise));
         keys.extend(dial.is_some().then_some(Key::Dial));
         keys.extend(resolver.is_some().then_some(Key::Resolver));
         keys.extend(fake.is_some().then_some(Key::FakeIp));

@@ -88,6 +88,22 @@ pub enum Key {
     Publish,
     /// `relay: needed`
     RelayNeeded,
+    /// `device.mtu`
+    DeviceMtu,
+    /// `device.queues`
+    DeviceQueues,
+    /// `device.echo`
+    DeviceEcho,
+    /// `device.fd`
+    DeviceFd,
+    /// `device.bridge`
+    DeviceBridge,
+    /// `device.gateway`
+    DeviceGateway,
+    /// `device.dhcp`
+    DeviceDhcp,
+    /// `device.advertise`
+    DeviceAdvertise,
     /// `dns.resolver`
     Resolver,
     /// `dns.fake_ip`
@@ -96,7 +112,7 @@ pub enum Key {
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 50] = [
         Self::Command,
         Self::Host,
         Self::Cgroup,
@@ -137,6 +153,14 @@ impl Key {
         Self::HostLoopback,
         Self::Publish,
         Self::RelayNeeded,
+        Self::DeviceMtu,
+        Self::DeviceQueues,
+        Self::DeviceEcho,
+        Self::DeviceFd,
+        Self::DeviceBridge,
+        Self::DeviceGateway,
+        Self::DeviceDhcp,
+        Self::DeviceAdvertise,
         Self::Resolver,
         Self::FakeIp,
     ];
@@ -185,6 +209,14 @@ impl fmt::Display for Key {
             Self::HostLoopback => "netns.host_loopback",
             Self::Publish => "netns.publish",
             Self::RelayNeeded => "relay: needed",
+            Self::DeviceMtu => "device.mtu",
+            Self::DeviceQueues => "device.queues",
+            Self::DeviceEcho => "device.echo",
+            Self::DeviceFd => "device.fd",
+            Self::DeviceBridge => "device.bridge",
+            Self::DeviceGateway => "device.gateway",
+            Self::DeviceDhcp => "device.dhcp",
+            Self::DeviceAdvertise => "device.advertise",
             Self::Resolver => "dns.resolver",
             Self::FakeIp => "dns.fake_ip",
         })

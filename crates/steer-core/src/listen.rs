@@ -87,7 +87,11 @@ fn listen_once(listener: &Listener) -> Result<(u16, Sockets), (SocketAddr, io::E
     if let (0, Some(ip)) = (port, listener.addresses.first()) {
         // A port that the kernel gives to a bind is lost when the socket stops listening; one that
         // was asked for by number stays until the socket is closed, which keepers rely on.
-        let address = SocketAddr::new(*ip, 0);
+        let address = match listener.binding {
+            // Nobody has it before the device is there.
+            Binding::Device => SocketAddr::new(Family::of(*ip).unspecified(), 0),
+            _ => SocketAddr::new(*ip, 0),
+        };
         port = free_port(address, listener.protocol).map_err(|e| (address, e))?;
     }
     let at = |ip: &std::net::IpAddr| SocketAddr::new(*ip, port);
@@ -161,6 +165,7 @@ fn socket(address: SocketAddr, kind: Type, binding: Binding) -> io::Result<Socke
             setsockopt(&socket, sockopt::IpFreebind, &true)?;
             socket.attach_filter(&FROM_LO)?;
         }
+        Binding::Device => setsockopt(&socket, sockopt::IpFreebind, &true)?,
         Binding::Transparent => setsockopt(&socket, sockopt::IpTransparent, &true)?,
     }
     Ok(socket)

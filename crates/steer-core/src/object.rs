@@ -1,6 +1,7 @@
 //! Everything that a plan can ask for, as typed data.
 
 mod child;
+mod device;
 mod hooks;
 mod listener;
 mod route;
@@ -14,9 +15,10 @@ use crate::ruleset::Ruleset;
 use crate::symbol::{Bindings, CgroupRef, PortRef, Unbound};
 
 pub use child::ChildSetting;
+pub use device::{Device, Layer, device_address, device_net};
 pub use hooks::{Carries, Entrance, Hooks, Lookup, Reach, is_token, token_net};
 pub use listener::{Binding, Listener};
-pub use route::{LOCAL_TABLE, LocalRoute, PolicyRule, ROUTE_PROTOCOL, TABLE_ABOVE_PRIORITY};
+pub use route::{LOCAL_TABLE, Leads, PolicyRule, ROUTE_PROTOCOL, Route, TABLE_ABOVE_PRIORITY};
 
 /// A thing that has to exist for traffic to be steered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +45,10 @@ pub enum Object {
     Nft(Ruleset),
     /// Rules of iptables.
     Iptables(Ruleset, IptablesVariant),
-    /// A routing table in which every address is this host's.
-    Route(LocalRoute),
+    /// A device whose packets the engine reads.
+    Device(Device),
+    /// A route of a routing table of ours.
+    Route(Route),
     /// A rule that sends marked packets to a routing table.
     Rule(PolicyRule),
     /// Hooks of the socket layer, for what programs here send.
@@ -85,6 +89,8 @@ pub enum Domain {
     Nft,
     /// The iptables driver.
     Iptables,
+    /// The driver of devices.
+    Device,
     /// The driver of routes and policy rules.
     Route,
     /// The driver of eBPF programs.
@@ -114,6 +120,7 @@ impl Object {
             Self::Cgroup(_) | Self::Members { .. } => Domain::Cgroup,
             Self::Nft(_) => Domain::Nft,
             Self::Iptables(..) => Domain::Iptables,
+            Self::Device(_) => Domain::Device,
             Self::Route(_) | Self::Rule(_) => Domain::Route,
             Self::Hooks(_) | Self::Lookup(_) => Domain::Ebpf,
             Self::Namespace(_) => Domain::Namespace,
@@ -139,7 +146,7 @@ impl Object {
             },
             Self::Nft(rules) => Self::Nft(rules.resolve(bindings)?),
             Self::Iptables(rules, variant) => Self::Iptables(rules.resolve(bindings)?, *variant),
-            Self::Route(route) => Self::Route(LocalRoute {
+            Self::Route(route) => Self::Route(Route {
                 table: bindings.table(route.table)?,
                 ..route.clone()
             }),
@@ -154,7 +161,7 @@ impl Object {
                 port: bindings.port(&lookup.port)?,
                 ..lookup.clone()
             }),
-            Self::Namespace(_) => self.clone(),
+            Self::Device(_) | Self::Namespace(_) => self.clone(),
         })
     }
 
@@ -175,6 +182,7 @@ impl Object {
             Self::Listener(_)
             | Self::Cgroup(_)
             | Self::Members { .. }
+            | Self::Device(_)
             | Self::Route(_)
             | Self::Rule(_)
             | Self::Namespace(_)
@@ -190,6 +198,7 @@ impl fmt::Display for Domain {
             Self::Cgroup => "cgroup",
             Self::Nft => "nft",
             Self::Iptables => "iptables",
+            Self::Device => "device",
             Self::Route => "route",
             Self::Ebpf => "ebpf",
             Self::Namespace => "namespace",
@@ -227,6 +236,7 @@ impl fmt::Display for Object {
                 }
                 write!(f, "\n{}", indent(rules))
             }
+            Self::Device(device) => device.fmt(f),
             Self::Route(route) => route.fmt(f),
             Self::Hooks(hooks) => hooks.fmt(f),
             Self::Lookup(lookup) => lookup.fmt(f),

@@ -9,7 +9,7 @@ use steer_core::config::{Config, ConfigError, Log, LogTarget, Marks, MethodChoic
 use steer_core::host::Host;
 use steer_core::instance::Instance;
 use steer_core::intent::{
-    Backend, Confine, Dial, Dns, FakeIp, Filter, Forward, Listen, Loopback, OnFailure, Quic,
+    Backend, Confine, Dial, Dns, FakeIp, Filter, Forward, Link, Listen, Loopback, OnFailure, Quic,
     Resolve, Scope, Selector, Source, Traffic,
 };
 use steer_core::mark::Mark;
@@ -76,6 +76,7 @@ fn the_example_means_what_it_says() {
         source: None,
         dial: None,
         confine: Confine::default(),
+        link: Link::default(),
         relay: None,
         resolve: Resolve::default(),
         policy: Policy {

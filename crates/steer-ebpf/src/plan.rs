@@ -10,7 +10,7 @@ use steer_core::host::Host;
 use steer_core::intent::{Intent, OnFailure};
 use steer_core::method::Method;
 use steer_core::object::{
-    ChildSetting, Hooks, LOCAL_TABLE, LocalRoute, Lookup, Object, Reach, token_net,
+    ChildSetting, Hooks, LOCAL_TABLE, Leads, Lookup, Object, Reach, Route, token_net,
 };
 use steer_core::plan::{Life, Plan};
 use steer_core::steerer::PlanError;
@@ -69,10 +69,11 @@ fn hooks(
     if families.contains(&Family::V6) {
         plan.push(
             Life::Support,
-            Object::Route(LocalRoute {
+            Object::Route(Route {
                 family: Family::V6,
                 net: Some(token_net(Family::V6)),
                 table: TableRef::Fixed(LOCAL_TABLE),
+                to: Leads::Here,
             }),
         );
     }

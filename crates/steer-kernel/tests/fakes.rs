@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use steer_core::address::Family;
 use steer_core::instance::Instance;
 use steer_core::mark::Mark;
-use steer_core::object::{Domain, IptablesVariant, LocalRoute, Object, PolicyRule};
+use steer_core::object::{Domain, IptablesVariant, Leads, Object, PolicyRule, Route};
 use steer_core::plan::{Life, Netns, Planned};
 use steer_core::ruleset::{Chain, Role, Ruleset};
 use steer_core::symbol::{CgroupRef, MarkRef, Slot, TableRef};
@@ -42,10 +42,11 @@ fn object() -> impl Strategy<Value = (Life, Object)> {
             let table = TableRef::Fixed(slot.table());
             (
                 Life::Support,
-                Object::Route(LocalRoute {
+                Object::Route(Route {
                     family,
                     net: None,
                     table,
+                    to: Leads::Here,
                 }),
             )
         }),

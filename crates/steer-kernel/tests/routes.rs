@@ -6,7 +6,7 @@ use steer_core::address::Family;
 use steer_core::driver::{Change, Driver, DriverError};
 use steer_core::instance::Instance;
 use steer_core::mark::Mark;
-use steer_core::object::{Domain, LOCAL_TABLE, LocalRoute, Object, PolicyRule};
+use steer_core::object::{Domain, LOCAL_TABLE, Leads, Object, PolicyRule, Route};
 use steer_core::plan::Netns;
 use steer_core::symbol::{FIRST_TABLE, MarkRef, Slot, TableRef};
 use steer_kernel::route::RouteDriver;
@@ -20,10 +20,11 @@ fn netns(host: &Host) -> Netns {
 }
 
 fn route(family: Family, slot: Slot) -> Object {
-    Object::Route(LocalRoute {
+    Object::Route(Route {
         family,
         net: None,
         table: TableRef::Fixed(slot.table()),
+        to: Leads::Here,
     })
 }
 
@@ -239,10 +240,11 @@ fn several_steerings_have_a_route_to_the_same_network_each_its_own() {
     require!(Root);
     let host = host();
     let net = |family| {
-        Object::Route(LocalRoute {
+        Object::Route(Route {
             family,
             net: Some(steer_core::object::token_net(family)),
             table: TableRef::Fixed(LOCAL_TABLE),
+            to: Leads::Here,
         })
     };
     let routes = Family::ALL.map(net);

@@ -13,7 +13,7 @@ use super::upstream::Upstreams;
 use super::{
     Config, MethodChoice, choice, dns, log, mark, netns, rule, scope, traffic, upstream, value,
 };
-use crate::intent::{Backend, Dial, Dns, Relay, Source, Traffic};
+use crate::intent::{Backend, Dial, Dns, Link, Relay, Source, Traffic};
 use crate::method::Method;
 use crate::policy::Policy;
 
@@ -93,6 +93,7 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
         source,
         dial,
         confine: confine.unwrap_or_default(),
+        link: Link::default(),
         relay,
         resolve: dns.resolve,
         policy: Policy {

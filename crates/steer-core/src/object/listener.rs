@@ -45,6 +45,10 @@ pub enum Binding {
     /// they would not find it then (`bpf_sk_lookup_tcp` asks from none). It answers from addresses that
     /// are local by a route alone (IP_FREEBIND).
     Lo,
+    /// Its own at a device that the plan makes, which is not there yet when the socket is bound
+    /// (IP_FREEBIND). Whoever takes its connections binds it to the device (SO_BINDTODEVICE) before
+    /// the first: from then on nothing reaches it but what the engine has written there.
+    Device,
     /// None of the network: a unix socket (SOCK_STREAM) in the abstract namespace of its network
     /// namespace, by which code of ours in the program's processes speaks to the engine. Its name
     /// is nobody else's, and no secret (/proc/net/unix): both ends ask for the other's user

@@ -1,18 +1,18 @@
 //! Routes and policy rules of ours.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Cidr, Family};
 use crate::symbol::{MarkRef, TableRef};
 
-/// A routing table in which every address of a family, or of a network, is this host's (`local
-/// default dev lo`).
+/// A route of a table of ours, for every address of a family or those of a network.
 ///
 /// It carries the routing protocol number [`ROUTE_PROTOCOL`], by which it is known as ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LocalRoute {
+pub struct Route {
     /// The family.
     pub family: Family,
     /// The network; `None` means every address.
@@ -20,6 +20,29 @@ pub struct LocalRoute {
     pub net: Option<Cidr>,
     /// The table.
     pub table: TableRef,
+    /// Where it leads.
+    #[serde(default)]
+    pub to: Leads,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Leads {
+    /// To this host: the addresses are its own (`local default dev lo`).
+    #[default]
+    Here,
+    /// To a device. The route goes with it.
+    Device {
+        /// Its name.
+        name: String,
+        /// The neighbour that packets are handed to, at a device with a link layer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<IpAddr>,
+    },
+    /// Nowhere, and whoever sends is told at once (`unreachable`). It is more expensive than one to a
+    /// device in the same table, and so holds once that one is gone.
+    Nowhere,
 }
 
 /// A policy routing rule: packets with the mark are looked up in the table.
@@ -63,15 +86,34 @@ pub const TABLE_ABOVE_PRIORITY: u32 = 13_501;
 /// The kernel's own table of local addresses (`local` in `ip route`).
 pub const LOCAL_TABLE: u32 = 255;
 
-impl fmt::Display for LocalRoute {
+impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { family, net, table } = self;
-        write!(f, "route {family} local ")?;
+        let Self {
+            family,
+            net,
+            table,
+            to,
+        } = self;
+        write!(f, "route {family} ")?;
+        match to {
+            Leads::Here => f.write_str("local ")?,
+            Leads::Device { .. } => {}
+            Leads::Nowhere => f.write_str("unreachable ")?,
+        }
         match net {
             Some(net) => net.fmt(f)?,
             None => f.write_str("default")?,
         }
-        write!(f, " dev lo table {table}")
+        match to {
+            Leads::Here => f.write_str(" dev lo")?,
+            Leads::Device { name, via: None } => write!(f, " dev {name}")?,
+            Leads::Device {
+                name,
+                via: Some(via),
+            } => write!(f, " via {via} dev {name}")?,
+            Leads::Nowhere => {}
+        }
+        write!(f, " table {table}")
     }
 }
 

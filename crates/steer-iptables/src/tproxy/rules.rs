@@ -2,7 +2,7 @@
 
 use steer_core::address::{Family, Protocol};
 use steer_core::intent::{Intent, OnFailure, Source};
-use steer_core::object::{LocalRoute, Object, PolicyRule};
+use steer_core::object::{Leads, Object, PolicyRule, Route};
 use steer_core::ruleset::{Chain, ChainKind, Hook, Rule, Test, Verdict};
 use steer_core::symbol::{MarkRef, TableRef};
 
@@ -46,10 +46,11 @@ impl Rules<'_> {
         };
         let mut objects = Vec::new();
         for family in families {
-            objects.push(Object::Route(LocalRoute {
+            objects.push(Object::Route(Route {
                 family: *family,
                 net: None,
                 table: TableRef::Steer,
+                to: Leads::Here,
             }));
             objects.extend(from.iter().map(|interface| {
                 Object::Rule(PolicyRule {

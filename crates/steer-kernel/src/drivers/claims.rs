@@ -153,7 +153,7 @@ const CLAIM: &str = "claim ";
 #[cfg(test)]
 mod tests {
     use steer_core::address::Family;
-    use steer_core::object::{LocalRoute, Object, PolicyRule};
+    use steer_core::object::{Leads, Object, PolicyRule, Route};
     use steer_core::symbol::{MarkRef, Slot, TableRef};
 
     use super::*;
@@ -201,10 +201,11 @@ mod tests {
         let slot = Slot::numbered(2);
         let table = TableRef::Fixed(slot.table());
         let family = Family::V6;
-        let route = Object::Route(LocalRoute {
+        let route = Object::Route(Route {
             family,
             net: None,
             table,
+            to: Leads::Here,
         });
         let rule = |interface: Option<&str>| {
             Object::Rule(PolicyRule {

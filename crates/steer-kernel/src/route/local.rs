@@ -4,15 +4,18 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use steer_core::address::{Cidr, Family};
 use steer_core::instance::Instance;
-use steer_core::object::{LOCAL_TABLE, LocalRoute, ROUTE_PROTOCOL, token_net};
+use steer_core::object::{LOCAL_TABLE, Leads, ROUTE_PROTOCOL, Route, token_net};
 use steer_core::symbol::TableRef;
 
 use super::{af, family};
 use crate::netlink::message::{Body, Message, number};
 
 /// The request that makes or removes a route; `None` while its table has no number.
-pub(super) fn request(route: &LocalRoute, metric: u32) -> Option<Body> {
+pub(super) fn request(route: &Route, metric: u32) -> Option<Body> {
     let table = route.table.number()?;
+    if route.to != Leads::Here {
+        return None;
+    }
     let header = Header {
         family: route.family,
         scope: match route.family {
@@ -60,7 +63,7 @@ pub(super) fn all(family: Family) -> Body {
 }
 
 /// A route of the list with its metric, where it is exactly what we make.
-pub(super) fn read(message: Message<'_>) -> Option<(LocalRoute, u32)> {
+pub(super) fn read(message: Message<'_>) -> Option<(Route, u32)> {
     let [
         of,
         to,
@@ -88,10 +91,11 @@ pub(super) fn read(message: Message<'_>) -> Option<(LocalRoute, u32)> {
     let whole = net.is_none() && to == 0;
     let tokens = net == Some(token_net(of)) && table == LOCAL_TABLE;
     (ours && (whole || tokens) && out == Some(LOOPBACK)).then_some((
-        LocalRoute {
+        Route {
             family: of,
             net,
             table: TableRef::Fixed(table),
+            to: Leads::Here,
         },
         metric,
     ))

@@ -5,7 +5,7 @@ use nix::sys::signal::kill;
 use steer_core::address::{Family, IdRange};
 use steer_core::intent::OnFailure;
 use steer_core::keeper::Job;
-use steer_core::object::{LocalRoute, Object, PolicyRule};
+use steer_core::object::{Leads, Object, PolicyRule, Route};
 use steer_core::plan::{Life, Netns, Planned};
 use steer_core::symbol::{MarkRef, Slot, TableRef};
 
@@ -28,10 +28,11 @@ fn marking(name: &str, number: u8) -> Job {
             table,
         };
         for object in [
-            Object::Route(LocalRoute {
+            Object::Route(Route {
                 family,
                 net: None,
                 table,
+                to: Leads::Here,
             }),
             Object::Rule(rule),
         ] {

@@ -11,7 +11,7 @@ use steer_core::driver::{Change, Driver};
 use steer_core::instance::Instance;
 use steer_core::intent::OnFailure;
 use steer_core::keeper::Job;
-use steer_core::object::{LocalRoute, Object, PolicyRule};
+use steer_core::object::{Leads, Object, PolicyRule, Route};
 use steer_core::plan::{Life, Netns, Planned};
 use steer_core::ruleset::Test;
 use steer_core::symbol::{MarkRef, Slot, TableRef};
@@ -33,10 +33,11 @@ fn inside(path: &str, on_failure: OnFailure) -> Job {
             table,
         };
         for object in [
-            Object::Route(LocalRoute {
+            Object::Route(Route {
                 family,
                 net: None,
                 table,
+                to: Leads::Here,
             }),
             Object::Rule(rule),
         ] {

@@ -10,7 +10,7 @@ use steer_core::driver::{Change, Driver, DriverError};
 use steer_core::instance::Instance;
 use steer_core::mark::Mark;
 use steer_core::netns::{Inside, MakeSockets as _, SocketKind, SocketWish};
-use steer_core::object::{Binding, LOCAL_TABLE, LocalRoute, Object, token_net};
+use steer_core::object::{Binding, LOCAL_TABLE, Leads, Object, Route, token_net};
 use steer_core::plan::Netns;
 use steer_core::symbol::TableRef;
 use steer_kernel::route::RouteDriver;
@@ -48,10 +48,11 @@ pub(super) enum Reachable {
 
 /// Makes or removes the route in the namespace of the calling thread.
 pub(super) fn route(instance: &Instance, wanted: Reachable) -> Result<(), DriverError> {
-    let route = [Object::Route(LocalRoute {
+    let route = [Object::Route(Route {
         family: Family::V6,
         net: Some(token_net(Family::V6)),
         table: TableRef::Fixed(LOCAL_TABLE),
+        to: Leads::Here,
     })];
     let (from, to): (&[_], &[_]) = match wanted {
         Reachable::Made => (&[], &route),

@@ -1,6 +1,6 @@
 //! Marks, routes and rules: whose they are, and who may have them.
 
-use steer_core::object::{LocalRoute, PolicyRule};
+use steer_core::object::{Leads, PolicyRule, Route};
 use steer_core::symbol::{MarkRef, Slot, TableRef};
 
 use super::*;
@@ -22,10 +22,11 @@ fn marking(name: &str, slot: u8, netns: &Netns) -> Job {
             table,
         };
         [
-            planned(Object::Route(LocalRoute {
+            planned(Object::Route(Route {
                 family,
                 net: None,
                 table,
+                to: Leads::Here,
             })),
             planned(Object::Rule(rule)),
         ]

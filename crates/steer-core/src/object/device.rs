@@ -1,0 +1,150 @@
+//! Devices through which packets come to the engine.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Cidr, Family};
+use crate::instance::Instance;
+
+/// A TUN or TAP device (tuntap.txt of the kernel's documentation): what is routed to it is read by the
+/// engine, and what the engine writes arrives by it.
+///
+/// It is not persistent: the kernel removes it, and every route by it, with its last descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its name, at most 15 bytes.
+    pub name: String,
+    /// What it carries.
+    pub layer: Layer,
+    /// The longest packet without the link's header, in bytes.
+    pub mtu: u32,
+    /// Addresses of this host at it, with the length of the network that is reached by it.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// How many queues it has, each with a descriptor of its own; one at least.
+    pub queues: u16,
+    /// The bridge that it is a port of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
+}
+
+/// What a device carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// IP packets (TUN).
+    Ip,
+    /// Ethernet frames (TAP).
+    Ethernet,
+}
+
+impl Device {
+    /// The name of an instance's device of a kind: `steer-NAME`, shortened by a hash where it would
+    /// be longer than the kernel allows.
+    #[must_use]
+    pub fn name_of(instance: &Instance, layer: Layer) -> String {
+        let prefix = match layer {
+            Layer::Ip => "tun-",
+            Layer::Ethernet => "tap-",
+        };
+        let name = instance.as_str();
+        if prefix.len() + name.len() <= NAME_MOST {
+            return format!("{prefix}{name}");
+        }
+        let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        let start: String = name.chars().take(NAME_MOST - prefix.len() - 7).collect();
+        format!("{prefix}{start}-{:06x}", hash & 0x00ff_ffff)
+    }
+}
+
+/// The address of the engine's listeners at a device of ours.
+///
+/// IPv4 has it from the protocol assignments (RFC 6890, 192.0.0.0/24), which nobody routes.
+#[must_use]
+pub const fn device_address(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(192, 0, 0, 65)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd5e, 0x7ee2, 0, 0xf8e4, 0, 0, 0, 1)),
+    }
+}
+
+/// The network of [`device_address`], whose other addresses stand for the clients of connections on
+/// their way to the listener.
+#[must_use]
+pub fn device_net(family: Family) -> Cidr {
+    let (address, prefix) = match family {
+        Family::V4 => ("192.0.0.64", 26),
+        Family::V6 => ("fd5e:7ee2:0:f8e4::", 64),
+    };
+    format!("{address}/{prefix}")
+        .parse()
+        .expect("a literal network is valid")
+}
+
+/// The longest name of a network interface (IFNAMSIZ less the closing zero).
+const NAME_MOST: usize = 15;
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ip => "tun",
+            Self::Ethernet => "tap",
+        })
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            layer,
+            mtu,
+            addresses,
+            queues,
+            bridge,
+        } = self;
+        write!(f, "device {name} {layer} mtu {mtu}, {queues} queue")?;
+        if *queues != 1 {
+            f.write_str("s")?;
+        }
+        for (address, prefix) in addresses {
+            write!(f, ", {address}/{prefix}")?;
+        }
+        if let Some(bridge) = bridge {
+            write!(f, ", port of bridge {bridge}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_of_an_instance_still_makes_a_name_that_the_kernel_takes() {
+        for name in ["main", "a-rather-long-name-of-an-instance", "elevenchars"] {
+            let instance = Instance::new(name).unwrap();
+            for layer in [Layer::Ip, Layer::Ethernet] {
+                let name = Device::name_of(&instance, layer);
+                assert!(name.len() <= NAME_MOST, "{name}");
+            }
+        }
+        let one = Instance::new("a-rather-long-name-1").unwrap();
+        let two = Instance::new("a-rather-long-name-2").unwrap();
+        assert_ne!(
+            Device::name_of(&one, Layer::Ip),
+            Device::name_of(&two, Layer::Ip)
+        );
+    }
+
+    #[test]
+    fn the_listener_s_address_is_in_the_device_s_network() {
+        for family in Family::ALL {
+            assert!(device_net(family).contains(device_address(family)));
+        }
+    }
+}
