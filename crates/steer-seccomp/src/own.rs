@@ -2,11 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use socket2::SockRef;
-use tokio::io::unix::AsyncFd;
 
 use crate::name::Name;
 use crate::sys;
@@ -18,10 +18,10 @@ use crate::sys;
 pub(crate) async fn connect(socket: OwnedFd, names: &[Name]) -> Result<(), Errno> {
     let limit = SockRef::from(&socket).write_timeout().unwrap_or(None);
     let connecting = async {
-        let socket = sys::watch(socket).map_err(|e| errno(&e))?;
+        let mut socket = socket;
         let mut result = Err(Errno::ECONNREFUSED);
         for name in names {
-            result = one(&socket, name).await;
+            (socket, result) = one(socket, name).await?;
             if result.is_ok() {
                 break;
             }
@@ -39,18 +39,29 @@ pub(crate) async fn connect(socket: OwnedFd, names: &[Name]) -> Result<(), Errno
 
 /// The kernel is asked again when the socket is ready: it then says how it went, and the socket is
 /// as after a blocking connect.
-async fn one(socket: &AsyncFd<OwnedFd>, name: &Name) -> Result<(), Errno> {
+///
+/// The runtime is told of the socket when its connect has begun, and anew for each wait: one that
+/// is on no way to anywhere hangs up (EPOLLHUP), which the runtime keeps for as long as it knows
+/// the socket, and would call it ready from then on.
+async fn one(mut socket: OwnedFd, name: &Name) -> Result<(OwnedFd, Result<(), Errno>), Errno> {
     let mut waited = false;
     loop {
-        match at_once(socket.get_ref().as_fd(), name) {
+        match at_once(socket.as_fd(), name) {
             Err(Errno::EINPROGRESS | Errno::EALREADY) => {}
             // A call that was made again has been told before this one.
-            Err(Errno::EISCONN) if waited => return Ok(()),
-            result => return result,
+            Err(Errno::EISCONN) if waited => return Ok((socket, Ok(()))),
+            result => return Ok((socket, result)),
+        }
+        if waited {
+            // Ready, and not done: a program that shuts its socket down has it hang up while it
+            // goes on to connect. Whoever waits beside this gets their turn.
+            tokio::time::sleep(PAUSE).await;
         }
         waited = true;
-        let ready = socket.writable().await;
-        ready.map_err(|e| errno(&e))?.clear_ready();
+        let watched = sys::watch(socket).map_err(|e| errno(&e))?;
+        let ready = watched.writable().await;
+        ready.map_err(|e| errno(&e))?.retain_ready();
+        socket = watched.into_inner();
     }
 }
 
@@ -65,6 +76,9 @@ fn at_once(socket: BorrowedFd<'_>, name: &Name) -> Result<(), Errno> {
     fcntl(socket, FcntlArg::F_SETFL(flags))?;
     result
 }
+
+/// Before a socket is asked again that was ready and is not connected.
+const PAUSE: Duration = Duration::from_millis(10);
 
 fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32))
@@ -108,22 +122,49 @@ mod tests {
         assert_eq!(connect(duplicate(), &names).await, Err(Errno::EISCONN));
     }
 
+    #[test]
+    fn a_socket_that_says_it_is_ready_keeps_nobody_from_their_turn() {
+        let (_silence, silent) = silence();
+        let program = blocking();
+        // It is noted where the socket has no peer, too: on its way it hangs up all the while.
+        let unconnected = program.shutdown(std::net::Shutdown::Both).unwrap_err();
+        assert_eq!(unconnected.raw_os_error(), Some(Errno::ENOTCONN as i32));
+        let (over_tx, over) = std::sync::mpsc::channel();
+        // A thread that never gives way is left behind by a failing test.
+        std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let names = [Name::of(silent)];
+                let connecting = connect(program.into(), &names);
+                let limit = Duration::from_millis(50);
+                let over = tokio::time::timeout(limit, connecting).await;
+                over_tx.send(over.is_err()).unwrap();
+            });
+        });
+        assert_eq!(over.recv_timeout(Duration::from_secs(20)), Ok(true));
+    }
+
     #[tokio::test]
     async fn the_program_s_time_limit_holds_and_the_connect_goes_on() {
-        let takeover = steer_kernel::takeover::Takeover::open().unwrap();
-        // A port that answers nobody: a connect that is held by ours leads to it.
-        let held = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
-        let wanted = "203.0.113.7:443".parse().unwrap();
-        let _joining = takeover.begin(held.try_clone().unwrap().into(), wanted);
-        let silent = silent_port(&held);
+        let (_silence, silent) = silence();
         let program = blocking();
-        let limit = std::time::Duration::from_millis(30);
+        let limit = Duration::from_millis(30);
         program.set_write_timeout(Some(limit)).unwrap();
         let result = connect(program.try_clone().unwrap().into(), &[Name::of(silent)]).await;
         assert_eq!(result, Err(Errno::EINPROGRESS));
         program.set_nonblocking(true).unwrap();
         let again = program.connect(&silent.into()).unwrap_err();
         assert_eq!(again.raw_os_error(), Some(Errno::EALREADY as i32));
+    }
+
+    /// A port that answers nobody: a connect that is held by ours leads to it.
+    fn silence() -> (impl Drop, SocketAddr) {
+        let takeover = steer_kernel::takeover::Takeover::open().unwrap();
+        let held = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+        let wanted = "203.0.113.7:443".parse().unwrap();
+        let joining = takeover.begin(held.try_clone().unwrap().into(), wanted);
+        (joining.unwrap(), silent_port(&held))
     }
 
     /// Where a socket in SYN_SENT leads, proc_net_tcp(5).
