@@ -1,5 +1,7 @@
 //! A plan in force.
 
+mod change;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
@@ -15,6 +17,8 @@ use crate::netns::Held;
 use crate::object::{Binding, ChildSetting, Domain, Listener, Object};
 use crate::plan::{Netns, Plan, Planned};
 use crate::symbol::{Bindings, Followed, Slot};
+
+pub use change::{ChangeError, lasting};
 
 /// A plan in force: losing it undoes it.
 ///

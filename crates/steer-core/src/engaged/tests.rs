@@ -239,3 +239,109 @@ async fn the_loss_of_the_keeper_is_told_and_a_successor_can_be_had() {
     engaged.restore().unwrap();
     restored.recv().unwrap();
 }
+
+/// A keeper that tells what it is asked to put in force, and fails where it shall.
+#[derive(Debug)]
+struct Telling {
+    jobs: std::sync::mpsc::Sender<Job>,
+    fails: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Keeper for Telling {
+    fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
+        if self.fails.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(KeeperError::NoNamespaces);
+        }
+        self.jobs.send(job.clone()).unwrap();
+        Ok(())
+    }
+
+    fn retire(&mut self) -> Result<(), KeeperError> {
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<Released, KeeperError> {
+        Ok(Released::Clean)
+    }
+}
+
+#[test]
+fn another_plan_takes_the_place_of_the_first_with_the_values_of_its_symbols() {
+    let (jobs_tx, jobs) = std::sync::mpsc::channel();
+    let fails = std::sync::Arc::default();
+    let keeper = Box::new(Telling {
+        jobs: jobs_tx,
+        fails: std::sync::Arc::clone(&fails),
+    });
+    let mut intent = Intent::new(Instance::new("test").unwrap(), Scope::default());
+    let mut engaged = Engaged::engage(keeper, &intent, &marking(), None).unwrap();
+    let first = jobs.recv().unwrap();
+    intent.on_failure = Some(crate::intent::OnFailure::Closed);
+    let mut next = marking();
+    let six = match next.objects[0].object.clone() {
+        Object::Rule(rule) => PolicyRule {
+            family: Family::V6,
+            ..rule
+        },
+        other => panic!("{other}"),
+    };
+    next.push(Life::Steer, Object::Rule(six));
+    engaged.change(&intent, &next, Followed::new()).unwrap();
+    let second = jobs.recv().unwrap();
+    assert_eq!(second.bindings, first.bindings);
+    assert_eq!(second.on_failure, crate::intent::OnFailure::Closed);
+    assert_eq!(second.objects.len(), 2);
+    // One that fails leaves what was: names are then followed by the plan before it.
+    fails.store(true, std::sync::atomic::Ordering::Relaxed);
+    let error = engaged
+        .change(&intent, &marking(), Followed::new())
+        .unwrap_err();
+    assert!(matches!(error, ChangeError::Engage(_)), "{error}");
+    fails.store(false, std::sync::atomic::Ordering::Relaxed);
+    let names = [(
+        crate::symbol::NameSet::Included,
+        [Family::V4.loopback()].into(),
+    )];
+    engaged.follow(names.into()).unwrap();
+    assert_eq!(jobs.recv().unwrap().objects.len(), 2);
+}
+
+#[test]
+fn what_lasts_as_long_as_a_steering_is_named_and_nothing_is_changed() {
+    let (jobs_tx, jobs) = std::sync::mpsc::channel();
+    let keeper = Box::new(Telling {
+        jobs: jobs_tx,
+        fails: std::sync::Arc::default(),
+    });
+    let intent = Intent::new(Instance::new("test").unwrap(), Scope::default());
+    let plan = marking();
+    let mut engaged = Engaged::engage(keeper, &intent, &plan, None).unwrap();
+    jobs.recv().unwrap();
+    let mut opening = plan.clone();
+    opening.push(
+        Life::Steer,
+        Object::Listener(Listener {
+            id: ListenerId("outbound".to_owned()),
+            method: Method::Redirect,
+            protocol: Protocol::Tcp,
+            addresses: vec![Family::V4.loopback()],
+            port: None,
+            to: None,
+            binding: Binding::Own,
+            app: None,
+        }),
+    );
+    let mut elsewhere = plan.clone();
+    elsewhere.objects[0].netns = Netns::Path("/run/netns/steer-none".to_owned());
+    for (next, word) in [
+        (&opening, "outbound"),
+        (&elsewhere, "marks"),
+        (&Plan::new(Method::Tproxy), "marks"),
+    ] {
+        let error = engaged.change(&intent, next, Followed::new()).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(error.help().contains("restart"));
+    }
+    drop(engaged);
+    assert!(jobs.recv().is_err());
+}

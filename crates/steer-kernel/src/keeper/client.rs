@@ -204,7 +204,7 @@ impl Keeper for Client {
     }
 
     fn commit(&mut self, job: &Job) -> Result<(), KeeperError> {
-        if job.objects.is_empty() {
+        if job.objects.is_empty() && self.held.is_none() {
             return Ok(());
         }
         let (namespaces, beside) = namespaces(job);

@@ -126,12 +126,22 @@ fn serve(drivers: Drivers) -> io::Result<()> {
         let Ok(Some((request, fds))) = wire.receive() else {
             break;
         };
-        if let Request::Commit { job, .. } | Request::Adopt { job, .. } = &request {
-            // Before the rules take the ids, so that no change in between is missed.
-            watch = Watch::over(&job.objects);
-        }
-        if answer(&mut wire, &mut keeper, request, fds).is_err() {
-            break;
+        // Before the rules take the ids, so that no change in between is missed.
+        let before = match &request {
+            Request::Commit { job, .. } => {
+                Some(std::mem::replace(&mut watch, Watch::over(&job.objects)))
+            }
+            Request::Adopt { job, .. } => {
+                watch = Watch::over(&job.objects);
+                None
+            }
+            _ => None,
+        };
+        match (answer(&mut wire, &mut keeper, request, fds), before) {
+            (Ok(Asked::Done), _) | (Ok(Asked::Failed), None) => {}
+            // What was in force is, and has been watched meanwhile.
+            (Ok(Asked::Failed), Some(before)) => watch = before,
+            (Err(_), _) => break,
         }
     }
     drop(wire);
@@ -146,12 +156,19 @@ fn serve(drivers: Drivers) -> io::Result<()> {
     done.map_err(io::Error::other)
 }
 
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Done,
+    Failed,
+}
+
 fn answer(
     wire: &mut Wire,
     keeper: &mut LocalKeeper,
     request: Request,
     mut fds: Vec<OwnedFd>,
-) -> io::Result<()> {
+) -> io::Result<Asked> {
     let done = match request {
         Request::Hello { .. } => Ok(None),
         Request::Commit { job, namespaces } => {
@@ -174,7 +191,11 @@ fn answer(
         Request::Retire => keeper.retire().map(|()| None),
         Request::Release => keeper.release().map(Some),
     };
-    match done {
+    let asked = match &done {
+        Ok(_) => Asked::Done,
+        Err(_) => Asked::Failed,
+    };
+    let sent = match done {
         Ok(Some(released)) => wire.send(&Reply::Released(released), &[]),
         Ok(None) => {
             let lines: Vec<Lifeline> = keeper.lifelines()?;
@@ -196,7 +217,8 @@ fn answer(
             }
         }
         Err(error) => wire.send(&Reply::Failed(Fault::of(&error)), &[]),
-    }
+    };
+    sent.map(|()| asked)
 }
 
 /// Waits until the engine has closed all its sockets: while the rules stand, its connections are

@@ -148,6 +148,15 @@ pub(super) fn awaited(objects: &[Planned]) -> Vec<Planned> {
     })
 }
 
+/// The same in the place of a job that is in force: a cgroup that this one names already may have
+/// gone since.
+pub(super) fn awaited_after(objects: &[Planned], before: &[Planned]) -> Vec<Planned> {
+    let known = named(before);
+    without(objects, |path| {
+        is_unit(path.rsplit('/').next().unwrap_or_default()) || known.contains(path)
+    })
+}
+
 fn without(objects: &[Planned], which: impl Fn(&str) -> bool) -> Vec<Planned> {
     let mut paths = named(objects);
     paths.retain(|path| which(path));

@@ -14,7 +14,7 @@ use crate::drivers::{Borrowed, Identities};
 use crate::journal::{self, process};
 use crate::keeper::clean::still;
 use crate::keeper::slots;
-use crate::keeper::watch::{awaited, present};
+use crate::keeper::watch::{awaited, awaited_after};
 use crate::netns;
 
 /// What a predecessor left.
@@ -77,10 +77,7 @@ impl LocalKeeper {
     /// Puts a job in the place of the one that is in force.
     pub(super) fn replace(&mut self, job: &Job) -> Result<(), KeeperError> {
         let namespaces = self.drivers.hold(&job.objects)?;
-        let Self {
-            drivers, dir, held, ..
-        } = self;
-        let Some(held) = held else {
+        let Some(held) = &self.held else {
             return Ok(());
         };
         if job.instance() != held.journal.job.instance() {
@@ -94,8 +91,14 @@ impl LocalKeeper {
             namespaces,
             ..held.journal.clone()
         };
-        dir.write(&next)?;
-        let wanted = present(&job.objects);
+        let says_more = self.announce(&next)?;
+        let Self {
+            drivers, dir, held, ..
+        } = self;
+        let Some(held) = held else {
+            return Ok(());
+        };
+        let wanted = awaited_after(&job.objects, &held.journal.job.objects);
         if let Err(error) = drivers.set_all(job.instance(), &held.standing, &wanted) {
             // Nothing was changed, so the file says what it said.
             dir.write(&held.journal)?;
@@ -103,7 +106,37 @@ impl LocalKeeper {
         }
         held.journal = next;
         held.standing = job.objects.clone();
+        if says_more {
+            // Whoever goes by it looks for more than there is: no reason to undo anything.
+            let _ = dir.write(&held.journal);
+        }
         Ok(())
+    }
+
+    /// Writes what will be in force, and what may stand until then, by which a crash in between is
+    /// undone; tells whether that is more. Whoever else steers must not have the same traffic.
+    fn announce(&self, next: &Journal) -> Result<bool, KeeperError> {
+        let Some(held) = &self.held else {
+            return Ok(false);
+        };
+        let _lock = self.dir.lock()?;
+        if next.job.scope != held.journal.job.scope {
+            for entry in self.dir.read()? {
+                if let Ok(other) = &entry.journal
+                    && entry.instance != *next.job.instance()
+                {
+                    apart(next, other, self.engine)?;
+                }
+            }
+        }
+        let mut both = next.clone();
+        // All else bears the instance's name and is found by that.
+        let nameless = |p: &&Planned| p.object.domain() == Domain::Route;
+        let before = held.journal.job.objects.iter().filter(nameless);
+        let gone = before.filter(|p| !next.job.objects.contains(p));
+        both.job.objects.extend(gone.cloned());
+        self.dir.write(&both)?;
+        Ok(both.job.objects.len() > next.job.objects.len())
     }
 
     /// What a predecessor left that can be changed from here: its cgroups are everywhere the same,
@@ -186,23 +219,32 @@ impl LocalKeeper {
             };
             match holder(&other, self.engine) {
                 Some(pid) if same => return Err(KeeperError::Taken { instance, pid }),
-                Some(pid) if !other.places().is_disjoint(&journal.places()) => {
-                    if let Some(scope) = overlap(&journal.job.scope, &other.job.scope) {
-                        return Err(KeeperError::Overlap {
-                            instance,
-                            pid,
-                            scope,
-                        });
-                    }
-                }
                 None if same => predecessor = Some(other),
-                Some(_) | None => {}
+                Some(_) | None => apart(journal, &other, self.engine)?,
             }
         }
         slots::check(&self.dir, journal)?;
         self.dir.write(journal)?;
         drop(lock);
         Ok(predecessor)
+    }
+}
+
+/// Refuses a steering whose traffic is another one's that is in force.
+fn apart(journal: &Journal, other: &Journal, engine: ProcessId) -> Result<(), KeeperError> {
+    let Some(pid) = holder(other, engine) else {
+        return Ok(());
+    };
+    if other.places().is_disjoint(&journal.places()) {
+        return Ok(());
+    }
+    match overlap(&journal.job.scope, &other.job.scope) {
+        Some(scope) => Err(KeeperError::Overlap {
+            instance: other.job.instance().clone(),
+            pid,
+            scope,
+        }),
+        None => Ok(()),
     }
 }
 

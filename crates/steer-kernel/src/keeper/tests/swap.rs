@@ -61,3 +61,38 @@ fn the_same_scope_in_two_namespaces_is_not_the_same_traffic() {
     assert!(matches!(error, KeeperError::Overlap { .. }), "{error}");
     world.keeper().commit(&inside("d", "/run/netns/y")).unwrap();
 }
+
+#[test]
+fn a_second_job_may_not_take_the_traffic_of_another_steering() {
+    let world = World::new();
+    let (mut mine, mut other) = (world.keeper(), world.keeper());
+    let first = job("main", 7, OnFailure::Open);
+    mine.commit(&first).unwrap();
+    other.commit(&job("other", 8, OnFailure::Open)).unwrap();
+    let before = world.host.state();
+    let wider = job("main", 8, OnFailure::Open);
+    let error = mine.commit(&wider).unwrap_err();
+    assert!(matches!(error, KeeperError::Overlap { .. }), "{error}");
+    assert_eq!(world.host.state(), before);
+    mine.commit(&job("main", 9, OnFailure::Open)).unwrap();
+    other.release().unwrap();
+    mine.commit(&wider).unwrap();
+    assert_eq!(world.journal().job, wider);
+    mine.release().unwrap();
+    assert!(world.is_untouched());
+}
+
+#[test]
+fn a_crash_after_a_second_job_is_what_that_job_says() {
+    for (first, then, left) in [
+        (OnFailure::Open, OnFailure::Closed, true),
+        (OnFailure::Closed, OnFailure::Open, false),
+    ] {
+        let world = World::new();
+        let mut keeper = world.keeper();
+        keeper.commit(&job("main", 7, first)).unwrap();
+        keeper.commit(&job("main", 8, then)).unwrap();
+        keeper.engine_gone().unwrap();
+        assert_eq!(!world.host.state().ours.is_empty(), left);
+    }
+}
