@@ -1,0 +1,17 @@
+//! Steering by packets: the methods `tun` and `tap`.
+//!
+//! ```text
+//! program ─> route ─> device ─> port ─> path ─┬─ TCP ── flows (addresses rewritten) ─> the kernel's own
+//!                                 │           │                        stack, listener ─> intake ─> Steered
+//!            segment (ARP, ND, DHCP; tap)     ├─ UDP ── datagrams ──────────────────────> intake ─> Steered
+//!                                             ├─ ICMP ─ echo, errors
+//!                                             └─ fragments, what is refused (counters)
+//! ```
+//!
+//! There is no TCP of ours: a packet's addresses are rewritten in place, and it is written back as one
+//! that comes from a made-up client to the engine's listener. The kernel's own TCP does the rest, with
+//! offloads, as fast as anywhere else.
+#![forbid(unsafe_code)]
+
+pub mod packet;
+pub mod wire;
