@@ -60,7 +60,7 @@ pub struct Token {
     pub port: u16,
     /// The port of `source`; 0 before it is known.
     pub source_port: u16,
-    /// Its name, up to the first zero.
+    /// Its name, up to the first zero; that of the thread where the programs cannot tell it.
     pub command: [u8; 16],
 }
 

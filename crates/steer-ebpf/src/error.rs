@@ -150,7 +150,7 @@ impl EbpfError {
             Self::Filter(error) => error.help(),
             Self::NotAllowed { by, .. } => match by {
                 Barrier::Capability => {
-                    "run as root, or grant CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN"
+                    "run as root, or grant CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN"
                 }
                 Barrier::Lockdown => {
                     "the kernel is locked down for confidentiality: boot with \

@@ -3,6 +3,7 @@
 //! ```text
 //!  Intent ─> profile (what can be honoured) ─> plan (requirements, notes)
 //!  plan ─ Hooks, Lookup ─> driver ─┬─ filter      what the maps shall hold (pure)
+//!                                  ├─ btf         where this kernel keeps what programs read
 //!                                  ├─ load        object ─> programs and maps, or the verifier's word
 //!                                  ├─ generation  a filter in place of another one, at once
 //!                                  ├─ attach      programs at cgroups and namespaces
@@ -12,6 +13,7 @@
 
 pub mod abi;
 mod attach;
+mod btf;
 pub mod driver;
 pub mod error;
 pub mod filter;

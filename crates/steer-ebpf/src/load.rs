@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use steer_core::instance::Instance;
 
 use crate::abi::{Owner, VERSION};
+use crate::btf::Layout;
 use crate::error::{Barrier, EbpfError, Verdict, errno};
 use crate::maps::{Maps, into_fd, on};
 use crate::object::{Hook, OWNER, hooks};
@@ -27,7 +28,33 @@ pub(crate) type Programs = BTreeMap<&'static str, OwnedFd>;
 /// # Errors
 /// Nothing stays loaded.
 pub(crate) fn load(object: &[u8], instance: &Instance) -> Result<(Programs, Maps), EbpfError> {
-    let mut ebpf = EbpfLoader::new().load(object).map_err(unloaded)?;
+    let layout = Layout::of_this_kernel();
+    load_with(object, instance, layout).or_else(|error| {
+        let nothing = Layout::default();
+        if layout == nothing {
+            return Err(error);
+        }
+        // A kernel that is locked down may forbid to read its memory, and they do without.
+        load_with(object, instance, nothing)
+    })
+}
+
+fn load_with(
+    object: &[u8],
+    instance: &Instance,
+    layout: Layout,
+) -> Result<(Programs, Maps), EbpfError> {
+    let Layout {
+        group_leader,
+        comm,
+        mptcp,
+    } = &layout;
+    let mut ebpf = EbpfLoader::new()
+        .override_global("TASK_GROUP_LEADER", group_leader, false)
+        .override_global("TASK_COMM", comm, false)
+        .override_global("HAS_MPTCP", mptcp, false)
+        .load(object)
+        .map_err(unloaded)?;
     let mut programs = Programs::new();
     for hook in hooks() {
         let absent = || EbpfError::Absent {
@@ -94,7 +121,10 @@ fn refused(hook: Hook, error: ProgramError) -> EbpfError {
         } => {
             let log = last_lines(&verifier_log.to_string());
             match io_error.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::EPERM | Errno::EACCES) if log.is_empty() => {
+                // The verifier has its own words for what some capability allows (CAP_PERFMON).
+                Some(Errno::EPERM | Errno::EACCES)
+                    if log.is_empty() || in_the_way() == Barrier::Capability =>
+                {
                     not_allowed("load programs into the kernel", io_error)
                 }
                 Some(Errno::EINVAL | Errno::ENOTSUP) if log.is_empty() => EbpfError::Missing {
@@ -127,20 +157,25 @@ fn unloaded(error: aya::EbpfError) -> EbpfError {
 
 /// An error of a call that needs privileges, with what is in the way.
 pub(crate) fn not_allowed(deed: &'static str, source: io::Error) -> EbpfError {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
     EbpfError::NotAllowed {
         deed,
-        by: barrier(&status, &lockdown),
+        by: in_the_way(),
         source,
     }
+}
+
+fn in_the_way() -> Barrier {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    barrier(&status, &lockdown)
 }
 
 fn barrier(status: &str, lockdown: &str) -> Barrier {
     let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
     let has = |bit: u32| effective.is_none_or(|set| set & 1 << bit != 0);
-    let enough = has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_NET_ADMIN));
+    let few = has(CAP_BPF) && has(CAP_PERFMON) && has(CAP_NET_ADMIN);
+    let enough = has(CAP_SYS_ADMIN) || few;
     if !enough {
         Barrier::Capability
     } else if lockdown.contains("[confidentiality]") {
@@ -170,6 +205,7 @@ fn last_lines(log: &str) -> String {
 const LINES: usize = 12;
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
 #[cfg(test)]
@@ -189,11 +225,14 @@ mod tests {
     #[test]
     fn the_barrier_is_the_first_that_is_in_the_way() {
         let status = |caps: u64| format!("Name:\tx\nCapEff:\t{caps:016x}\n");
-        let (net, admin, bpf) = (1 << CAP_NET_ADMIN, 1 << CAP_SYS_ADMIN, 1 << CAP_BPF);
+        let [net, admin, bpf, perfmon] =
+            [CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF, CAP_PERFMON].map(|bit| 1 << bit);
         let locked = "none integrity [confidentiality]\n";
         assert_eq!(barrier(&status(0), locked), Barrier::Capability);
         assert_eq!(barrier(&status(bpf), ""), Barrier::Capability);
-        assert_eq!(barrier(&status(bpf | net), locked), Barrier::Lockdown);
+        assert_eq!(barrier(&status(bpf | net), locked), Barrier::Capability);
+        let few = bpf | net | perfmon;
+        assert_eq!(barrier(&status(few), locked), Barrier::Lockdown);
         assert_eq!(
             barrier(&status(admin), "[none] integrity"),
             Barrier::Sandbox

@@ -168,8 +168,9 @@ fn surroundings(intent: &Intent, reach: Reach, plan: &mut Plan) {
     }
     if !intent.scope.of.command.is_empty() {
         plan.note(
-            "scope.command is compared with the name of the calling thread: threads with names of \
-             their own are not meant by that of their program",
+            "scope.command is compared with the name of the calling process; on a kernel that does \
+             not say where that is, or not let it be read (no BTF, lockdown), with that of the \
+             calling thread, which may have one of its own",
         );
     }
     match (reach, intent.failure()) {

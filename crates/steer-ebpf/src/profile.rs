@@ -61,6 +61,10 @@ pub(crate) static PROFILE: Profile = Profile {
             why: "to tell programs by ICMP that a datagram was refused",
         },
         Privilege {
+            what: "CAP_PERFMON",
+            why: "to have programs that compare places in memory, and read the names of processes",
+        },
+        Privilege {
             what: "CAP_SYS_ADMIN",
             why: "to enter the network namespace of `scope.netns`, and those of containers in the \
                   scope",
@@ -78,8 +82,9 @@ pub(crate) static PROFILE: Profile = Profile {
          to multicast or broadcast addresses cannot be steered: refused under closed, direct under \
          open; the broadcast address of a subnet is taken for a host's",
         "`connect` succeeds before the engine has dialled: where that fails, the connection is reset",
-        "`scope.command` compares the name of the calling thread: threads of Java, browsers and others \
-         have names of their own and are not meant by that of the program",
+        "where the programs may not read the name of a process (a kernel without BTF, or one that \
+         is locked down), `scope.command` and the records have that of the calling thread: threads of \
+         Java, browsers and others have names of their own",
         "a socket that a process made before it joined a cgroup, or was passed from outside, is of the \
          cgroup that made it (`scope.pid` counts those that its process has made)",
         "a systemd unit that is started again has a cgroup of its own, which gets its hooks a moment \
@@ -88,7 +93,8 @@ pub(crate) static PROFILE: Profile = Profile {
         "what the engine of another steering dials is not steered: it has the same mark",
         "a program that asks for its own address sees one of the loopback network, since it is \
          connected to the engine there",
-        "a program that asks for the peer of an MPTCP socket sees such an address as well",
+        "on a kernel without BTF a program that asks for the peer of its MPTCP socket sees such an \
+         address as well",
         "scopes of a host, of users, of groups and of process names mean programs of this network \
          namespace alone; a command, a cgroup and a process are followed into others, whose first \
          connections wait for a listener there: refused under closed, direct under open",

@@ -8,10 +8,10 @@ use steer_core::requirement::Requirement;
 pub(crate) fn of(intent: &Intent, host: &Host) -> Vec<Requirement> {
     let mut needs = vec![
         Requirement::new(
-            "CAP_BPF",
+            "CAP_BPF and CAP_PERFMON",
             host.bpf.clone(),
             "run it as root (`sudo steer …`), or give the container `--cap-add BPF --cap-add \
-             NET_ADMIN`; a kernel that is locked down (`cat /sys/kernel/security/lockdown`) loads \
+             PERFMON --cap-add NET_ADMIN`; a kernel that is locked down (`cat /sys/kernel/security/lockdown`) loads \
              no programs: use tproxy or redirect there",
         ),
         Requirement::new(

@@ -1,11 +1,12 @@
 //! A socket call with an address in it: `connect`, `sendmsg`, `recvmsg`, `getpeername`.
 
 use core::ffi::c_void;
-use core::ptr::{addr_of_mut, write_volatile};
+use core::ptr::{addr_of, addr_of_mut, write_volatile};
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated::{
     bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval, bpf_setsockopt,
+    bpf_skc_to_mptcp_sock,
 };
 use aya_ebpf::programs::SockAddrContext;
 
@@ -69,6 +70,11 @@ impl Form for V6 {
     }
 }
 
+/// Whether this kernel has MPTCP, and these programs may ask for its sockets; written and read as what
+/// `process` has.
+#[unsafe(no_mangle)]
+static HAS_MPTCP: u32 = 0;
+
 /// The protocols that tokens are for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -124,6 +130,18 @@ impl Call {
     #[inline(always)]
     pub fn socket(self) -> *mut c_void {
         self.sock().cast()
+    }
+
+    /// The socket that the program has, where the call's is a connection of it (MPTCP).
+    #[inline(always)]
+    pub fn outer(self) -> Option<*mut c_void> {
+        // SAFETY: a static that lives for ever.
+        if unsafe { addr_of!(HAS_MPTCP).read_volatile() } == 0 {
+            return None;
+        }
+        // SAFETY: the socket is there as long as the call, and so is the one that has it.
+        let outer = unsafe { bpf_skc_to_mptcp_sock(self.socket()) };
+        (!outer.is_null()).then_some(outer.cast())
     }
 
     #[inline(always)]

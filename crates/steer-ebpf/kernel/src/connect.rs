@@ -60,6 +60,12 @@ fn take<F: Form>(call: Call, to: End, taking: Taking) -> Decision {
     };
     let before = slot.key;
     *slot = Slot::new(key, to);
+    // It is asked for its peer.
+    if let Some(outer) = call.outer()
+        && let Some(outer) = keep(&CONNECTED, outer)
+    {
+        *outer = Slot::new(key, to);
+    }
     if before != 0 {
         token::end(before, call.cookie());
     }

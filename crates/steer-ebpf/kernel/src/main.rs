@@ -35,6 +35,7 @@ mod engine;
 mod decision;
 mod listener;
 mod place;
+mod process;
 mod scope;
 mod traffic;
 

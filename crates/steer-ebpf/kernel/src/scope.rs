@@ -1,10 +1,10 @@
 //! Whose call it is: the process that makes it, not the one that made the socket.
 
-use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_uid_gid};
 
 use crate::abi::{Cgroups, Config, GENERATIONS, LIST, Names, Ranges};
 use crate::maps::CONFIG;
+use crate::process;
 
 /// Whether the calling process is meant by the configuration of a generation.
 #[inline(always)]
@@ -55,7 +55,7 @@ fn names_hold(config: &Config) -> bool {
     if names.count == 0 && except.count == 0 {
         return true;
     }
-    let Ok(name) = bpf_get_current_comm() else {
+    let Some(name) = process::name() else {
         return false;
     };
     let name = halves(&name);

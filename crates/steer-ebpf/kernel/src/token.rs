@@ -7,12 +7,13 @@ use aya_ebpf::bindings::{BPF_EXIST, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_uid_gid, bpf_get_prandom_u32, bpf_ktime_get_boot_ns,
 };
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
 use crate::abi::{COUNT_EXHAUSTED, COUNT_TAKEN, KEY_V6, Slot, Token, TokenKey};
 use crate::call::{Call, Protocol};
 use crate::end::{End, NUMBER, protocol_key};
 use crate::maps::{TOKENS, count};
+use crate::process;
 
 /// Makes a token for a socket; none where there is no room for one more.
 ///
@@ -39,7 +40,7 @@ pub fn allocate(call: Call, to: End, last: u64) -> Option<TokenKey> {
         gid: (ids >> 32) as u32,
         port: to.port,
         source_port: 0,
-        command: bpf_get_current_comm().unwrap_or([0; 16]),
+        command: process::name().unwrap_or([0; 16]),
     };
     for _ in 0..TRIES {
         // SAFETY: takes nothing.
@@ -71,7 +72,7 @@ pub fn read(key: TokenKey, cookie: u64, room: &mut Room) -> Option<&mut Token> {
 /// What a token says.
 ///
 /// The memory of an entry that is removed is another entry's at once: what was copied is the token
-/// only if the entry is at the same place still.
+/// only if the entry is at the same place still (which programs may ask under CAP_PERFMON alone).
 #[inline(always)]
 pub fn copy(key: TokenKey, room: &mut Room) -> Option<&mut Token> {
     let entry = TOKENS.get_ptr(key)?;

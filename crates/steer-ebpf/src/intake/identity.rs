@@ -56,7 +56,7 @@ impl Identities {
             uid: Some(token.uid),
             gid: Some(token.gid),
             exe: known.and_then(|pid| process::exe(pid, token.made)),
-            // The kernel tells the name of the thread that called.
+            // A hook that may not read the kernel's memory tells the name of the thread that called.
             command: known
                 .and_then(|pid| process::command(pid, token.made))
                 .or_else(|| name(&token.command)),
@@ -116,7 +116,7 @@ impl Cgroups {
     }
 }
 
-/// The name of a thread, up to the first zero.
+/// A name, up to the first zero.
 fn name(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     (end > 0).then(|| String::from_utf8_lossy(&bytes[..end]).into_owned())

@@ -118,3 +118,24 @@ fn a_datagram_of_a_socket_that_is_closed_at_once_arrives() {
         engine.wait_for(SocketAddr::from(([203, 0, 113, 7], port)));
     }
 }
+
+#[test]
+fn a_program_is_told_the_peer_that_it_asked_for_also_by_mptcp() {
+    lab::require!(Root, Program("python3"));
+    let (lab, cgroup) = (Lab::new("ebpf-peer"), Cgroup::new("ebpf-peer"));
+    let app = lab.host("app");
+    let engine = Engine::start(&app, &of(&cgroup));
+    let script = "import socket, sys\n\
+        for protocol in (6, 262):\n\
+        \x20 for family, at in ((2, '203.0.113.7'), (10, '2001:db8::7'), (10, '::ffff:203.0.113.8')):\n\
+        \x20   s = socket.socket(family, 1, protocol)\n\
+        \x20   s.connect((at, 80)); s.sendall(b'x'); s.recv(8)\n\
+        \x20   print(protocol, *s.getpeername()[:2])";
+    let program = app.program("python3").args(["-c", script]).cgroup(&cgroup);
+    let said = program.run().expect_success();
+    let peers = ["203.0.113.7 80", "2001:db8::7 80", "::ffff:203.0.113.8 80"];
+    let each = |protocol| peers.map(|peer| format!("{protocol} {peer}"));
+    let expected = [each(6), each(262)].concat();
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(engine.came().len(), expected.len());
+}

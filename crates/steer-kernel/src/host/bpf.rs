@@ -16,6 +16,7 @@ use crate::sys::bpf;
 pub(super) fn presence() -> Presence {
     let missing = match privilege::capabilities() {
         Some(bits) if bits & (BPF | SYS_ADMIN) == 0 => Some("CAP_BPF (or CAP_SYS_ADMIN)"),
+        Some(bits) if bits & (PERFMON | SYS_ADMIN) == 0 => Some("CAP_PERFMON (or CAP_SYS_ADMIN)"),
         Some(bits) if bits & privilege::NET_ADMIN == 0 => Some("CAP_NET_ADMIN"),
         _ => None,
     };
@@ -59,6 +60,8 @@ fn locked(modes: &str) -> Option<&str> {
 
 /// Bit 21, capabilities(7).
 const SYS_ADMIN: u64 = 1 << 21;
+/// Bit 38: programs that compare places in memory.
+const PERFMON: u64 = 1 << 38;
 /// Bit 39.
 const BPF: u64 = 1 << 39;
 
