@@ -67,8 +67,7 @@ impl Process {
 
     /// Who it is, as far as it can be told.
     pub(crate) fn identity(self) -> Identity {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.thread));
-        let status = status.unwrap_or_default();
+        let status = self.status().unwrap_or_default();
         Identity {
             pid: field(&status, "Tgid:"),
             uid: field(&status, "Uid:"),
@@ -80,14 +79,40 @@ impl Process {
     /// Whether a signal waits for this thread, which it has not blocked: it is delivered when the
     /// call is over.
     ///
-    /// One that is for the whole process counts for its first thread, which the kernel prefers.
+    /// One that is for the whole process counts for its first thread, which the kernel prefers
+    /// (`complete_signal` of kernel/signal.c), and for another one where it alone can take it.
     pub(crate) fn has_signal(self) -> bool {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.thread));
-        let status = status.unwrap_or_default();
-        let blocked = bits(&status, "SigBlk:");
-        let own = bits(&status, "SigPnd:") & !blocked != 0;
-        let first = field(&status, "Tgid:") == Some(self.thread);
-        own || first && bits(&status, "ShdPnd:") & !blocked != 0
+        let status = self.status().unwrap_or_default();
+        let taken = !bits(&status, "SigBlk:");
+        if bits(&status, "SigPnd:") & taken != 0 {
+            return true;
+        }
+        let shared = bits(&status, "ShdPnd:") & taken;
+        match field(&status, "Tgid:") {
+            _ if shared == 0 => false,
+            Some(first) if first == self.thread => true,
+            Some(first) => self.takes(first, shared),
+            None => false,
+        }
+    }
+
+    /// Whether one of these signals of its process waits that no other thread can take.
+    ///
+    /// Asked again after the others were: whoever took it has it blocked from then on.
+    fn takes(self, first: u32, mut signals: u64) -> bool {
+        let threads = fs::read_dir(format!("/proc/{first}/task"));
+        for thread in threads.into_iter().flatten().flatten() {
+            let number = thread.file_name().to_str().and_then(|n| n.parse().ok());
+            let Some(other) = number.filter(|number| *number != self.thread) else {
+                continue;
+            };
+            match Self::of(other).status() {
+                Some(status) if !is_ended(&status) => signals &= bits(&status, "SigBlk:"),
+                _ => {}
+            }
+        }
+        let status = self.status().unwrap_or_default();
+        signals & bits(&status, "ShdPnd:") & !bits(&status, "SigBlk:") != 0
     }
 
     /// Whether its threads have all ended, waited for or not.
@@ -96,17 +121,17 @@ impl Process {
         let Ok(mut threads) = threads.map(|threads| threads.flatten().skip(1)) else {
             return true;
         };
-        let status = fs::read_to_string(format!("/proc/{}/status", self.thread));
-        let status = status.unwrap_or_default();
-        let state = status.lines().find_map(|line| line.strip_prefix("State:"));
-        let is_zombie = state.is_none_or(|state| state.trim_start().starts_with(['Z', 'X']));
-        is_zombie && threads.next().is_none()
+        is_ended(&self.status().unwrap_or_default()) && threads.next().is_none()
     }
 
     /// The first thread of its process.
     pub(crate) fn leader(self) -> Result<u32, Errno> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.thread));
-        field(&status.unwrap_or_default(), "Tgid:").ok_or(Errno::ESRCH)
+        field(&self.status().unwrap_or_default(), "Tgid:").ok_or(Errno::ESRCH)
+    }
+
+    /// proc_pid_status(5).
+    fn status(self) -> Option<String> {
+        fs::read_to_string(format!("/proc/{}/status", self.thread)).ok()
     }
 
     fn pid(self) -> Result<Pid, Errno> {
@@ -119,6 +144,12 @@ impl Process {
 fn field(status: &str, name: &str) -> Option<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// Whether a thread runs no more, or is nowhere.
+fn is_ended(status: &str) -> bool {
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_none_or(|state| state.trim_start().starts_with(['Z', 'X']))
 }
 
 /// A set of signals in proc_pid_status(5).

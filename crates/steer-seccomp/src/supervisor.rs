@@ -49,7 +49,6 @@ fn run(line: &Line, end: &PipeReader, office: &Arc<Office>) {
         match wait(line, end) {
             Ok(true) => {}
             Ok(false) => return,
-            Err(Errno::EINTR) => continue,
             Err(errno) => return tracing::error!(%errno, "the supervisor cannot wait for calls"),
         }
         match line.next() {
@@ -62,15 +61,32 @@ fn run(line: &Line, end: &PipeReader, office: &Arc<Office>) {
 
 /// Waits for a call; `false` when there will be none.
 fn wait(line: &Line, end: &PipeReader) -> Result<bool, Errno> {
-    let mut wait = [
-        PollFd::new(line.as_fd(), PollFlags::POLLIN),
-        PollFd::new(end.as_fd(), PollFlags::POLLIN),
-    ];
-    poll(&mut wait, PollTimeout::NONE)?;
-    let said = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
-    let ended = said(&wait[1]).intersects(PollFlags::POLLIN | PollFlags::POLLHUP);
-    let gone = !said(&wait[0]).contains(PollFlags::POLLIN);
-    Ok(!ended && !gone)
+    loop {
+        let mut wait = [
+            PollFd::new(line.as_fd(), PollFlags::POLLIN),
+            PollFd::new(end.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut wait, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => other?,
+        };
+        let said = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
+        let ended = said(&wait[1]).intersects(PollFlags::POLLIN | PollFlags::POLLHUP);
+        let more = said(&wait[0]);
+        if ended || is_last(more) {
+            return Ok(false);
+        }
+        // Asked for a call that is not there, the kernel would wait for one.
+        if more.contains(PollFlags::POLLIN) {
+            return Ok(true);
+        }
+    }
+}
+
+/// Whether no call comes after this: POLLERR says nothing about calls, but that a signal of ours
+/// interrupted the kernel while it looked (`seccomp_notify_poll` of kernel/seccomp.c).
+fn is_last(said: PollFlags) -> bool {
+    said.intersects(PollFlags::POLLHUP | PollFlags::POLLNVAL) && !said.contains(PollFlags::POLLIN)
 }
 
 fn take(office: &Arc<Office>, notice: Notice) {
@@ -88,5 +104,19 @@ fn take(office: &Arc<Office>, notice: Notice) {
         | Call::IoUringSetup
         | Call::IoUringEnter
         | Call::IoUringRegister => asked.notice.go_on(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_that_a_signal_interrupted_is_not_the_last() {
+        assert!(is_last(PollFlags::POLLHUP));
+        assert!(!is_last(PollFlags::POLLERR));
+        assert!(!is_last(PollFlags::POLLIN));
+        // A call, and the end of its process.
+        assert!(!is_last(PollFlags::POLLIN | PollFlags::POLLHUP));
     }
 }

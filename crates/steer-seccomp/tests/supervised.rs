@@ -189,6 +189,7 @@ cases! {
     a_connect_that_waits_stops_no_other: "blocked_does_not_block",
     children_and_daemons_are_steered: "forks",
     signals_end_a_call_as_without_a_supervisor: "signals",
+    a_signal_of_the_process_ends_the_call_of_the_thread_that_takes_it: "signals_elsewhere",
     an_interrupt_ends_a_connect_that_waits: "interrupted",
     loopback_and_unix_sockets_are_left_alone: "loopback",
     datagrams_that_would_leave_are_refused: "datagrams",

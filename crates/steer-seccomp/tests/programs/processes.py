@@ -79,6 +79,30 @@ def signals():
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def signals_elsewhere():
+    """A signal of the process that only a thread takes which is in connect."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    family, to = list(kinds(NEVER))[0]
+    name = struct.pack("=H", family) + struct.pack("!H", to[1]) + socket.inet_aton(to[0]) + bytes(8)
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    told = []
+
+    def connect():
+        s = socket.socket(family)
+        result = libc.connect(s.fileno(), name, len(name))
+        told.append((result, errno.errorcode.get(ctypes.get_errno())))
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    deadline = time.monotonic() + 30
+    while not told and time.monotonic() < deadline:
+        # The first may come before the call.
+        os.kill(os.getpid(), signal.SIGALRM)
+        thread.join(0.2)
+    assert told == [(-1, "EINTR")], told
+
+
 def interrupted():
     """Ctrl-C ends a connect that would wait for ever."""
     family, to = list(kinds(NEVER))[0]
