@@ -4,6 +4,7 @@
 //! TCP   listener ─> Streams ──(getsockname: a token)──────────┐
 //! UDP   listener ─> DatagramIntake ──(address sent to: a token)┴─> Tokens ─> Steered
 //! in    listener ─> Inbound ──(getsockname: the destination)────────────────> Steered
+//! of another proxy: nothing, and Chores all the same ──> Idle
 //! other network namespaces:  Places ─> the same inside each ─> Everywhere ──> Steered
 //! ```
 
@@ -12,6 +13,7 @@ mod container;
 mod datagrams;
 mod everywhere;
 mod identity;
+mod idle;
 mod inbound;
 mod maps;
 mod namespace;
@@ -34,6 +36,7 @@ use steer_core::object::Binding;
 
 use chores::Chores;
 use everywhere::Everywhere;
+use idle::Idle;
 use inbound::Inbound;
 use maps::Maps;
 use places::{Places, Want};
@@ -42,6 +45,9 @@ use streams::Streams;
 /// What a listener of a plan brings.
 pub(crate) fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
     let maps = Maps::new(bound.shared);
+    if let Sockets::Control(listener) = bound.sockets {
+        return Ok(Box::new(Idle::new(listener, &maps)?));
+    }
     if bound.listener.binding == Binding::Own {
         let inside = Inside::of(&bound.netns)?;
         return Ok(Box::new(Inbound::new(bound.sockets, &maps, &inside)?));

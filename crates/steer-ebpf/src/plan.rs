@@ -50,6 +50,9 @@ fn hooks(
     for object in listeners::objects(intent, &ports, families) {
         plan.push(Life::Steer, object);
     }
+    if intent.listen.external.is_some() {
+        plan.push(Life::Steer, listeners::upkeep());
+    }
     let place::Place {
         cgroups,
         within,

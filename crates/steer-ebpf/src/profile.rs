@@ -114,8 +114,7 @@ pub(crate) static PROFILE: Profile = Profile {
          address, is reset",
         "`listen.external`: TCP alone; the proxy has to listen on every address (0.0.0.0 and ::), \
          since what is steered comes to addresses of 127.128.0.0/9 and fd5e:7ee2:0:f8e3::/64; the \
-         kernel answers its SO_ORIGINAL_DST only as long as the steering is in force; nobody warns \
-         when connections are left or refused",
+         kernel answers its SO_ORIGINAL_DST only as long as the steering is in force",
         "Linux 6.1 or later",
         "lists of users, groups, process names and cgroups have 16 entries at most",
     ],

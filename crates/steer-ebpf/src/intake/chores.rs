@@ -19,20 +19,30 @@ use crate::sys;
 
 /// Tasks that end with the value.
 #[derive(Debug)]
-pub(super) struct Chores(#[expect(dead_code, reason = "held, not read")] JoinSet<()>);
+pub(super) struct Chores(JoinSet<()>);
 
 impl Chores {
     /// Begins; call it within a runtime.
     pub(super) fn start(maps: &Maps, places: &Arc<Places>) -> io::Result<Self> {
-        let mut tasks = JoinSet::new();
-        let tokens = Tokens::open(maps)?;
-        let looked_at = (tokens, Overflow::open(maps)?, Counters::open(maps)?);
-        tasks.spawn(watch(looked_at, Arc::downgrade(places)));
+        let Self(mut tasks) = Self::beside(maps, Arc::downgrade(places))?;
         if places.are_meant() {
             let events = RingBuf::try_from(maps.open("EVENTS")?).map_err(io::Error::other)?;
             let events = sys::watched(events)?;
             tasks.spawn(follow(events, Arc::downgrade(places)));
         }
+        Ok(Self(tasks))
+    }
+
+    /// The same where nothing is taken in other network namespaces.
+    pub(super) fn without_places(maps: &Maps) -> io::Result<Self> {
+        Self::beside(maps, Weak::new())
+    }
+
+    fn beside(maps: &Maps, places: Weak<Places>) -> io::Result<Self> {
+        let mut tasks = JoinSet::new();
+        let tokens = Tokens::open(maps)?;
+        let looked_at = (tokens, Overflow::open(maps)?, Counters::open(maps)?);
+        tasks.spawn(watch(looked_at, places));
         Ok(Self(tasks))
     }
 }

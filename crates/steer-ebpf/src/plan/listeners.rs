@@ -55,6 +55,20 @@ pub(super) fn objects(intent: &Intent, ports: &[Carries], families: &[Family]) -
     ports.iter().map(listener).collect()
 }
 
+/// The engine's part where another proxy takes what is steered: it looks after the tokens.
+pub(super) fn upkeep() -> Object {
+    Object::Listener(Listener {
+        id: ListenerId(UPKEEP.to_owned()),
+        method: Method::Ebpf,
+        protocol: Protocol::Tcp,
+        addresses: Vec::new(),
+        port: None,
+        to: None,
+        binding: Binding::Control,
+        app: None,
+    })
+}
+
 /// The ports as hooks know them.
 pub(super) fn entrances(intent: &Intent, ports: &[Carries]) -> Vec<Entrance> {
     if let Some(external) = intent.listen.external {
@@ -92,6 +106,7 @@ pub(super) fn inbound_port() -> PortRef {
     PortRef::Listener(ListenerId(INBOUND.to_owned()))
 }
 
+const UPKEEP: &str = "upkeep";
 const INBOUND: &str = "inbound";
 
 fn id(carries: Carries) -> ListenerId {
