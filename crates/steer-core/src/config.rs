@@ -49,6 +49,14 @@
 //! | `relay` | `always`, `needed`: whether every connection passes the engine, or those alone that have to be seen or changed or to take another way, where a method can leave it out; where none is written, `always` if records or the program are asked for, else `needed` |
 //! | `netns.host_loopback` | `true`, or ports: services at this host's loopback addresses that a command in namespaces of its own reaches where it has no server itself |
 //! | `netns.publish` | `[ADDRESS:]PORT[:INNER]`, or a list of such: TCP ports of a command in namespaces of its own that others reach, at 127.0.0.1 where no address is written |
+//! | `device.mtu` | the longest packet of the device of `tun` or `tap`: 1280 to 65520 bytes |
+//! | `device.queues` | how many threads read it: 1 to 16 |
+//! | `device.echo` | `answer`, `forward`, `refuse`: what becomes of what `ping` sends; where none is written, it is not taken |
+//! | `device.fd` | the open descriptor of a TUN or TAP device that somebody else made, from 3 on: all that comes by it is meant, and `scope` can be left out |
+//! | `device.bridge` | a bridge of this host that the TAP device becomes a port of: what its stations send to the gateway is meant, and `scope` can be left out |
+//! | `device.gateway` | `ADDRESS/PREFIX`, one a family: where stations of the bridge (or of a TAP device by `device.fd`) find the engine |
+//! | `device.dhcp` | `true`: stations that ask get an IPv4 address of the gateway's network |
+//! | `device.advertise` | `true`: the gateway's IPv6 network, a /64, is advertised to stations |
 //! | `dns.resolver` | `ADDRESS` or `ADDRESS:PORT`: asked instead of the resolver that the program addressed; `dns` needs `traffic.dns: capture`, `method: dns` or `method: preload` |
 //! | `dns.rebind` | names (`name`, `"*.name"`) whose answers may lead to this host: those of other public names are refused |
 //! | `dns.fake_ip` | `true`: made-up addresses for names; or a mapping of the four keys below |
@@ -90,6 +98,7 @@ use crate::mark::Mark;
 use crate::policy::{Action, Condition, Policy, Rule, Upstream};
 
 mod choice;
+mod device;
 mod dns;
 mod document;
 mod error;
@@ -113,6 +122,7 @@ mod url;
 mod value;
 
 pub use choice::{MethodChoice, MethodChoiceError};
+pub use device::DeviceError;
 pub use dns::PoolError;
 pub use error::{ConfigError, Mistake, Mistakes};
 pub use fault::Fault;

@@ -209,7 +209,7 @@ impl PlanError {
 /// The checks that every method's plan begins with: a scope, keys that can be honoured, a host
 /// that has what is needed.
 pub fn admit(steerer: &dyn Steerer, intent: &Intent, host: &Host) -> Result<(), PlanError> {
-    if intent.scope.is_empty() {
+    if intent.scope.is_empty() && !intent.link.chooses() {
         return Err(PlanError::EmptyScope);
     }
     let method = steerer.method();

@@ -9,9 +9,10 @@ use steer_core::config::{Config, ConfigError, Log, LogTarget, Marks, MethodChoic
 use steer_core::host::Host;
 use steer_core::instance::Instance;
 use steer_core::intent::{
-    Backend, Confine, Dial, Dns, FakeIp, Filter, Forward, Link, Listen, Loopback, OnFailure, Quic,
-    Resolve, Scope, Selector, Source, Traffic,
+    Backend, Confine, Dial, Dns, Echo, FakeIp, Filter, Forward, Link, Listen, Loopback, OnFailure,
+    Quic, Resolve, Scope, Selector, Source, Traffic,
 };
+use steer_core::key::Key;
 use steer_core::mark::Mark;
 use steer_core::method::Method;
 use steer_core::policy::{
@@ -204,6 +205,33 @@ log: { connections: { file: steer.log } }
     assert_eq!(config.policy.rules[0].condition.app.len(), 6);
     assert!(config.policy.rules[0].condition.app.contains(&App::Opaque));
     assert_eq!(config.log.connections, LogTarget::File("steer.log".into()));
+}
+
+#[test]
+fn a_device_is_as_it_is_written() {
+    let link = |text: &str| parse(&format!("device: {text}")).unwrap().link;
+    let bridged = "{ mtu: 9000, queues: \"4\", echo: forward, bridge: br0, \
+                   gateway: [10.9.0.1/24, \"fd00:9::1/64\"], dhcp: true, advertise: true }";
+    assert_eq!(
+        link(bridged),
+        Link {
+            mtu: Some(9000),
+            queues: Some(4),
+            echo: Some(Echo::Forward),
+            fd: None,
+            bridge: Some("br0".to_owned()),
+            gateway: vec![
+                ("10.9.0.1".parse().unwrap(), 24),
+                ("fd00:9::1".parse().unwrap(), 64)
+            ],
+            dhcp: true,
+            advertise: true,
+        }
+    );
+    assert_eq!(link("{ fd: 3, dhcp: false }").fd, Some(3));
+    let written = parse("device: { mtu: 1280, gateway: 10.9.0.1/24 }").unwrap();
+    let keys = written.intent(Instance::new("x").unwrap()).keys();
+    assert_eq!(keys, [Key::DeviceMtu, Key::DeviceGateway]);
 }
 
 #[test]

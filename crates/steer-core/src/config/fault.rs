@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::device::DeviceError;
 use super::dns::PoolError;
 use super::mark::MarkError;
 use super::program::ProgramError;
@@ -164,6 +165,9 @@ pub enum Fault {
     /// A port to publish.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// A device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A firewall mark.
     #[error(transparent)]
     Mark(#[from] MarkError),
@@ -354,6 +358,7 @@ impl Fault {
                  8080, \"8080:80\" or \"127.0.0.1:8080:80\""
                     .to_owned()
             }
+            Self::Device(error) => error.help(),
             Self::Mark(error) => error.help(),
             Self::Resolver(_) => "write an address, with a port where it is not 53: 192.0.2.53, \
                  \"192.0.2.53:5353\" or \"[2001:db8::53]:5353\""

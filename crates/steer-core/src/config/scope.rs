@@ -79,7 +79,7 @@ fn selector(section: &Section<'_>, report: &mut Report<'_>) -> Selector {
         gid: value::list(section, "gid", report, value::gid),
         command: value::list(section, "command", report, program::command),
         pid: value::list(section, "pid", report, program::pid),
-        interface: value::list(section, "interface", report, interface),
+        interface: value::list(section, "interface", report, value::interface),
         netns: section
             .at("netns")
             .and_then(|node| netns(node, &section.path_of("netns"), report)),
@@ -90,18 +90,6 @@ fn selector(section: &Section<'_>, report: &mut Report<'_>) -> Selector {
 /// Whether a key chooses anybody.
 fn says(node: &Node) -> bool {
     node.text() != Some("false")
-}
-
-/// The kernel's rule for names of interfaces: 1 to 15 bytes, no slash, colon or space.
-fn interface(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> {
-    let given = value::text(node, key, "the name of an interface", report)?;
-    let ok = (1..=15).contains(&given.len())
-        && !matches!(given, "." | "..")
-        && !given.contains(|c: char| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control());
-    if !ok {
-        return report.none(&node.span, Fault::Interface(given.to_owned()));
-    }
-    Some(given.to_owned())
 }
 
 /// A path, a process id, or the name or id of a container; which of them is there, the host knows.

@@ -11,9 +11,10 @@ use super::rule::Rules;
 use super::section::{Keys, Section};
 use super::upstream::Upstreams;
 use super::{
-    Config, MethodChoice, choice, dns, log, mark, netns, rule, scope, traffic, upstream, value,
+    Config, MethodChoice, choice, device, dns, log, mark, netns, rule, scope, traffic, upstream,
+    value,
 };
-use crate::intent::{Backend, Dial, Dns, Link, Relay, Source, Traffic};
+use crate::intent::{Backend, Dial, Dns, Relay, Source, Traffic};
 use crate::method::Method;
 use crate::policy::Policy;
 
@@ -53,6 +54,7 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
         let words = [("always", Relay::Always), ("needed", Relay::Needed)];
         value::word(node, "relay", &words, &["always", "needed"], report)
     });
+    let link = top.at("device").and_then(|node| device::read(node, report));
     let dns = top.at("dns").and_then(|node| dns::read(node, report));
     let log = top.at("log").and_then(|node| log::read(node, report));
     let mut listeners = Listeners::default();
@@ -93,7 +95,7 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
         source,
         dial,
         confine: confine.unwrap_or_default(),
-        link: Link::default(),
+        link: link.unwrap_or_default(),
         relay,
         resolve: dns.resolve,
         policy: Policy {
@@ -179,6 +181,7 @@ const KEYS: Keys = Keys {
         "dial",
         "relay",
         "netns",
+        "device",
         "dns",
         "log",
     ],

@@ -160,6 +160,18 @@ pub(super) fn listener(node: &Node, key: &str, report: &mut Report<'_>) -> Optio
     }
 }
 
+/// The kernel's rule for names of interfaces: 1 to 15 bytes, no slash, colon or space.
+pub(super) fn interface(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> {
+    let given = text(node, key, "the name of an interface", report)?;
+    let ok = (1..=15).contains(&given.len())
+        && !matches!(given, "." | "..")
+        && !given.contains(|c: char| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control());
+    if !ok {
+        return report.none(&node.span, Fault::Interface(given.to_owned()));
+    }
+    Some(given.to_owned())
+}
+
 /// A name that records and other keys use.
 pub(super) fn name(
     text: &str,

@@ -30,6 +30,15 @@ pub struct Link {
     pub advertise: bool,
 }
 
+impl Link {
+    /// Whether what comes by the device is what is meant, so that no scope has to say it: others lead
+    /// packets there.
+    #[must_use]
+    pub const fn chooses(&self) -> bool {
+        self.fd.is_some() || self.bridge.is_some()
+    }
+}
+
 /// What becomes of ICMP echo requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
