@@ -145,6 +145,8 @@ pub enum Test {
     ToThisHost,
     /// The destination is everyone on a network of this host, or on the link. IPv4 alone has such.
     ToBroadcast,
+    /// An ICMP echo request of a family, which `ping` sends.
+    Echo(Family),
     /// The packet belongs to a connected or listening socket that may have foreign addresses
     /// (IP_TRANSPARENT); in the hooks prerouting and input.
     Transparent,
@@ -268,6 +270,7 @@ impl Ruleset {
                     | Test::Into(_)
                     | Test::ToThisHost
                     | Test::ToBroadcast
+                    | Test::Echo(_)
                     | Test::Transparent
                     | Test::Ordinary
                     | Test::FromOpener
@@ -342,7 +345,7 @@ impl Rule {
     #[must_use]
     pub fn family(&self) -> Option<Family> {
         self.tests.iter().find_map(|test| match test {
-            Test::Family(family) | Test::ToNames(_, family) => Some(*family),
+            Test::Family(family) | Test::ToNames(_, family) | Test::Echo(family) => Some(*family),
             Test::To(nets) => nets.first().map(|net| net.family()),
             Test::ToBroadcast => Some(Family::V4),
             _ => None,

@@ -154,6 +154,8 @@ fn what_steers_without_rewriting_is_accepted_and_listed() {
                         "from",
                     ),
                     Rule::new([Test::ToThisHost], Verdict::Return, "here"),
+                    Rule::new([Test::Echo(Family::V4)], Verdict::Return, "echo"),
+                    Rule::new([Test::Echo(Family::V6)], Verdict::Return, "echo"),
                     Rule::new([Test::Transparent], Verdict::Mark(steer), "transparent"),
                     Rule::new([Test::Protocol(Protocol::Udp)], tproxy, "tproxy"),
                 ],
@@ -180,9 +182,19 @@ fn what_steers_without_rewriting_is_accepted_and_listed() {
         // What stands is read back and refilled.
         steering.set(std::slice::from_ref(&rules)).unwrap();
         let everyone = "-A STEER_main_LEAVE -m addrtype --dst-type BROADCAST -m comment --comment all -j DROP\n";
-        for (family, ip, everyone) in [
-            ("iptables", "127.0.0.1", everyone),
-            ("ip6tables", "::1", ""),
+        for (family, ip, everyone, echo) in [
+            (
+                "iptables",
+                "127.0.0.1",
+                everyone,
+                "-p icmp -m icmp --icmp-type 8",
+            ),
+            (
+                "ip6tables",
+                "::1",
+                "",
+                "-p ipv6-icmp -m icmp6 --icmpv6-type 128",
+            ),
         ] {
             let program = variant.to_string().replace("iptables", family);
             let text = listing(&host, &program, "mangle");
@@ -198,6 +210,7 @@ fn what_steers_without_rewriting_is_accepted_and_listed() {
                  -A STEER_main_ARRIVE -i lo -p tcp -m tcp -m comment --comment from -j RETURN\n\
                  -A STEER_main_ARRIVE -i eth0 -p tcp -m tcp -m comment --comment from -j RETURN\n\
                  -A STEER_main_ARRIVE -m addrtype --dst-type LOCAL -m comment --comment here -j RETURN\n\
+                 -A STEER_main_ARRIVE {echo} -m comment --comment echo -j RETURN\n\
                  -A STEER_main_ARRIVE -m socket --transparent -m comment --comment transparent -j STEER_main_MARKSLOTA\n\
                  -A STEER_main_ARRIVE -p udp -m udp -m comment --comment tproxy -j TPROXY --on-port 15001 --on-ip {ip} --tproxy-mark 0x80000000/0xf0000000\n\
                  -A STEER_main_LEAVE -o lo -m comment --comment into -j DROP\n\

@@ -165,6 +165,14 @@ fn what_steers_without_rewriting_reads_back() {
         "iifname { \"eth0\", \"fifteen-letters\" } return"
     );
     assert_eq!(arriving(from(&[])), "");
+    assert_eq!(
+        arriving(Test::Echo(Family::V4)),
+        "icmp type echo-request return"
+    );
+    assert_eq!(
+        arriving(Test::Echo(Family::V6)),
+        "icmpv6 type echo-request return"
+    );
     assert_eq!(arriving(Test::ToThisHost), "fib daddr type local return");
     assert_eq!(arriving(Test::Transparent), "socket transparent 1 return");
     assert_eq!(arriving(Test::Ordinary), "socket transparent 0 return");

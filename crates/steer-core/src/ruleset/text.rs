@@ -97,6 +97,7 @@ impl fmt::Display for Test {
             Self::Into(interfaces) => list(f, "into", interfaces),
             Self::ToThisHost => f.write_str("to this host"),
             Self::ToBroadcast => f.write_str("to a broadcast address"),
+            Self::Echo(family) => write!(f, "{family} echo request"),
             Self::Transparent => f.write_str("of a transparent socket"),
             Self::Ordinary => f.write_str("for an ordinary socket"),
             Self::FromOpener => f.write_str("from the opener"),

@@ -54,6 +54,7 @@ pub(crate) fn check(rule: &Rule, base: Base) -> Result<(), Unrenderable> {
                 | Test::Tracked(_)
                 | Test::ToThisHost
                 | Test::ToBroadcast
+                | Test::Echo(_)
                 | Test::Ordinary
                 | Test::FromOpener
                 | Test::Rewritten

@@ -97,6 +97,9 @@ pub(crate) fn lines(
             Test::ToThisHost => vec!["-m addrtype --dst-type LOCAL".to_owned()],
             Test::ToBroadcast if family == Family::V6 => return Ok(Vec::new()),
             Test::ToBroadcast => vec!["-m addrtype --dst-type BROADCAST".to_owned()],
+            Test::Echo(only) if *only != family => return Ok(Vec::new()),
+            Test::Echo(Family::V4) => vec!["-p icmp -m icmp --icmp-type 8".to_owned()],
+            Test::Echo(Family::V6) => vec!["-p ipv6-icmp -m icmp6 --icmpv6-type 128".to_owned()],
             Test::Transparent => vec!["-m socket --transparent".to_owned()],
             Test::Ordinary => {
                 return Err(Unrenderable::Unasked {

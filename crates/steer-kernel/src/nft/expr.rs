@@ -100,6 +100,18 @@ impl Program {
         self.equals(&[SYN]);
     }
 
+    /// An echo request of ICMP; needs a test of the family before it.
+    pub(crate) fn echo_request(&mut self, family: Family) {
+        let (protocol, kind) = match family {
+            Family::V4 => (IPPROTO_ICMP, ICMP_ECHO),
+            Family::V6 => (IPPROTO_ICMPV6, ICMPV6_ECHO_REQUEST),
+        };
+        self.meta(Meta::Protocol);
+        self.equals(&[protocol]);
+        self.payload(Field::ICMP_TYPE);
+        self.equals(&[kind]);
+    }
+
     /// The connection's destination was rewritten.
     pub(crate) fn rewritten(&mut self) {
         self.push("ct", |data| {
@@ -283,6 +295,10 @@ const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
+const ICMP_ECHO: u8 = 8;
+const ICMPV6_ECHO_REQUEST: u8 = 128;
+const IPPROTO_ICMP: u8 = 1;
+const IPPROTO_ICMPV6: u8 = 58;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
 pub(crate) const NFPROTO_IPV4: u8 = 2;

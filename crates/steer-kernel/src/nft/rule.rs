@@ -150,6 +150,10 @@ impl<'a> Compiler<'a> {
                 self.need_family(Family::V4);
                 self.program.destined_to_everyone();
             }
+            Test::Echo(family) => {
+                self.need_family(*family);
+                self.program.echo_request(*family);
+            }
             Test::Transparent => self.program.of_transparent_socket(),
             Test::Ordinary => self.program.of_ordinary_socket(),
             Test::FromOpener => self.program.sent_by_opener(),
@@ -391,6 +395,7 @@ pub(crate) fn can_hold(rule: &Rule) -> bool {
         | Test::Tracked(_)
         | Test::ToThisHost
         | Test::ToBroadcast
+        | Test::Echo(_)
         | Test::Transparent
         | Test::Ordinary
         | Test::FromOpener
