@@ -37,6 +37,9 @@ pub struct Host {
     /// Programs in the kernel's socket layer (bpf(2)): the privilege to load them.
     #[serde(default = "unasked")]
     pub bpf: Presence,
+    /// Devices whose packets a program reads and writes (`/dev/net/tun`).
+    #[serde(default = "unasked")]
+    pub tun: Presence,
     /// Cgroups of systemd's units that an intent names, by unit, with the path below the root of the
     /// hierarchy that each has or would have.
     #[serde(default)]
@@ -84,6 +87,9 @@ pub struct Interface {
     /// Whether marks count when the source of a packet is checked (`src_valid_mark`, of the
     /// interface or of all).
     pub src_valid_mark: bool,
+    /// Whether it is a bridge, which has others as its ports.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bridge: bool,
 }
 
 /// Whether packets can be handed to a transparent socket.
@@ -207,6 +213,7 @@ impl Host {
             uid: 0,
             net_admin: Presence::Present,
             bpf: Presence::Present,
+            tun: Presence::Present,
             units: BTreeMap::new(),
             processes: BTreeMap::new(),
             user_namespaces: Presence::Present,
@@ -221,6 +228,7 @@ impl Host {
                     name: name.to_owned(),
                     forwards: Family::ALL.to_vec(),
                     src_valid_mark: false,
+                    bridge: false,
                 })
                 .to_vec(),
             tproxy: Transparency {

@@ -15,7 +15,7 @@ use crate::ruleset::Ruleset;
 use crate::symbol::{Bindings, CgroupRef, PortRef, Unbound};
 
 pub use child::ChildSetting;
-pub use device::{Device, Layer, device_address, device_net};
+pub use device::{Device, DeviceQueue, Layer, NotAQueue, Offloads, device_address, device_net};
 pub use hooks::{Carries, Entrance, Hooks, Lookup, Reach, is_token, token_net};
 pub use listener::{Binding, Listener};
 pub use route::{LOCAL_TABLE, Leads, PolicyRule, ROUTE_PROTOCOL, Route, TABLE_ABOVE_PRIORITY};

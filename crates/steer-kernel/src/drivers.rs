@@ -21,6 +21,7 @@ pub(crate) use self::kernel::Borrowed;
 use self::kernel::Kernel;
 use self::step::{Step, steps};
 use crate::cgroup::CgroupDriver;
+use crate::device::DeviceDriver;
 use crate::iptables::IptablesDriver;
 use crate::nft::NftDriver;
 use crate::route::RouteDriver;
@@ -270,11 +271,12 @@ impl Drivers {
 pub type Identities = BTreeMap<String, String>;
 
 impl Default for Drivers {
-    /// The real drivers of this crate: cgroups, routes, nf_tables, iptables.
+    /// The real drivers of this crate: cgroups, devices, routes, nf_tables, iptables.
     fn default() -> Self {
         Self::new(vec![
             Box::new(CgroupDriver::new()),
             Box::new(RouteDriver::new()),
+            Box::new(DeviceDriver::new()),
             Box::new(NftDriver::new()),
             Box::new(IptablesDriver::new()),
         ])

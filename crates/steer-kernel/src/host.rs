@@ -15,6 +15,7 @@ pub(crate) mod privilege;
 mod resolvers;
 mod rules;
 mod supervision;
+mod tun;
 mod users;
 
 use std::collections::BTreeMap;
@@ -119,6 +120,7 @@ fn asked(resolv_conf: &Path) -> Host {
         socket_families: families::known(),
         uid: nix::unistd::geteuid().as_raw(),
         bpf: bpf::presence(),
+        tun: tun::presence(),
         units: BTreeMap::new(),
         processes: BTreeMap::new(),
         user_namespaces: confinement::presence(),

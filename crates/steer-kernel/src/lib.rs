@@ -6,7 +6,7 @@
 //!  engine ── keeper::spawn ══ socket ══> LocalKeeper ── journal  (before and after each change)
 //!    │                                        │
 //!    │                                     Drivers ─┬─ cgroup
-//!    └── child::Spawner ──> command                 ├─ route
+//!    └── child::Spawner ──> command                 ├─ device, route
 //!            │                                      ├─ nft        each: set, observe, remove
 //!            │ enters                               └─ iptables
 //!  engine ── confine::spawn ══ socket ══> holder of namespaces ── nft, listeners, sockets inside
@@ -21,6 +21,7 @@ pub mod cgroup;
 pub mod child;
 pub mod confine;
 pub mod conntrack;
+pub mod device;
 pub mod drivers;
 pub mod fake;
 pub mod host;

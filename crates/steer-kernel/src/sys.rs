@@ -5,6 +5,7 @@ pub(crate) mod bpf;
 pub(crate) mod process;
 pub(crate) mod seccomp;
 pub(crate) mod socket;
+pub(crate) mod tun;
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 

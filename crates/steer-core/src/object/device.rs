@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,96 @@ pub struct Device {
     /// The bridge that it is a port of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<String>,
+    /// Whether what arrives by it may leave by another interface: `net.ipv4.conf.NAME.forwarding`.
+    /// IPv6 asks the setting of all interfaces alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forwards: bool,
+}
+
+/// A queue of a device as its driver calls it, for whoever reads it
+/// ([`Bound::shared`](crate::intake::Bound)): `device NAME QUEUE OFFLOADS`.
+///
+/// ```
+/// use steer_core::object::{DeviceQueue, Offloads};
+///
+/// let queue: DeviceQueue = "device tun-main 0 csum-tso".parse().unwrap();
+/// assert_eq!((queue.name.as_str(), queue.queue), ("tun-main", 0));
+/// assert!(queue.offloads >= Offloads::Checksum && queue.offloads < Offloads::Uso);
+/// assert_eq!(queue.to_string(), "device tun-main 0 csum-tso");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceQueue {
+    /// The device's name.
+    pub name: String,
+    /// Which of its queues, from 0.
+    pub queue: u16,
+    /// What the device leaves to whoever reads it.
+    pub offloads: Offloads,
+}
+
+/// What a device leaves to whoever reads it; each has what is before it too.
+///
+/// All but [`Offloads::None`] put a `struct virtio_net_hdr` of 10 bytes before each packet, both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Offloads {
+    /// Whole packets as they are on a wire, without a header.
+    None,
+    /// Checksums are partial (`TUN_F_CSUM`).
+    Checksum,
+    /// Segments of TCP are joined (`TUN_F_TSO4`, `TUN_F_TSO6`, `TUN_F_TSO_ECN`).
+    Tso,
+    /// Datagrams of UDP are joined (`TUN_F_USO4`, `TUN_F_USO6`; Linux 6.2).
+    Uso,
+}
+
+impl Offloads {
+    /// All, from the most to the least.
+    pub const ALL: [Self; 4] = [Self::Uso, Self::Tso, Self::Checksum, Self::None];
+}
+
+/// A text that names no queue of a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no queue of a device")]
+pub struct NotAQueue(String);
+
+impl FromStr for DeviceQueue {
+    type Err = NotAQueue;
+
+    fn from_str(label: &str) -> Result<Self, NotAQueue> {
+        let read = || {
+            let (name, rest) = label.strip_prefix("device ")?.split_once(' ')?;
+            let (queue, offloads) = rest.split_once(' ')?;
+            let mut all = Offloads::ALL.into_iter();
+            Some(Self {
+                name: name.to_owned(),
+                queue: queue.parse().ok()?,
+                offloads: all.find(|one| one.to_string() == offloads)?,
+            })
+        };
+        read().ok_or_else(|| NotAQueue(label.to_owned()))
+    }
+}
+
+impl fmt::Display for DeviceQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            queue,
+            offloads,
+        } = self;
+        write!(f, "device {name} {queue} {offloads}")
+    }
+}
+
+impl fmt::Display for Offloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Checksum => "csum",
+            Self::Tso => "csum-tso",
+            Self::Uso => "csum-tso-uso",
+        })
+    }
 }
 
 /// What a device carries.
@@ -105,6 +196,7 @@ impl fmt::Display for Device {
             addresses,
             queues,
             bridge,
+            forwards,
         } = self;
         write!(f, "device {name} {layer} mtu {mtu}, {queues} queue")?;
         if *queues != 1 {
@@ -115,6 +207,9 @@ impl fmt::Display for Device {
         }
         if let Some(bridge) = bridge {
             write!(f, ", port of bridge {bridge}")?;
+        }
+        if *forwards {
+            f.write_str(", forwards")?;
         }
         Ok(())
     }
@@ -139,6 +234,31 @@ mod tests {
             Device::name_of(&one, Layer::Ip),
             Device::name_of(&two, Layer::Ip)
         );
+    }
+
+    #[test]
+    fn a_queue_is_read_from_what_it_is_called() {
+        for offloads in Offloads::ALL {
+            let queue = DeviceQueue {
+                name: "tun-main".to_owned(),
+                queue: 3,
+                offloads,
+            };
+            assert_eq!(queue.to_string().parse(), Ok(queue));
+        }
+        for label in [
+            "",
+            "device",
+            "device a",
+            "device a 0",
+            "device a x none",
+            "map a 0 none",
+        ] {
+            assert_eq!(
+                label.parse::<DeviceQueue>(),
+                Err(NotAQueue(label.to_owned()))
+            );
+        }
     }
 
     #[test]

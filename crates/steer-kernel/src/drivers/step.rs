@@ -33,7 +33,8 @@ struct Group {
 }
 
 /// The steps from what stands to what shall stand: first whatever makes or changes, what carries
-/// others before what is carried; then whatever only removes, the other way round.
+/// others before what is carried; then whatever only removes, the other way round. Devices come
+/// before the routes that lead to them, and routes before the packets that are sent there.
 pub(super) fn steps(from: &[Planned], to: &[Planned]) -> Vec<Step> {
     let mut groups: BTreeMap<(Netns, Domain), Group> = BTreeMap::new();
     for planned in from {
@@ -62,7 +63,10 @@ pub(super) fn steps(from: &[Planned], to: &[Planned]) -> Vec<Step> {
             (false, true) => from.clone(),
         };
         let step = |list: &mut Vec<_>, from: &[(Life, Object)], to: &[(Life, Object)]| {
-            let lives = lives(from.iter().chain(to));
+            let lives = match domain {
+                Domain::Device | Domain::Route => (Life::Support, Life::Support),
+                _ => lives(from.iter().chain(to)),
+            };
             list.push((
                 lives,
                 Step {
@@ -82,6 +86,7 @@ pub(super) fn steps(from: &[Planned], to: &[Planned]) -> Vec<Step> {
         }
     }
     making.sort_by_key(|(lives, _)| *lives);
+    removing.reverse();
     removing.sort_by_key(|(lives, _)| std::cmp::Reverse(*lives));
     making
         .into_iter()
@@ -115,9 +120,10 @@ fn lives<'a>(list: impl Iterator<Item = &'a (Life, Object)>) -> (Life, Life) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use steer_core::object::IptablesVariant;
+    use steer_core::address::Family;
+    use steer_core::object::{Device, IptablesVariant, Layer, Leads, Route};
     use steer_core::ruleset::{Role, Ruleset};
-    use steer_core::symbol::CgroupRef;
+    use steer_core::symbol::{CgroupRef, TableRef};
 
     fn planned(life: Life, object: Object) -> Planned {
         Planned {
@@ -170,6 +176,49 @@ mod tests {
             told(&all, &[]),
             ["nft 1->0", "iptables 1->0", "cgroup 1->0"]
         );
+    }
+
+    #[test]
+    fn devices_come_before_routes_to_them_and_those_before_the_rules_that_send_packets_there() {
+        let device = Object::Device(Device {
+            name: "tun-main".to_owned(),
+            layer: Layer::Ip,
+            mtu: 1500,
+            addresses: Vec::new(),
+            queues: 1,
+            bridge: None,
+            forwards: false,
+        });
+        let route = |to: Leads| {
+            Object::Route(Route {
+                family: Family::V4,
+                net: None,
+                table: TableRef::Fixed(15_001),
+                to,
+            })
+        };
+        let by_device = Leads::Device {
+            name: "tun-main".to_owned(),
+            via: None,
+        };
+        let guards = [
+            cgroup("a"),
+            planned(Life::Guard, route(Leads::Nowhere)),
+            planned(Life::Guard, Object::Nft(rules(Role::Guard))),
+        ];
+        let mut all = guards.to_vec();
+        all.extend([
+            steer(),
+            planned(Life::Steer, route(by_device)),
+            planned(Life::Steer, device),
+        ]);
+        let made = ["cgroup 0->1", "device 0->1", "route 0->2", "nft 0->2"];
+        assert_eq!(told(&[], &all), made);
+        let removed = ["nft 2->0", "route 2->0", "device 1->0", "cgroup 1->0"];
+        assert_eq!(told(&all, &[]), removed);
+        // A crash under closed.
+        let left = ["cgroup 1->1", "route 2->1", "nft 2->1", "device 1->0"];
+        assert_eq!(told(&all, &guards), left);
     }
 
     #[test]

@@ -1,18 +1,35 @@
 //! The network interfaces of the calling thread's namespace.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use steer_core::address::Family;
 use steer_core::host::Interface;
 
+use crate::device::link::Links;
+use crate::netlink::Refused;
+
 /// Every interface, in the order of names.
 pub(super) fn all() -> Vec<Interface> {
     // Of the thread, not the process: it may be inside another namespace.
     let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-    let mut interfaces: Vec<Interface> = names(&table).map(ask).collect();
+    let bridges = bridges();
+    let mut interfaces: Vec<Interface> = names(&table)
+        .map(|name| ask(name, bridges.contains(name)))
+        .collect();
     interfaces.sort_by(|a, b| a.name.cmp(&b.name));
     interfaces
+}
+
+/// The names of bridges; none where netlink is not there to ask.
+fn bridges() -> BTreeSet<String> {
+    let all = || Ok::<_, Refused>(Links::open()?.all()?);
+    let bridges = all().unwrap_or_default().into_iter();
+    bridges
+        .filter(|link| link.kind.as_deref() == Some("bridge"))
+        .map(|link| link.name)
+        .collect()
 }
 
 /// The names in proc_net_dev(5), behind two lines of titles.
@@ -21,7 +38,7 @@ fn names(table: &str) -> impl Iterator<Item = &str> {
     lines.filter_map(|line| Some(line.rsplit_once(':')?.0.trim()))
 }
 
-fn ask(name: &str) -> Interface {
+fn ask(name: &str, bridge: bool) -> Interface {
     let forwards = Family::ALL
         .into_iter()
         .filter(|family| is_set(*family, name, "forwarding"))
@@ -34,6 +51,7 @@ fn ask(name: &str) -> Interface {
         name: name.to_owned(),
         forwards,
         src_valid_mark,
+        bridge,
     }
 }
 

@@ -1,0 +1,179 @@
+//! Network interfaces as netlink says them (`struct ifinfomsg`, rtnetlink(7)).
+
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::SockProtocol;
+
+use crate::netlink::message::{Body, Message, attrs, number, text};
+use crate::netlink::{NLM_F_CREATE, NLM_F_EXCL, Netlink, Refused};
+
+/// An interface as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    /// What its maker says of it (`ip link set NAME alias`).
+    pub(crate) alias: Option<String>,
+    /// `tun`, `bridge` and so on; `None` for what is no virtual one.
+    pub(crate) kind: Option<String>,
+    /// Whether it is up.
+    pub(crate) up: bool,
+}
+
+/// The interfaces of the namespace in which it was opened.
+#[derive(Debug)]
+pub(crate) struct Links(Netlink);
+
+impl Links {
+    pub(crate) fn open() -> Result<Self, Errno> {
+        Netlink::open(SockProtocol::NetlinkRoute).map(Self)
+    }
+
+    /// Every interface.
+    pub(crate) fn all(&mut self) -> Result<Vec<Link>, Refused> {
+        self.0.list(RTM_GETLINK, &Body::new(&header(0, 0, 0)), read)
+    }
+
+    /// The interface of a name.
+    pub(crate) fn find(&mut self, name: &str) -> Result<Option<Link>, Refused> {
+        let body = Body::new(&header(0, 0, 0)).text(IFLA_IFNAME, name);
+        match self.0.look_up(RTM_GETLINK, &body, read) {
+            Err(refused) if refused.errno() == Some(Errno::ENODEV) => Ok(None),
+            done => done,
+        }
+    }
+
+    /// Gives an interface attributes.
+    pub(super) fn set(
+        &mut self,
+        index: u32,
+        fill: impl FnOnce(Body) -> Body,
+    ) -> Result<(), Refused> {
+        let body = fill(Body::new(&header(index, 0, 0)));
+        self.0.command(RTM_NEWLINK, 0, &body)
+    }
+
+    /// Brings an interface up.
+    pub(super) fn up(&mut self, index: u32) -> Result<(), Refused> {
+        let up = Body::new(&header(index, IFF_UP, IFF_UP));
+        self.0.command(RTM_NEWLINK, 0, &up)
+    }
+
+    /// Removes an interface; gone already is success.
+    pub(super) fn remove(&mut self, index: u32) -> Result<(), Refused> {
+        let gone = self
+            .0
+            .command(RTM_DELLINK, 0, &Body::new(&header(index, 0, 0)));
+        match gone {
+            Err(refused) if refused.errno() == Some(Errno::ENODEV) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Gives an interface an address that nobody is asked about first; there already is success.
+    pub(super) fn add_address(
+        &mut self,
+        index: u32,
+        address: IpAddr,
+        prefix: u8,
+    ) -> Result<(), Refused> {
+        // A `struct ifaddrmsg`: family, length of the prefix, flags, scope, index.
+        let scope = match address {
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => RT_SCOPE_LINK,
+            _ => 0,
+        };
+        let mut bytes = [af(address), prefix, IFA_F_NODAD, scope, 0, 0, 0, 0];
+        bytes[4..].copy_from_slice(&index.to_ne_bytes());
+        let octets = octets(address);
+        let body = Body::new(&bytes)
+            .attr(IFA_LOCAL, &octets)
+            .attr(IFA_ADDRESS, &octets);
+        let exclusive = NLM_F_CREATE | NLM_F_EXCL;
+        match self.0.command(RTM_NEWADDR, exclusive, &body) {
+            Err(refused) if refused.errno() == Some(Errno::EEXIST) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Whether what is sent to an address comes to this host.
+    pub(super) fn is_local(&mut self, address: IpAddr) -> Result<bool, Refused> {
+        let octets = octets(address);
+        let mut rtmsg = [0; 12];
+        rtmsg[0] = af(address);
+        rtmsg[1] = u8::try_from(octets.len() * 8).expect("an address has 128 bits at most");
+        let body = Body::new(&rtmsg).attr(RTA_DST, &octets);
+        let answer = self.0.look_up(libc::RTM_GETROUTE, &body, |message| {
+            message.body.get(7).copied() == Some(RTN_LOCAL)
+        });
+        match answer {
+            Err(Refused::No { .. }) => Ok(false),
+            done => done,
+        }
+    }
+}
+
+/// An interface of a list, or of a message about a change.
+pub(crate) fn read(message: Message<'_>) -> Option<Link> {
+    let head = message.body.first_chunk::<HEADER>()?;
+    let mut link = Link {
+        index: number(&head[4..8]),
+        name: String::new(),
+        alias: None,
+        kind: None,
+        up: number(&head[8..12]) & IFF_UP != 0,
+    };
+    for (kind, data) in message.attrs(HEADER) {
+        match kind {
+            IFLA_IFNAME => link.name = text(data),
+            IFLA_IFALIAS => link.alias = Some(text(data)),
+            IFLA_LINKINFO => {
+                let kind = attrs(data).find(|(kind, _)| *kind == IFLA_INFO_KIND);
+                link.kind = kind.map(|(_, data)| text(data));
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+/// A `struct ifinfomsg`: family and type, index, flags, which of them change.
+fn header(index: u32, flags: u32, change: u32) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+    bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
+    bytes[12..].copy_from_slice(&change.to_ne_bytes());
+    bytes
+}
+
+const fn af(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => libc::AF_INET as u8,
+        IpAddr::V6(_) => libc::AF_INET6 as u8,
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+const HEADER: usize = 16;
+const IFF_UP: u32 = libc::IFF_UP as u32;
+const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
+const RTM_DELLINK: u16 = libc::RTM_DELLINK;
+const RTM_GETLINK: u16 = libc::RTM_GETLINK;
+const RTM_NEWADDR: u16 = libc::RTM_NEWADDR;
+const RTN_LOCAL: u8 = 2;
+const RTA_DST: u16 = 1;
+const RT_SCOPE_LINK: u8 = 253;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_F_NODAD: u8 = 2;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_INFO_KIND: u16 = 1;
