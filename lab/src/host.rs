@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,6 +14,7 @@ use crate::family::Family;
 use crate::namespace::{Namespace, ip};
 use crate::program::Program;
 use crate::server::{Server, Service, UdpServer};
+use crate::sys;
 use crate::watched::eventually;
 
 /// A network namespace of its own, made by [`Lab::host`](crate::Lab::host), or one that somebody
@@ -248,6 +250,15 @@ impl Host {
     /// Echoes UDP datagrams to a port on every address of both families, from the address dialled.
     pub fn serve_udp(&self, port: u16) -> UdpServer {
         UdpServer::start(self, port)
+    }
+
+    /// A TAP device inside, up and without an address; frames are read from the descriptor and
+    /// written to it, and the device ends with it.
+    pub fn tap(&self, name: &str) -> OwnedFd {
+        let fd = self.enter(|| sys::tap(name));
+        let fd = fd.unwrap_or_else(|error| panic!("TAP device {name}: {error}"));
+        self.ip(&["link", "set", name, "up"]);
+        fd
     }
 
     /// Waits until the IPv6 local table has an entry that starts with each of these.

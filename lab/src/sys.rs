@@ -206,6 +206,25 @@ pub(crate) fn send_packet(
     Ok(())
 }
 
+/// Makes a TAP device of this name in the thread's namespace; it ends with the descriptor.
+pub(crate) fn tap(name: &str) -> io::Result<OwnedFd> {
+    let fd: OwnedFd = fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")?
+        .into();
+    // SAFETY: plain numbers and arrays, of which zeros are a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes().take(15)) {
+        *place = byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the kernel reads and writes one ifreq, which lives until the call returns.
+    let made = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    nix::errno::Errno::result(made)?;
+    Ok(fd)
+}
+
 /// How many packets a packet socket has dropped since it was last asked.
 pub(crate) fn packet_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut statistics = libc::tpacket_stats {
