@@ -200,7 +200,7 @@ impl Head {
         let offset = u16::try_from(offset).expect("within a packet");
         match family {
             Family::V4 => {
-                let word = offset / 8 | if more { MORE_V4 } else { 0 };
+                let word = (offset / 8) | if more { MORE_V4 } else { 0 };
                 self.room[4..6].copy_from_slice(&(id as u16).to_be_bytes());
                 self.room[6..8].copy_from_slice(&word.to_be_bytes());
                 self.sum_v4();
