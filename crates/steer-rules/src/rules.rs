@@ -3,7 +3,8 @@
 //! ```text
 //! Scope ───> way (local, forwarded, inbound) ──┐
 //! Scope ───> scope (who) ──────────────────────┼─> steer chains of the method
-//! Traffic ─> traffic (what, as decisions) ─────┼─> guard (refuses what is not steered)
+//! Traffic ─> traffic (what, as decisions) ─────┼─> marking (what is chosen gets the mark)
+//!                                              ├─> guard (refuses what is not steered)
 //! Listeners > gate (who reaches the engine) ───┘
 //! ```
 
@@ -13,6 +14,7 @@ use steer_core::symbol::MarkRef;
 
 pub mod gate;
 pub mod guard;
+pub mod marking;
 pub mod scope;
 pub mod traffic;
 pub mod way;

@@ -4,12 +4,10 @@ use steer_core::address::Protocol;
 use steer_core::host::Host;
 use steer_core::intent::{Intent, OnFailure, Quic, Source};
 use steer_core::key::Key;
-use steer_core::mark::Mark;
 use steer_core::method::Method;
-use steer_core::object::{Binding, TABLE_ABOVE_PRIORITY};
+use steer_core::object::Binding;
 use steer_core::plan::{Life, Plan};
 use steer_core::steerer::PlanError;
-use steer_core::symbol::FIRST_TABLE;
 
 use super::rules::{self, Rules};
 use steer_rules::assembly::Parts;
@@ -17,6 +15,7 @@ use steer_rules::backend::Filter;
 use steer_rules::listeners;
 use steer_rules::rules::gate::At;
 use steer_rules::rules::guard;
+use steer_rules::rules::marking::marks;
 use steer_rules::rules::traffic;
 use steer_rules::rules::way::{self, Way};
 use steer_rules::{neighbours, notes, place};
@@ -61,7 +60,7 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
         way: &way,
         decisions: &decisions,
         steer: rules.steer(&decisions),
-        known: rules.known(),
+        known: rules.marking().known(),
         refuse: rules.stray(),
         families,
     };
@@ -72,10 +71,7 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     unheard(intent, &way, Filter::of(intent, host), &mut plan);
     marks_at_the_source(host, &way, &mut plan);
     if rules.is_routed() {
-        let first = FIRST_TABLE - TABLE_ABOVE_PRIORITY;
-        let last = first + u32::from(Mark::SLOTS) - 1;
-        let entering = rules.entering();
-        neighbours::rules(host, intent.failure(), (first, last), &entering, &mut plan)?;
+        rules.marking().others(host, &mut plan)?;
     }
     neighbours::notes(host, &rules::places(&way), &marks(intent), &mut plan);
     plan.note("conntrack is in the path of every packet of this host while a rule exists");
@@ -87,16 +83,6 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     }
     plan.note("TCP connections that exist at the start are left alone; UDP flows are taken over");
     place::within(intent, host, plan)
-}
-
-/// The marks that the plan's packets can have.
-fn marks(intent: &Intent) -> Vec<Mark> {
-    let mut marks = vec![intent.bypass];
-    match intent.steer {
-        Some(mark) => marks.push(mark),
-        None => marks.extend((0..Mark::SLOTS).map(Mark::slot)),
-    }
-    marks
 }
 
 /// Whether `source: client` can be honoured: the answers then come from anywhere and have to be

@@ -2,16 +2,16 @@
 
 use steer_core::address::{Family, Protocol};
 use steer_core::intent::{Intent, OnFailure, Source};
-use steer_core::object::{Leads, Object, PolicyRule, Route};
+use steer_core::object::{Leads, Object, Route};
 use steer_core::ruleset::{Chain, ChainKind, Hook, Rule, Test, Verdict};
 use steer_core::symbol::{MarkRef, TableRef};
 
 use steer_rules::listeners::{Entry, Port};
 use steer_rules::rules::gate::{self, At};
-use steer_rules::rules::guard::Known;
+use steer_rules::rules::marking::{self, FIRST, LOOPBACK, Marking, STEER};
 use steer_rules::rules::traffic::{self, Decision};
 use steer_rules::rules::way::Way;
-use steer_rules::rules::{REFUSE_AT, bypass, chain, hooked, scope};
+use steer_rules::rules::{REFUSE_AT, bypass, hooked};
 
 /// What all rules of a plan are made from.
 pub(super) struct Rules<'a> {
@@ -27,22 +27,22 @@ impl Rules<'_> {
         *self.way != Way::Inbound
     }
 
-    /// The interfaces at which packets are routed by their mark.
-    pub(super) fn entering(&self) -> Vec<String> {
-        match self.way {
-            Way::Local => vec![LOOPBACK.to_owned()],
-            Way::Forwarded(interfaces) => interfaces.clone(),
-            Way::Inbound => Vec::new(),
-        }
+    /// The marks that route packets here.
+    pub(super) fn marking(&self) -> Marking<'_> {
+        let Self {
+            intent, way, ports, ..
+        } = self;
+        Marking { intent, way, ports }
     }
 
     /// What brings marked packets to this host, whatever their destination.
     pub(super) fn routes(&self, families: &[Family]) -> Vec<Object> {
+        let marking = self.marking();
         let from: Vec<Option<String>> = match self.way {
             Way::Inbound => return Vec::new(),
             // Answers to the client's address come from anywhere.
             Way::Forwarded(_) if self.keeps_source() => vec![None],
-            Way::Local | Way::Forwarded(_) => self.entering().into_iter().map(Some).collect(),
+            Way::Local | Way::Forwarded(_) => marking.entering().into_iter().map(Some).collect(),
         };
         let mut objects = Vec::new();
         for family in families {
@@ -52,50 +52,24 @@ impl Rules<'_> {
                 table: TableRef::Steer,
                 to: Leads::Here,
             }));
-            objects.extend(from.iter().map(|interface| {
-                Object::Rule(PolicyRule {
-                    family: *family,
-                    mark: MarkRef::Steer,
-                    interface: interface.clone(),
-                    table: TableRef::Steer,
-                })
-            }));
+            objects.extend(marking.lookups(*family, &from));
         }
         objects
     }
 
     /// The chains that bring packets to the engine.
     pub(super) fn steer(&self, decisions: &[Decision]) -> Vec<Chain> {
-        let Self {
-            intent, way, ports, ..
-        } = self;
-        let mut traffic = Vec::new();
-        for (decision, port) in traffic::before_ports(decisions, ports) {
-            let Decision { tests, why, .. } = decision;
-            let Some(port) = port else {
-                traffic.push(Rule::new(tests.clone(), Verdict::Return, *why));
-                continue;
-            };
-            let known = "its later packets are known by the connection";
-            traffic.push(Rule::new(tests.clone(), Verdict::Track(STEER), known));
-            match (way, port.protocol) {
-                (Way::Forwarded(_) | Way::Inbound, _) => {
-                    let verdict = self.to_engine(port, intent.failure());
-                    traffic.push(Rule::new(tests.clone(), verdict, *why));
-                }
-                (Way::Local, Protocol::Udp) => {
-                    traffic.push(Rule::new(tests.clone(), Verdict::Mark(STEER), *why));
-                }
-                (Way::Local, Protocol::Tcp) => {}
-            }
-        }
-        let mut chains = vec![
-            chain("traffic", traffic),
-            chain("scope", scope::rules(&intent.scope, way, "traffic")),
-        ];
+        let Self { intent, way, .. } = self;
+        let marking = self.marking();
+        let traffic = marking.traffic(decisions, |port| match (way, port.protocol) {
+            (Way::Forwarded(_) | Way::Inbound, _) => Some(self.to_engine(port, intent.failure())),
+            (Way::Local, Protocol::Udp) => Some(Verdict::Mark(STEER)),
+            (Way::Local, Protocol::Tcp) => None,
+        });
+        let mut chains = marking::choosing(intent, way, traffic);
         let hook = |name, (hook, at), rules| hooked(name, ChainKind::Route, hook, at, rules);
         if **way == Way::Local {
-            chains.push(hook("depart", (Hook::Output, FIRST), self.depart()));
+            chains.push(hook("depart", (Hook::Output, FIRST), marking.entry()));
         }
         chains.push(hook("arrive", arrival(way), self.arrive()));
         if self.keeps_source() && matches!(way, Way::Forwarded(_)) {
@@ -120,27 +94,6 @@ impl Rules<'_> {
             gate,
         ));
         chains
-    }
-
-    /// What programs here send is marked, which routes it back to this host.
-    fn depart(&self) -> Vec<Rule> {
-        let mut rules = vec![bypass(self.intent)];
-        rules.extend(self.beginnings(&[]));
-        // A flow that others begin anew from a port that was just in use is not in scope.
-        if self.takes(Protocol::Udp) {
-            rules.push(Rule::new(
-                [Test::Protocol(Protocol::Udp)],
-                Verdict::Return,
-                "datagrams of others",
-            ));
-        }
-        // Also those that no program owns any more, and ICMP errors about the flow.
-        rules.push(Rule::new(
-            [Test::FromOpener, Test::Tracked(STEER)],
-            Verdict::Mark(STEER),
-            "packets of connections that were taken",
-        ));
-        rules
     }
 
     /// What arrives is handed to the engine's sockets.
@@ -169,14 +122,14 @@ impl Rules<'_> {
                     Verdict::Mark(STEER),
                     "of connections that the engine has",
                 ));
-                rules.extend(self.beginnings(&self.way.tests()));
+                rules.extend(self.marking().beginnings(&self.way.tests()));
             }
             Way::Inbound => {
                 let why = "what this host sends to itself";
                 rules.push(Rule::new([lo()], Verdict::Return, why));
                 let known = [Test::FromOpener, Test::Tracked(STEER)];
                 rules.extend(self.handing(&known, "of flows that were taken"));
-                rules.extend(self.beginnings(&[Test::ToThisHost]));
+                rules.extend(self.marking().beginnings(&[Test::ToThisHost]));
             }
         }
         rules
@@ -187,7 +140,7 @@ impl Rules<'_> {
     /// no longer in scope.
     fn stale(&self) -> Vec<Rule> {
         let mark = self.intent.answer_mark();
-        if mark == self.intent.bypass || !self.takes(Protocol::Udp) {
+        if mark == self.intent.bypass || !self.marking().takes(Protocol::Udp) {
             return Vec::new();
         }
         vec![Rule::new(
@@ -212,22 +165,6 @@ impl Rules<'_> {
             )
         }));
         rules
-    }
-
-    /// The rules that look at what may begin a flow.
-    fn beginnings(&self, entering: &[Test]) -> Vec<Rule> {
-        let begins = [
-            (Protocol::Tcp, Test::Opening, "only connections that begin"),
-            (Protocol::Udp, Test::FromOpener, "no answers to others"),
-        ];
-        let looked_at = begins.into_iter().filter(|(p, ..)| self.takes(*p));
-        looked_at
-            .map(|(protocol, test, why)| {
-                let tests = [Test::Protocol(protocol), test];
-                let tests = entering.iter().cloned().chain(tests);
-                Rule::new(tests, Verdict::Jump("scope".to_owned()), why)
-            })
-            .collect()
     }
 
     /// The rules that hand packets of taken flows to the ports; DNS is told by its port.
@@ -276,72 +213,18 @@ impl Rules<'_> {
         rules
     }
 
-    /// The chains that keep marked packets from going anywhere but to the engine, `closed` all of
-    /// them, else those to made-up addresses.
-    ///
-    /// The mark says what is meant, not what came of it: rules and routes of others can be put
-    /// before ours at any time, and ours can be taken away. Where a packet goes is known only
-    /// behind the routing, where nothing can be answered any more.
+    /// The chains that keep marked packets from going anywhere but to the engine.
     pub(super) fn stray(&self) -> Vec<Chain> {
-        if !self.is_routed() {
-            return Vec::new();
+        match self.is_routed() {
+            true => self.marking().stray(LOOPBACK),
+            false => Vec::new(),
         }
-        // Others may put the mark of a connection on its answers, which leave for the client.
-        let marked = [Test::FromOpener, Test::Marked(STEER)];
-        let why = "meant for the engine, and sent elsewhere by a rule or route of others";
-        let strays: Vec<Rule> = match self.intent.failure() {
-            OnFailure::Closed => vec![Rule::new(marked, Verdict::Drop, why)],
-            OnFailure::Open => traffic::pools(self.intent)
-                .into_iter()
-                .map(|pool| {
-                    let tests = marked.iter().cloned().chain([Test::To(pool)]);
-                    let why = "a made-up address never leaves this machine";
-                    Rule::new(tests, Verdict::Drop, why)
-                })
-                .collect(),
-        };
-        if strays.is_empty() {
-            return Vec::new();
-        }
-        let mut rules = vec![bypass(self.intent)];
-        let lo = Test::Into(vec![LOOPBACK.to_owned()]);
-        rules.push(Rule::new([lo], Verdict::Return, "on its way to the engine"));
-        rules.extend(strays);
-        let (hook, at) = (Hook::Postrouting, FIRST);
-        vec![hooked("stray", ChainKind::Route, hook, at, rules)]
-    }
-
-    pub(super) fn known(&self) -> Known {
-        Known {
-            steered: vec![Rule::new(
-                [Test::Marked(STEER)],
-                Verdict::Return,
-                "steered packets",
-            )],
-            stranded: vec![Rule::new(
-                [
-                    Test::Protocol(Protocol::Tcp),
-                    Test::FromOpener,
-                    Test::Tracked(STEER),
-                ],
-                Verdict::Reset,
-                "connections that were steered until the rules for it were gone",
-            )],
-        }
-    }
-
-    fn takes(&self, protocol: Protocol) -> bool {
-        self.ports.iter().any(|port| port.protocol == protocol)
     }
 
     fn keeps_source(&self) -> bool {
         self.intent.source == Some(Source::Client)
     }
 }
-
-const STEER: MarkRef = MarkRef::Steer;
-
-const LOOPBACK: &str = "lo";
 
 /// The places where packets of a way are marked.
 pub(super) fn places(way: &Way) -> Vec<(ChainKind, Hook, i32)> {
@@ -370,10 +253,6 @@ fn arrival(way: &Way) -> (Hook, i32) {
 
 /// Behind a check of the reverse path, which would look up the mark.
 const ANSWERS: (Hook, i32) = (Hook::Prerouting, LATE);
-
-/// One before the usual priority of mangle: among chains of one priority the last registered runs
-/// first, so only a lower number is sure to.
-const FIRST: i32 = -151;
 
 /// Behind everybody's filters and rewriting.
 const LATE: i32 = 100;

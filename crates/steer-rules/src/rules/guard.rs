@@ -14,6 +14,8 @@ use super::{REFUSE_AT, bypass, chain, hooked, scope};
 pub struct Known {
     /// Rules that let steered packets pass.
     pub steered: Vec<Rule>,
+    /// The same where packets are forwarded: none where what is steered ends at this host.
+    pub onward: Vec<Rule>,
     /// Rules that refuse what was steered until the rules for it were gone; no socket needs to be
     /// left that would tell whose it was.
     pub stranded: Vec<Rule>,
@@ -49,7 +51,11 @@ pub fn closed(intent: &Intent, way: &Way, decisions: &[Decision], known: &Known)
         }
     }
     refuse.extend(the_rest(intent, way));
-    let Known { steered, stranded } = known;
+    let Known {
+        steered,
+        onward,
+        stranded,
+    } = known;
     let first = |steered: &[Rule]| {
         let rules = [bypass(intent)].into_iter();
         rules
@@ -57,8 +63,7 @@ pub fn closed(intent: &Intent, way: &Way, decisions: &[Decision], known: &Known)
             .collect::<Vec<_>>()
     };
     let mut guard = match way {
-        // What is steered ends at this host: nothing of it is forwarded.
-        Way::Forwarded(_) => first(&[]),
+        Way::Forwarded(_) => first(onward),
         Way::Local | Way::Inbound => first(steered),
     };
     guard.extend(scope::rules(&intent.scope, way, "refuse"));
