@@ -67,6 +67,12 @@ impl Flows {
         }
     }
 
+    /// The listener's port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -11,7 +11,13 @@
 //! There is no TCP of ours: a packet's addresses are rewritten in place, and it is written back as one
 //! that comes from a made-up client to the engine's listener. The kernel's own TCP does the rest, with
 //! offloads, as fast as anywhere else.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod flows;
+pub mod intake;
 pub mod packet;
+pub mod path;
+pub mod port;
+pub mod segment;
+mod sys;
 pub mod wire;

@@ -1,13 +1,13 @@
 //! A descriptor of a device, by which packets come and go.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::uio::writev;
 use nix::unistd::read;
-use steer_core::object::Layer;
+use steer_core::object::{Layer, Offloads};
 
 use crate::packet::Offload;
 use crate::sys;
@@ -34,17 +34,6 @@ pub struct Port {
     offloads: Offloads,
 }
 
-/// What a device leaves to whoever reads from it, and does for whoever writes to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offloads {
-    /// Checksums are partial.
-    pub checksums: bool,
-    /// One packet stands for several segments of TCP.
-    pub segments: bool,
-    /// One packet stands for several datagrams of UDP.
-    pub datagrams: bool,
-}
-
 impl Port {
     /// Takes over a descriptor of a device, and asks it for as many offloads as the kernel has.
     ///
@@ -66,7 +55,7 @@ impl Port {
             layer,
             mtu,
             header: 0,
-            offloads: Offloads::default(),
+            offloads: Offloads::None,
         };
         if flags & libc::IFF_VNET_HDR != 0 {
             port.header = sys::header_length(port.fd.as_fd()).map_err(|e| port.unasked(e))?;
@@ -91,7 +80,7 @@ impl Port {
         self.layer
     }
 
-    /// What is left to us.
+    /// What it leaves to us.
     #[must_use]
     pub const fn offloads(&self) -> Offloads {
         self.offloads
@@ -106,7 +95,7 @@ impl Port {
         if self.header > 0 {
             sys::offer(self.fd.as_fd(), 0).map_err(|e| self.unasked(e))?;
         }
-        self.offloads = Offloads::default();
+        self.offloads = Offloads::None;
         Ok(())
     }
 
@@ -137,6 +126,17 @@ impl Port {
         Ok(header.and_then(|header| Offload::read(header, link)))
     }
 
+    /// Sends a whole frame of ours, link header and all.
+    ///
+    /// # Errors
+    /// What the device says; the frame is lost.
+    pub fn send_frame(&self, frame: &[u8]) -> io::Result<()> {
+        let said = [0; HEADER_MOST];
+        let parts = [IoSlice::new(&said[..self.header]), IoSlice::new(frame)];
+        writev(&self.fd, &parts)?;
+        Ok(())
+    }
+
     const fn link(&self) -> usize {
         match self.layer {
             Layer::Ip => 0,
@@ -146,15 +146,10 @@ impl Port {
 
     /// Each kernel takes more of them than the one before; some are refused all together.
     fn offer(&mut self) -> Result<(), PortError> {
-        let offloads = |checksums, segments, datagrams| Offloads {
-            checksums,
-            segments,
-            datagrams,
-        };
         let offers = [
-            (SEGMENTS | DATAGRAMS, offloads(true, true, true)),
-            (SEGMENTS, offloads(true, true, false)),
-            (0, Offloads::default()),
+            (SEGMENTS | DATAGRAMS, Offloads::Uso),
+            (SEGMENTS, Offloads::Tso),
+            (0, Offloads::None),
         ];
         let mut refused = Errno::EINVAL.into();
         for (flags, offloads) in offers {
@@ -177,6 +172,12 @@ impl Port {
     }
 }
 
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// Whether an error of reading or writing says that the device was removed, and not that it is down or
 /// that one packet is bad.
 #[must_use]
@@ -188,8 +189,7 @@ pub fn is_gone(error: &io::Error) -> bool {
 
 impl Wire for Port {
     fn send(&self, hop: Hop, offload: Offload, parts: &[&[u8]]) -> io::Result<()> {
-        let (said, mut link) = ([0; HEADER_MOST], [0; LINK]);
-        let mut said = said;
+        let (mut said, mut link) = ([0; HEADER_MOST], [0; LINK]);
         said[..Offload::HEADER].copy_from_slice(&offload.bytes(self.link()));
         let mut all = [IoSlice::new(&[]); PARTS_MOST + 2];
         let mut used = 0;
@@ -240,7 +240,7 @@ impl Wire for Port {
     }
 
     fn cuts_datagrams(&self) -> bool {
-        self.offloads.datagrams
+        self.offloads == Offloads::Uso
     }
 }
 

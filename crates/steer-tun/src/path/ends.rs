@@ -1,0 +1,143 @@
+//! Whose packets are taken, and where to.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use steer_core::address::Family;
+use steer_core::object::device_address;
+
+use crate::packet::{Parsed, Reason};
+use crate::wire::Hop;
+
+/// Whether a program can have sent a packet, and the engine can go where it is to go.
+pub(super) fn check(parsed: &Parsed, hop: Hop) -> Result<(), Reason> {
+    let Parsed {
+        source,
+        destination,
+        ..
+    } = *parsed;
+    // A program of this host has it where the device is its only way to anywhere.
+    let is_own = hop == Hop::Host && is_listener(source);
+    if !is_of_a_host(source) || (is_of_device(source) && !is_own) {
+        return Err(Reason::Source);
+    }
+    if !is_of_a_host(destination) || is_of_device(destination) {
+        return Err(Reason::Destination);
+    }
+    Ok(())
+}
+
+/// Whether it is the address of the engine's listeners.
+pub(super) fn is_listener(address: IpAddr) -> bool {
+    address == device_address(Family::of(address))
+}
+
+/// Whether it is of the device's own network.
+pub(super) fn is_of_device(address: IpAddr) -> bool {
+    match (address, device_address(Family::of(address))) {
+        (IpAddr::V4(ip), IpAddr::V4(own)) => u32::from(ip) >> 6 == u32::from(own) >> 6,
+        (IpAddr::V6(ip), IpAddr::V6(own)) => u128::from(ip) >> 64 == u128::from(own) >> 64,
+        _ => false,
+    }
+}
+
+/// Whether it is an address that one host can have, beyond its own link.
+fn is_of_a_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            // 0.0.0.0/8 is this network, whichever that is (RFC 1122, section 3.2.1.3).
+            ip.octets()[0] != 0
+                && !ip.is_loopback()
+                && !ip.is_multicast()
+                && ip != Ipv4Addr::BROADCAST
+        }
+        IpAddr::V6(ip) => {
+            !ip.is_loopback()
+                && !ip.is_unspecified()
+                && !ip.is_multicast()
+                && !ip.is_unicast_link_local()
+                && !stands_for_v4(ip)
+        }
+    }
+}
+
+/// Whether sockets take it for an address of IPv4: none of these are on any wire (RFC 4291, section
+/// 2.5.5).
+fn stands_for_v4(ip: Ipv6Addr) -> bool {
+    ip.segments()[..5] == [0; 5] && matches!(ip.segments()[5], 0 | 0xffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use steer_core::object::device_net;
+
+    use super::*;
+    use crate::packet::Transport;
+
+    fn checked(source: &str, destination: &str, hop: Hop) -> Result<(), Reason> {
+        let source: IpAddr = source.parse().unwrap();
+        let parsed = Parsed {
+            family: Family::of(source),
+            source,
+            destination: destination.parse().unwrap(),
+            hops: 64,
+            transport: Transport::Tcp,
+            start: 20,
+            end: 40,
+            fragment: None,
+        };
+        check(&parsed, hop)
+    }
+
+    #[test]
+    fn the_device_s_network_is_the_one_that_plans_write() {
+        for family in Family::ALL {
+            let net = device_net(family);
+            for address in [
+                "192.0.0.63",
+                "192.0.0.64",
+                "192.0.0.127",
+                "192.0.0.128",
+                "fd5e:7ee2:0:f8e4::",
+                "fd5e:7ee2:0:f8e4:ffff::1",
+                "fd5e:7ee2:0:f8e5::",
+            ] {
+                let address: IpAddr = address.parse().unwrap();
+                if Family::of(address) == family {
+                    assert_eq!(is_of_device(address), net.contains(address), "{address}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn packets_of_nobody_or_to_nobody_are_refused() {
+        let nobody = [
+            ("10.0.0.2", "0.1.2.3"),
+            ("10.0.0.2", "127.0.0.1"),
+            ("10.0.0.2", "224.0.0.251"),
+            ("10.0.0.2", "255.255.255.255"),
+            ("10.0.0.2", "192.0.0.80"),
+            ("2001:db8::2", "::1"),
+            ("2001:db8::2", "::"),
+            ("2001:db8::2", "ff02::1"),
+            ("2001:db8::2", "fe80::1"),
+            ("2001:db8::2", "::ffff:127.0.0.1"),
+            ("2001:db8::2", "::10.0.0.1"),
+            ("2001:db8::2", "fd5e:7ee2:0:f8e4::1"),
+        ];
+        for (somebody, nobody) in nobody {
+            let to = checked(somebody, nobody, Hop::Host);
+            assert_eq!(to, Err(Reason::Destination), "{nobody}");
+            let from = checked(nobody, somebody, Hop::Station([2; 6]));
+            assert_eq!(from, Err(Reason::Source), "{nobody}");
+        }
+        let somebody = [
+            ("10.0.0.2", "203.0.113.7"),
+            ("192.0.0.65", "203.0.113.7"),
+            ("fd5e:7ee2:0:f8e4::1", "2001:db8::7"),
+        ];
+        for (source, destination) in somebody {
+            assert_eq!(checked(source, destination, Hop::Host), Ok(()), "{source}");
+        }
+    }
+}

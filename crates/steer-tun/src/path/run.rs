@@ -1,0 +1,214 @@
+//! The threads that read a device.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{Path, Ways};
+use crate::flows::SWEEP_EVERY;
+use crate::packet::Reason;
+use crate::port::{Port, Room, is_gone};
+use crate::segment::{Segment, Taken};
+use crate::wire::Hop;
+
+/// Whose packets come in at a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Clients' alone.
+    Outer,
+    /// The kernel's own end's alone.
+    Inner,
+    /// Both.
+    Both,
+}
+
+/// A port that is read, and the ports that are written to.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    /// Whose packets come in.
+    pub side: Side,
+    /// Where they come in.
+    pub port: Arc<Port>,
+    /// The way to the clients.
+    pub outer: Arc<Port>,
+    /// The way to the kernel's own end.
+    pub inner: Arc<Port>,
+}
+
+/// The threads that read a device, until it is gone.
+pub struct Running {
+    path: Arc<Path>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Path {
+    /// Starts a thread for each lane; of a device with a link layer, `segment` is the link.
+    ///
+    /// # Errors
+    /// A thread cannot be started. Those that were run on until the device is gone.
+    pub fn start(self, lanes: Vec<Lane>, segment: Option<Arc<Segment>>) -> io::Result<Running> {
+        let path = Arc::new(self);
+        // Closed with the last thread that reads.
+        let (reads_tx, reads) = sync_channel(0);
+        let mut threads = Vec::new();
+        let chores = Chores {
+            path: Arc::clone(&path),
+            segment: segment.clone(),
+            outer: lanes.first().map(|lane| Arc::clone(&lane.outer)),
+        };
+        for (number, lane) in lanes.into_iter().enumerate() {
+            let reader = Reader {
+                path: Arc::clone(&path),
+                segment: segment.clone().filter(|_| lane.side == Side::Outer),
+                lane,
+                _reads: reads_tx.clone(),
+            };
+            let thread = thread::Builder::new().name(format!("steer-path-{number}"));
+            threads.push(thread.spawn(move || reader.run())?);
+        }
+        let thread = thread::Builder::new().name("steer-path-sweep".to_owned());
+        thread.spawn(move || chores.run(&reads))?;
+        Ok(Running { path, threads })
+    }
+}
+
+impl Running {
+    /// What the threads work with.
+    #[must_use]
+    pub const fn path(&self) -> &Arc<Path> {
+        &self.path
+    }
+
+    /// Whether no thread reads any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.threads.iter().all(thread::JoinHandle::is_finished)
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("threads", &self.threads.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One thread's.
+struct Reader {
+    path: Arc<Path>,
+    lane: Lane,
+    segment: Option<Arc<Segment>>,
+    _reads: SyncSender<()>,
+}
+
+impl Reader {
+    fn run(&self) {
+        let mut room = Room::new();
+        let name = self.lane.port.name();
+        loop {
+            let error = match self.next(&mut room) {
+                Ok(()) => continue,
+                Err(error) => error,
+            };
+            match error.raw_os_error().map(Errno::from_raw) {
+                // Whoever opened it does not wait.
+                Some(Errno::EAGAIN) => {
+                    let fd = PollFd::new(self.lane.port.as_fd(), PollFlags::POLLIN);
+                    // An error of the poll comes again at the next read.
+                    let _ = poll(&mut [fd], PollTimeout::NONE);
+                }
+                _ if is_gone(&error) => {
+                    tracing::debug!(name, "the device is gone");
+                    return;
+                }
+                _ => {
+                    tracing::warn!(
+                        name,
+                        %error,
+                        help = "start again",
+                        "a queue of the device cannot be read any more"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads a packet, and sees to it.
+    fn next(&self, room: &mut Room) -> io::Result<()> {
+        let Lane {
+            side,
+            port,
+            outer,
+            inner,
+        } = &self.lane;
+        let Some(offload) = port.read(room)? else {
+            self.path.counters.count(Reason::Length);
+            return Ok(());
+        };
+        let now = Instant::now();
+        let frame = room.frame();
+        let (hop, at) = match &self.segment {
+            None => (Hop::Host, 0),
+            Some(segment) => {
+                let mut answer = |frame: &[u8]| self.send(frame);
+                match segment.take(frame, &offload, now, &mut answer) {
+                    Taken::Packet { hop, at } => (hop, at),
+                    Taken::Answered => return Ok(()),
+                    Taken::Refused(reason) => {
+                        self.path.counters.count(reason);
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        let ways = Ways {
+            side: *side,
+            outer: &**outer,
+            inner: &**inner,
+        };
+        let packet = frame.get_mut(at..).unwrap_or_default();
+        self.path.take(&ways, packet, offload, hop, now)
+    }
+
+    fn send(&self, frame: &[u8]) {
+        if self.lane.outer.send_frame(frame).is_err() {
+            self.path.counters.count(Reason::Unwritten);
+        }
+    }
+}
+
+/// What is done now and then.
+struct Chores {
+    path: Arc<Path>,
+    segment: Option<Arc<Segment>>,
+    outer: Option<Arc<Port>>,
+}
+
+impl Chores {
+    fn run(self, reads: &Receiver<()>) {
+        while reads.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let now = Instant::now();
+            self.path.sweep(now);
+            if let (Some(segment), Some(outer)) = (&self.segment, &self.outer) {
+                let mut answer = |frame: &[u8]| {
+                    if outer.send_frame(frame).is_err() {
+                        self.path.counters.count(Reason::Unwritten);
+                    }
+                };
+                segment.sweep(now, &mut answer);
+            }
+        }
+        for (reason, count) in self.path.counters.all() {
+            tracing::debug!(%reason, count, "packets were not taken");
+        }
+    }
+}
