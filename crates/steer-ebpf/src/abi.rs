@@ -244,6 +244,9 @@ pub const DO_REFUSE_QUIC: u32 = 1 << 13;
 /// The same as [`DO_DNS_TCP`] of DNS over UDP.
 pub const DO_DNS_UDP: u32 = 1 << 14;
 
+/// The listeners are of another proxy (as [`PLACE_EXTERNAL`] says of a namespace).
+pub const DO_EXTERNAL: u32 = 1 << 15;
+
 /// The data of a key in `NETS`, a trie by longest prefix over both families.
 ///
 /// The prefix length counts the 32 bits of the generation as well. The value is `NET_…` of all
@@ -291,7 +294,7 @@ pub struct Owner {
 }
 
 /// Changes with everything in this file that an older side would misread.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// A namespace without a place from which somebody has tried to connect (ring buffer `EVENTS`).
 #[repr(C)]

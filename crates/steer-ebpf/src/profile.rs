@@ -89,7 +89,9 @@ pub(crate) static PROFILE: Profile = Profile {
          cgroup that made it (`scope.pid` counts those that its process has made)",
         "a systemd unit that is started again has a cgroup of its own, which gets its hooks a moment \
          later; while nobody watches, as after a crash, it gets none",
-        "connected sockets of datagrams whose engine has died are refused until they connect again",
+        "a socket of datagrams that was connected through the engine does not go direct when that has \
+         ended, before it connects again: it is refused, and under open, where the hooks go as well, \
+         it sends to whoever takes the engine's port on the loopback interface",
         "what the engine of another steering dials is not steered: it has the same mark",
         "a program that asks for its own address sees one of the loopback network, since it is \
          connected to the engine there",

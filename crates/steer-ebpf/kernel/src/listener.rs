@@ -1,6 +1,7 @@
 //! Whether somebody is there to take it, asked at each call: so that nothing is ever sent to an
 //! engine that is gone, nor to whoever got its port since.
 
+use core::ffi::c_void;
 use core::mem::size_of;
 
 use aya_ebpf::bindings::{
@@ -32,16 +33,29 @@ pub fn is_own(config: &Config, mark: u32) -> bool {
 /// The mark of the socket that would get what is sent to a port of the token addresses.
 #[inline(always)]
 fn mark(call: Call, to: End, port: u16) -> Option<u32> {
+    let words = first(to.is_v4());
+    let from = match to.is_v4() {
+        true => End::v4(LOCALHOST, 0).words,
+        false => words,
+    };
+    let ends = [End { words: from, port: 0 }, End { words, port }];
+    mark_between(call.context(), call.protocol() == Protocol::Udp, ends)
+}
+
+/// The mark of the socket that would get what is sent from one end to the other; none where there
+/// is no such socket.
+#[inline(always)]
+pub fn mark_between(context: *mut c_void, is_udp: bool, [from, to]: [End; 2]) -> Option<u32> {
     let is_v4 = to.is_v4();
-    let words = first(is_v4);
+    let (sport, dport) = (from.port.to_be(), to.port.to_be());
     let mut tuple = if is_v4 {
         bpf_sock_tuple {
             __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 {
                 ipv4: bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-                    saddr: LOCALHOST,
-                    daddr: words[3],
-                    sport: 0,
-                    dport: port.to_be(),
+                    saddr: from.words[3],
+                    daddr: to.words[3],
+                    sport,
+                    dport,
                 },
             },
         }
@@ -49,10 +63,10 @@ fn mark(call: Call, to: End, port: u16) -> Option<u32> {
         bpf_sock_tuple {
             __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 {
                 ipv6: bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
-                    saddr: words,
-                    daddr: words,
-                    sport: 0,
-                    dport: port.to_be(),
+                    saddr: from.words,
+                    daddr: to.words,
+                    sport,
+                    dport,
                 },
             },
         }
@@ -62,14 +76,12 @@ fn mark(call: Call, to: End, port: u16) -> Option<u32> {
     } else {
         size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>()
     } as u32;
-    let context = call.context();
     // SAFETY: the tuple is as long as is said; the socket is given back below.
     let socket = unsafe {
-        match call.protocol() {
-            Protocol::Udp => bpf_sk_lookup_udp(context, &mut tuple, size, HERE, 0),
-            Protocol::Tcp | Protocol::Other => {
-                bpf_sk_lookup_tcp(context, &mut tuple, size, HERE, 0)
-            }
+        if is_udp {
+            bpf_sk_lookup_udp(context, &mut tuple, size, HERE, 0)
+        } else {
+            bpf_sk_lookup_tcp(context, &mut tuple, size, HERE, 0)
         }
     };
     if socket.is_null() {

@@ -9,9 +9,9 @@ use steer_core::symbol::NameSet;
 use super::lists::{cgroups, names, ranges};
 use super::{Filter, FilterError, Known, Part, nets, ports};
 use crate::abi::{
-    Config, DO_CLOSED, DO_DNS_TCP, DO_DNS_UDP, DO_HERE, DO_LEAVE_DNS, DO_LEAVE_QUIC, DO_LEAVE_TCP,
-    DO_LEAVE_UDP, DO_LOOPBACK, DO_NETS, DO_OTHERS, DO_REFUSE_QUIC, DO_TAKE, DO_TCP, DO_UDP,
-    NET_LEFT, NET_MEANT, NET_REFUSED,
+    Config, DO_CLOSED, DO_DNS_TCP, DO_DNS_UDP, DO_EXTERNAL, DO_HERE, DO_LEAVE_DNS, DO_LEAVE_QUIC,
+    DO_LEAVE_TCP, DO_LEAVE_UDP, DO_LOOPBACK, DO_NETS, DO_OTHERS, DO_REFUSE_QUIC, DO_TAKE, DO_TCP,
+    DO_UDP, NET_LEFT, NET_MEANT, NET_REFUSED,
 };
 
 impl Filter<Config> {
@@ -31,7 +31,7 @@ impl Filter<Config> {
             made_up,
             reach,
             families: _,
-            entrances: _,
+            entrances,
             bypass,
             on_failure,
             takes,
@@ -46,6 +46,10 @@ impl Filter<Config> {
             (*on_failure == OnFailure::Closed, DO_CLOSED),
             (*reach == Reach::Here, DO_HERE),
             (narrowed, DO_NETS),
+            (
+                entrances.iter().any(|entrance| entrance.external.is_some()),
+                DO_EXTERNAL,
+            ),
         ];
         let ports = ports::ports(&include.ports, &exclude.ports);
         let config = Config {

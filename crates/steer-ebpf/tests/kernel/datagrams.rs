@@ -200,26 +200,33 @@ fn a_connect_that_is_refused_leaves_a_socket_the_peer_that_it_has() {
 }
 
 #[test]
-fn a_mapped_peer_gets_nothing_once_the_engine_is_gone() {
+fn who_gets_the_port_of_a_dead_engine_hears_nothing_of_connected_sockets() {
     require!(Root, Cgroup2, Program("python3"));
-    let bench = Bench::new("mapped", FLAGS, TOKENS_MOST);
-    let client = bench.start(
-        "s = opened(10, 2); s.connect(('::ffff:203.0.113.7', 5000)); s.send(b'q'); s.recv(9)\n\
-         print('ready'); sys.stdin.readline(); print(failing(lambda: s.send(b'q')))",
-    );
-    client.wait_stdout(|line| line.starts_with("ready"));
-    bench.engine.kill();
-    // Whoever gets the port hears nothing.
-    let port = bench.port;
-    let thief = format!(
-        "import socket; s = socket.socket(2, 2); s.bind(('0.0.0.0', {port})); print('there'); s.recv(9)"
-    );
-    let thief = bench.host.program("python3").args(["-uc", &thief]).spawn();
-    thief.wait_stdout(|line| line.starts_with("there"));
-    client.write(b"\n");
-    client.wait();
-    assert_eq!(client.stdout().lines().last(), Some("ECONNREFUSED"));
-    assert!(thief.is_running(), "it heard something");
+    for (family, peer, said) in [
+        (2, "203.0.113.7", "EPERM"),
+        (10, "2001:db8::7", "EPERM"),
+        // The hook of `sendmsg` is asked before the packet's.
+        (10, "::ffff:203.0.113.7", "ECONNREFUSED"),
+    ] {
+        let bench = Bench::new("thief", FLAGS, TOKENS_MOST);
+        let client = bench.start(&format!(
+            "s = opened({family}, 2); s.connect(('{peer}', 5000)); s.send(b'q'); s.recv(9)\n\
+             print('ready'); sys.stdin.readline(); print(failing(lambda: s.send(b'q')))"
+        ));
+        client.wait_stdout(|line| line.starts_with("ready"));
+        bench.engine.kill();
+        let thief = format!(
+            "import socket; s = socket.socket(10, 2); s.setsockopt(41, 26, 0); s.bind(('::', {}))\n\
+             print('there'); s.recv(9)",
+            bench.port
+        );
+        let thief = bench.host.program("python3").args(["-uc", &thief]).spawn();
+        thief.wait_stdout(|line| line.starts_with("there"));
+        client.write(b"\n");
+        client.wait();
+        assert_eq!(client.stdout().lines().last(), Some(said), "{peer}");
+        assert!(thief.is_running(), "it heard something of {peer}");
+    }
 }
 
 /// How many tokens are of sockets that were closed, and say when.

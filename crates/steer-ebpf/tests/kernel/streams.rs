@@ -4,8 +4,8 @@ use lab::require;
 
 use crate::bench::{Bench, text};
 use steer_ebpf::abi::{
-    COUNT_RIDDEN, COUNT_TAKEN, DO_CLOSED, DO_TAKE, DO_TCP, PLACE_EXTERNAL, PLACE_V4, PLACE_V6,
-    TOKENS_MOST,
+    COUNT_REFUSED, COUNT_RIDDEN, COUNT_TAKEN, DO_CLOSED, DO_TAKE, DO_TCP, PLACE_EXTERNAL, PLACE_V4,
+    PLACE_V6, TOKENS_MOST,
 };
 
 const FLAGS: u32 = DO_TAKE | DO_CLOSED | DO_TCP;
@@ -94,6 +94,33 @@ fn a_connection_that_nobody_answers_gives_its_token_back() {
     assert_eq!(said.trim(), "ECONNREFUSED");
     assert_eq!(bench.counts()[COUNT_TAKEN as usize], 1);
     assert_eq!(bench.tokens().len(), 0);
+}
+
+#[test]
+fn who_gets_the_port_of_a_dead_engine_hears_nothing_of_a_late_first_write() {
+    require!(Root, Cgroup2, Program("python3"));
+    let bench = Bench::new("late", FLAGS, TOKENS_MOST);
+    // TCP_FASTOPEN_CONNECT: nothing is sent before there is something to say.
+    let client = bench.start(
+        "s = opened(2); s.setsockopt(6, 30, 1); s.setsockopt(6, 34, 1)\n\
+         s.connect(('203.0.113.7', 443)); s.setblocking(False)\n\
+         print('ready'); sys.stdin.readline(); failing(lambda: s.send(b'q')); print('sent')\n\
+         sys.stdin.readline()",
+    );
+    client.wait_stdout(|line| line.starts_with("ready"));
+    bench.engine.kill();
+    let thief = format!(
+        "import socket, select; s = socket.socket(); s.setsockopt(1, 2, 1); s.bind(('', {})); s.listen()\n\
+         print('there'); s.accept()",
+        bench.port
+    );
+    let thief = bench.host.program("python3").args(["-uc", &thief]).spawn();
+    thief.wait_stdout(|line| line.starts_with("there"));
+    let refused = bench.counts()[COUNT_REFUSED as usize];
+    client.write(b"\n");
+    client.wait_stdout(|line| line.ends_with("sent\n"));
+    assert!(bench.counts()[COUNT_REFUSED as usize] > refused);
+    assert!(thief.is_running(), "it heard something");
 }
 
 #[test]
