@@ -217,3 +217,6 @@ const JOINED_MOST: usize = 64;
 
 /// The most bytes that they have together, safely below the length of a packet.
 const JOINED_BYTES: usize = 65_000;
+
+#[cfg(test)]
+pub(crate) mod recorder;
