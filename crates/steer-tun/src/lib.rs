@@ -14,10 +14,14 @@
 #![deny(unsafe_code)]
 
 pub mod flows;
+pub mod fragments;
+pub mod icmp;
 pub mod intake;
+pub mod out;
 pub mod packet;
 pub mod path;
 pub mod port;
 pub mod segment;
 mod sys;
+pub mod udp;
 pub mod wire;
