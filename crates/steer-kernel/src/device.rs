@@ -112,8 +112,8 @@ impl DeviceDriver {
     }
 
     /// The step back.
-    fn undo(&mut self, change: &Change<'_>, done: Done<'_>) -> Result<(), DriverError> {
-        match done {
+    fn undo(&mut self, change: &Change<'_>, done: &Done<'_>) -> Result<(), DriverError> {
+        match *done {
             Done::Made(device) => self.take(change, &device.name),
             Done::Replaced(old, new) => {
                 self.take(change, &new.name)?;
@@ -156,7 +156,7 @@ impl Driver for DeviceDriver {
             return Ok(());
         };
         for step in done.into_iter().rev() {
-            if let Err(more) = self.undo(change, step) {
+            if let Err(more) = self.undo(change, &step) {
                 error.what = format!("{}; and what was done before it stays: {more}", error.what);
             }
         }
@@ -245,14 +245,16 @@ impl Driver for DeviceDriver {
 
 /// The devices of a list of objects.
 fn devices(objects: &[Object]) -> Result<Vec<&Device>, DriverError> {
-    let device = |object| match object {
-        &Object::Device(ref device) => Ok(device),
-        other => Err(DriverError::new(
-            Domain::Device,
-            format!("the driver of devices cannot make {other}"),
-            "this is a mistake in steer: please report it with the output of steer plan",
-        )),
-    };
+    fn device(object: &Object) -> Result<&Device, DriverError> {
+        match object {
+            Object::Device(device) => Ok(device),
+            other => Err(DriverError::new(
+                Domain::Device,
+                format!("the driver of devices cannot make {other}"),
+                "this is a mistake in steer: please report it with the output of steer plan",
+            )),
+        }
+    }
     objects.iter().map(device).collect()
 }
 

@@ -43,10 +43,17 @@ impl FakeHost {
     }
 
     /// Drivers at work on this host, as a process would have them: dropped, they let go of what
-    /// steers through nf_tables, as the kernel does when the owner of a table dies.
+    /// steers through nf_tables, and of devices with the routes by them, as the kernel does when the
+    /// owner dies.
     #[must_use]
     pub fn drivers(&self) -> Drivers {
-        let domains = [Domain::Cgroup, Domain::Route, Domain::Nft, Domain::Iptables];
+        let domains = [
+            Domain::Cgroup,
+            Domain::Device,
+            Domain::Route,
+            Domain::Nft,
+            Domain::Iptables,
+        ];
         Drivers::in_memory(
             domains
                 .map(|domain| FakeDriver::boxed(domain, self.clone()))
@@ -61,7 +68,7 @@ impl FakeHost {
         model.fail_at = operations.into_iter().map(|n| done + n).collect();
     }
 
-    /// Puts something of another program on the host: a table, chain or cgroup of this name.
+    /// Puts something of another program on the host: a table, chain, device or cgroup of this name.
     pub fn add_foreign(&self, netns: Netns, domain: Domain, name: &str) {
         let name = name.to_owned();
         self.model().state.foreign.insert((netns, domain, name));

@@ -3,11 +3,11 @@
 //! Neither bears a name; both carry [`ROUTE_PROTOCOL`](steer_core::object::ROUTE_PROTOCOL), and
 //! the table tells instances apart: while one lives, the slot that the table belongs to is claimed
 //! in the namespace, and nobody else changes what is in it. What a crash leaves does nothing: no
-//! packet carries the mark once the rules of the packet filter are gone. Routes to a network are in
-//! tables that are nobody's own, and several steerings have the same; there the metric tells them
-//! apart.
+//! packet carries the mark once the rules of the packet filter are gone. Routes in the table `local`,
+//! which is nobody's own, several steerings have the same; there the metric tells them apart.
+//! A route to a device goes with the device, and to remove one that is gone is success.
 
-mod local;
+mod entry;
 mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,15 +18,17 @@ use nix::sys::socket::SockProtocol;
 use steer_core::address::Family;
 use steer_core::driver::{Change, Driver, DriverError, Found};
 use steer_core::instance::Instance;
-use steer_core::object::{Domain, Object, PolicyRule};
+use steer_core::object::{Domain, LOCAL_TABLE, Leads, Object, PolicyRule, Route};
 use steer_core::plan::Netns;
 
+use self::entry::Entry;
 pub(crate) use self::rule::Seen;
+use crate::device::link;
 use crate::drivers::netns::within;
 use crate::netlink::message::Body;
 use crate::netlink::{NLM_F_CREATE, NLM_F_EXCL, Netlink, Refused};
 
-/// Puts local routes and policy rules into the routing tables of a namespace.
+/// Puts routes and policy rules into the routing tables of a namespace.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteDriver;
 
@@ -55,12 +57,19 @@ impl Driver for RouteDriver {
         let tables: BTreeSet<u32> = from.iter().chain(to).filter_map(table).collect();
         let mut socket = open(netns)?;
         let standing = ours(&mut socket).map_err(|e| look(netns, e))?;
-        let metric = local::metric(instance);
+        let metric = entry::metric(instance);
         let of_ours = |(object, of): &&(Object, u32)| {
-            table(object).is_some_and(|t| tables.contains(&t)) && (!is_net(object) || *of == metric)
+            table(object).is_some_and(|t| tables.contains(&t))
+                && (!is_shared(object) || *of == metric)
         };
         let standing: Vec<&Object> = standing.iter().filter(of_ours).map(|(o, _)| o).collect();
-        let mut steps: Vec<Step<'_>> = Vec::new();
+        // A table has one route of a metric to a network, wherever it leads.
+        let in_the_way = |object: &&Object| {
+            let missing = to.iter().filter(|o| !standing.contains(o));
+            !to.contains(object) && missing.into_iter().any(|o| is_instead(object, o))
+        };
+        let blocking = standing.iter().copied().filter(in_the_way);
+        let mut steps: Vec<Step<'_>> = blocking.map(|o| Step::Remove(o, metric)).collect();
         // Routes before the rules that lead to them, and the other way round.
         let missing = |is_rule: bool| {
             let of_kind = move |object: &&Object| matches!(object, Object::Rule(_)) == is_rule;
@@ -71,7 +80,8 @@ impl Driver for RouteDriver {
         let stale = |is_rule: bool| {
             let of_kind = move |object: &&Object| matches!(object, Object::Rule(_)) == is_rule;
             let standing = standing.iter().copied();
-            standing.filter(of_kind).filter(|o| !to.contains(o))
+            let stale = standing.filter(of_kind).filter(|o| !to.contains(o));
+            stale.filter(|o| !in_the_way(o))
         };
         steps.extend((stale(true).chain(stale(false))).map(|object| Step::Remove(object, metric)));
         for (index, step) in steps.iter().enumerate() {
@@ -90,14 +100,14 @@ impl Driver for RouteDriver {
     fn observe(&mut self, netns: &Netns) -> Result<Vec<Found>, DriverError> {
         let mut socket = open(netns)?;
         let standing = ours(&mut socket).map_err(|e| look(netns, e))?;
-        let holders = match standing.iter().any(|(object, _)| is_net(object)) {
+        let holders = match standing.iter().any(|(object, _)| is_shared(object)) {
             true => within(Domain::Route, netns, holders)?,
             false => BTreeMap::new(),
         };
         let found = standing.iter().map(|(object, metric)| Found {
             domain: Domain::Route,
             netns: netns.clone(),
-            instance: holders.get(metric).filter(|_| is_net(object)).cloned(),
+            instance: holders.get(metric).filter(|_| is_shared(object)).cloned(),
             role: None,
             what: object.to_string(),
         });
@@ -109,7 +119,7 @@ impl Driver for RouteDriver {
         let standing = ours(&mut socket).map_err(|e| look(&found.netns, e))?;
         let holders = within(Domain::Route, &found.netns, holders)?;
         let meant = |(object, metric): &&(Object, u32)| {
-            let holder = holders.get(metric).filter(|_| is_net(object));
+            let holder = holders.get(metric).filter(|_| is_shared(object));
             object.to_string() == found.what && holder == found.instance.as_ref()
         };
         for (object, metric) in standing.iter().filter(meant) {
@@ -144,6 +154,12 @@ enum Step<'a> {
 }
 
 impl Step<'_> {
+    /// Whether it is about a route to a device.
+    const fn is_by_a_device(&self) -> bool {
+        let (Self::Make(object, _) | Self::Remove(object, _)) = self;
+        matches!(object, Object::Route(route) if matches!(route.to, Leads::Device { .. }))
+    }
+
     const fn inverse(&self) -> Self {
         match *self {
             Self::Make(object, metric) => Self::Remove(object, metric),
@@ -154,7 +170,18 @@ impl Step<'_> {
     fn take(&self, socket: &mut Netlink) -> Result<(), Refused> {
         let (Self::Make(object, metric) | Self::Remove(object, metric)) = self;
         let body = match object {
-            Object::Route(route) => local::request(route, *metric),
+            Object::Route(route) => {
+                let out = match &route.to {
+                    Leads::Device { name, .. } => match (link::find(socket, name)?, self) {
+                        (Some(link), _) => Some(link.index),
+                        (None, Self::Make(..)) => return Err(Errno::ENODEV.into()),
+                        // It went with the device.
+                        (None, Self::Remove(..)) => return Ok(()),
+                    },
+                    Leads::Here | Leads::Nowhere => None,
+                };
+                entry::request(route, *metric, out)
+            }
             Object::Rule(rule) => rule::request(rule),
             _ => None,
         };
@@ -186,19 +213,22 @@ fn holders() -> BTreeMap<u32, Instance> {
         let (_, name) = line.rsplit_once(" @steer-name-")?;
         Instance::new(name).ok()
     });
-    names.map(|name| (local::metric(&name), name)).collect()
+    names.map(|name| (entry::metric(&name), name)).collect()
 }
 
 /// Everything in a namespace that is exactly what we make, with the metric of routes.
 fn ours(socket: &mut Netlink) -> Result<Vec<(Object, u32)>, Refused> {
     let mut all = Vec::new();
     for family in Family::ALL {
-        let routes = list(socket, RTM_GETROUTE, &local::all(family), local::read)?;
-        all.extend(
-            routes
-                .into_iter()
-                .map(|(r, metric)| (Object::Route(r), metric)),
-        );
+        let routes = list(socket, RTM_GETROUTE, &entry::all(family), entry::read)?;
+        let names = match routes.iter().any(Entry::leads_to_a_device) {
+            true => link::all(socket)?,
+            false => Vec::new(),
+        };
+        let names = names.into_iter().map(|link| (link.index, link.name));
+        let names: BTreeMap<u32, String> = names.collect();
+        let ours = |entry: &Entry| Some((Object::Route(entry.ours(&names)?), entry.metric));
+        all.extend(routes.iter().filter_map(ours));
         let rules = rules_of(socket, family)?.into_iter();
         all.extend(rules.map(|rule| (Object::Rule(rule), 0)));
     }
@@ -289,6 +319,12 @@ fn failed(step: &Step<'_>, refused: Refused, netns: &Netns, undoing: &[String]) 
         Some(Errno::EPERM | Errno::EACCES) => {
             "it needs CAP_NET_ADMIN there: run as root".to_owned()
         }
+        Some(Errno::ENETDOWN | Errno::ENODEV | Errno::ENETUNREACH) if step.is_by_a_device() => {
+            format!(
+                "the device has to be there and up, with IPv6 where that is steered: see {}ip addr",
+                entering(netns)
+            )
+        }
         Some(Errno::ENETDOWN | Errno::ENODEV | Errno::EINVAL) => format!(
             "the loopback device must be up, with IPv6 where that is steered: {}ip link set lo up",
             entering(netns)
@@ -319,9 +355,21 @@ fn entering(netns: &Netns) -> String {
     }
 }
 
-/// Whether it is a route to a network.
-const fn is_net(object: &Object) -> bool {
-    matches!(object, Object::Route(route) if route.net.is_some())
+/// Whether it is a route of the table that is nobody's own.
+fn is_shared(object: &Object) -> bool {
+    matches!(object, Object::Route(route) if route.table.number() == Some(LOCAL_TABLE))
+}
+
+/// Whether two routes cannot stand in the same table, though they lead elsewhere.
+fn is_instead(one: &Object, other: &Object) -> bool {
+    let (Object::Route(one), Object::Route(other)) = (one, other) else {
+        return false;
+    };
+    let place = |route: &Route| {
+        let last = route.to == Leads::Nowhere;
+        (route.family, route.net, route.table.number(), last)
+    };
+    one != other && place(one) == place(other)
 }
 
 fn table(object: &Object) -> Option<u32> {

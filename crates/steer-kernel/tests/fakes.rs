@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use steer_core::address::Family;
 use steer_core::instance::Instance;
 use steer_core::mark::Mark;
-use steer_core::object::{Domain, IptablesVariant, Leads, Object, PolicyRule, Route};
+use steer_core::object::{
+    Device, Domain, IptablesVariant, Layer, Leads, Object, PolicyRule, Route,
+};
 use steer_core::plan::{Life, Netns, Planned};
 use steer_core::ruleset::{Chain, Role, Ruleset};
 use steer_core::symbol::{CgroupRef, MarkRef, Slot, TableRef};
@@ -26,6 +28,51 @@ fn rules(role: Role, chain: &str) -> Ruleset {
             rules: Vec::new(),
         }],
     }
+}
+
+fn device(name: &str, mtu: u32) -> Object {
+    Object::Device(Device {
+        name: name.to_owned(),
+        layer: Layer::Ip,
+        mtu,
+        addresses: Vec::new(),
+        queues: 1,
+        bridge: None,
+        forwards: false,
+    })
+}
+
+fn by_device(family: Family, name: &str) -> Object {
+    Object::Route(Route {
+        family,
+        net: None,
+        table: TableRef::Fixed(Slot::numbered(0).table()),
+        to: Leads::Device {
+            name: name.to_owned(),
+            via: None,
+        },
+    })
+}
+
+/// A device with routes to it and the way nowhere behind them.
+fn path() -> impl Strategy<Value = Vec<(Life, Object)>> {
+    let family = prop::sample::select(Family::ALL.to_vec());
+    ("[ab]", family, any::<bool>(), any::<bool>()).prop_map(|(name, family, route, closed)| {
+        let mut all = vec![(Life::Steer, device(&name, 1500))];
+        if route {
+            all.push((Life::Steer, by_device(family, &name)));
+        }
+        if closed {
+            let nowhere = Route {
+                family,
+                net: None,
+                table: TableRef::Fixed(Slot::numbered(0).table()),
+                to: Leads::Nowhere,
+            };
+            all.push((Life::Guard, Object::Route(nowhere)));
+        }
+        all
+    })
 }
 
 fn object() -> impl Strategy<Value = (Life, Object)> {
@@ -72,14 +119,18 @@ fn plan() -> impl Strategy<Value = Vec<Planned>> {
         Just(Netns::Here),
         Just(Netns::Path("/run/netns/x".to_owned()))
     ];
-    let planned = (netns, object()).prop_map(|(netns, (life, object))| Planned {
-        netns,
-        life,
-        object,
+    let objects = prop_oneof![3 => object().prop_map(|one| vec![one]), 1 => path()];
+    let planned = (netns, objects).prop_map(|(netns, objects)| {
+        let planned = |(life, object)| Planned {
+            netns: netns.clone(),
+            life,
+            object,
+        };
+        objects.into_iter().map(planned).collect::<Vec<_>>()
     });
     prop::collection::vec(planned, 0..8).prop_map(|list| {
         let mut plan: Vec<Planned> = Vec::new();
-        for planned in list {
+        for planned in list.into_iter().flatten() {
             if !plan.contains(&planned) {
                 plan.push(planned);
             }
@@ -237,4 +288,33 @@ fn a_crash_leaves_the_guard_which_is_found_and_removed() {
         drivers.remove(found).unwrap();
     }
     assert_eq!(host.state(), FakeHost::new().state());
+}
+
+#[test]
+fn a_crash_takes_the_device_and_its_routes_and_leaves_the_way_nowhere() {
+    let nowhere = |family| {
+        Object::Route(Route {
+            family,
+            net: None,
+            table: TableRef::Fixed(Slot::numbered(0).table()),
+            to: Leads::Nowhere,
+        })
+    };
+    let planned = |life, object| Planned {
+        netns: Netns::Here,
+        life,
+        object,
+    };
+    let plan = [
+        planned(Life::Guard, nowhere(Family::V4)),
+        planned(Life::Steer, by_device(Family::V4, "tun-main")),
+        planned(Life::Steer, device("tun-main", 1500)),
+    ];
+    let host = FakeHost::new();
+    let mut crashed = host.drivers();
+    crashed.set_all(&main(), &[], &plan).unwrap();
+    assert_eq!(sorted(&host).len(), 3);
+    drop(crashed);
+    let left = host.state().ours.into_values().flatten();
+    assert_eq!(left.collect::<Vec<_>>(), [nowhere(Family::V4)]);
 }

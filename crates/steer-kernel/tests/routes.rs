@@ -1,14 +1,15 @@
 //! The driver of routes and policy rules against the kernel.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
-use lab::{Host, Lab, Snapshot, require};
+use lab::{Host, Lab, Snapshot, eventually, require};
 use steer_core::address::Family;
 use steer_core::driver::{Change, Driver, DriverError};
 use steer_core::instance::Instance;
 use steer_core::mark::Mark;
-use steer_core::object::{Domain, LOCAL_TABLE, Leads, Object, PolicyRule, Route};
+use steer_core::object::{Device, Domain, LOCAL_TABLE, Layer, Leads, Object, PolicyRule, Route};
 use steer_core::plan::Netns;
 use steer_core::symbol::{FIRST_TABLE, MarkRef, Slot, TableRef};
+use steer_kernel::device::DeviceDriver;
 use steer_kernel::route::RouteDriver;
 
 fn host() -> Host {
@@ -287,4 +288,162 @@ fn several_steerings_have_a_route_to_the_same_network_each_its_own() {
         RouteDriver::new().remove(&found).unwrap();
     }
     Snapshot::take(&host).of_host_only().assert_same_as(&before);
+}
+
+/// Devices of an instance, which go with their driver.
+fn devices(host: &Host) -> DeviceDriver {
+    let device = |layer| {
+        let main = Instance::new("main").unwrap();
+        let address = |ip: &str, prefix| (ip.parse().unwrap(), prefix);
+        let addresses = match layer {
+            Layer::Ip => vec![
+                address("192.0.0.65", 26),
+                address("fd5e:7ee2:0:f8e4::1", 64),
+            ],
+            Layer::Ethernet => vec![
+                address("192.0.0.66", 26),
+                address("fd5e:7ee2:0:f8e4::2", 64),
+            ],
+        };
+        Object::Device(Device {
+            name: Device::name_of(&main, layer),
+            layer,
+            mtu: 1500,
+            addresses,
+            queues: 1,
+            bridge: None,
+            forwards: false,
+        })
+    };
+    let mut driver = DeviceDriver::new();
+    driver
+        .set(&Change {
+            instance: &Instance::new("main").unwrap(),
+            netns: &netns(host),
+            from: &[],
+            to: &[Layer::Ip, Layer::Ethernet].map(device),
+        })
+        .unwrap();
+    driver
+}
+
+fn leading(family: Family, net: Option<&str>, to: Leads) -> Object {
+    Object::Route(Route {
+        family,
+        net: net.map(|net| net.parse().unwrap()),
+        table: TableRef::Fixed(FIRST_TABLE),
+        to,
+    })
+}
+
+fn by(name: &str, via: Option<&str>) -> Leads {
+    Leads::Device {
+        name: name.to_owned(),
+        via: via.map(|via| via.parse().unwrap()),
+    }
+}
+
+#[test]
+fn routes_lead_to_a_device_and_nowhere_once_it_is_gone() {
+    require!(Root);
+    let host = host();
+    let before = Snapshot::take(&host).of_host_only();
+    let devices = devices(&host);
+    let nowhere = Family::ALL.map(|family| leading(family, None, Leads::Nowhere));
+    let mut all = nowhere.to_vec();
+    all.extend([
+        leading(Family::V4, None, by("tun-main", None)),
+        leading(
+            Family::V4,
+            Some("198.51.100.0/24"),
+            by("tap-main", Some("192.0.0.67")),
+        ),
+        leading(Family::V6, None, by("tap-main", Some("fe80::1"))),
+        leading(Family::V6, Some("2001:db8::/32"), by("tun-main", None)),
+    ]);
+    set(&host, &[], &all).unwrap();
+    let made = told(&host);
+    assert_eq!(
+        made,
+        [
+            "15001: default dev tun-main proto 94 scope link",
+            "15001: unreachable default proto 94 metric 4000000",
+            "15001: 198.51.100.0/24 via 192.0.0.67 dev tap-main proto 94 onlink",
+            "15001: 2001:db8::/32 dev tun-main proto 94 metric 1024 pref medium",
+            "15001: default via fe80::1 dev tap-main proto 94 metric 1024 onlink pref medium",
+            "15001: unreachable default dev lo proto 94 metric 4000000 pref medium",
+        ]
+    );
+    // Twice is once, and each is found as what it is.
+    set(&host, &all, &all).unwrap();
+    set(&host, &[], &all).unwrap();
+    assert_eq!(told(&host), made);
+    let mut found = RouteDriver::new().observe(&netns(&host)).unwrap();
+    let mut wanted: Vec<String> = all.iter().map(ToString::to_string).collect();
+    found.sort_by(|a, b| a.what.cmp(&b.what));
+    wanted.sort();
+    let what: Vec<&str> = found.iter().map(|found| found.what.as_str()).collect();
+    assert_eq!(what, wanted);
+
+    // What is left of a crash under closed, and what adopting makes of it without the device.
+    drop(devices);
+    // A program that another test starts has its descriptors until it runs.
+    let left = eventually("the devices are gone, and the routes by them", || {
+        Some(told(&host)).filter(|left| left.len() == 2)
+    });
+    let error = set(&host, &all, &all).unwrap_err();
+    assert!(error.help().contains("device"), "{}", error.help());
+    assert_eq!(told(&host), left);
+    for found in found {
+        RouteDriver::new().remove(&found).unwrap();
+    }
+    set(&host, &all, &[]).unwrap();
+    Snapshot::take(&host).of_host_only().assert_same_as(&before);
+}
+
+#[test]
+fn a_change_from_all_to_the_guard_leaves_the_way_nowhere_and_back_again() {
+    require!(Root);
+    let host = host();
+    let _devices = devices(&host);
+    let guard = Family::ALL.map(|family| leading(family, None, Leads::Nowhere));
+    let mut all = guard.to_vec();
+    all.extend(Family::ALL.map(|family| leading(family, None, by("tun-main", None))));
+    set(&host, &[], &all).unwrap();
+    let made = told(&host);
+    set(&host, &all, &guard).unwrap();
+    let left = told(&host);
+    assert!(
+        left.iter().all(|line| line.contains("unreachable default")),
+        "{left:?}"
+    );
+    assert_eq!(left.len(), 2);
+    set(&host, &guard, &all).unwrap();
+    assert_eq!(told(&host), made);
+}
+
+#[test]
+fn what_a_dead_instance_of_another_method_left_in_the_table_makes_way() {
+    require!(Root);
+    let host = host();
+    let _devices = devices(&host);
+    let slot = Slot::numbered(0);
+    let left = Family::ALL.map(|family| route(family, slot));
+    set(&host, &[], &left).unwrap();
+    let wanted = Family::ALL.map(|family| leading(family, None, by("tun-main", None)));
+    set(&host, &[], &wanted).unwrap();
+    let lines = told(&host);
+    assert!(
+        lines.iter().all(|line| line.contains("dev tun-main")),
+        "{lines:?}"
+    );
+    assert_eq!(lines.len(), 2);
+    set(&host, &[], &left).unwrap();
+    let lines = told(&host);
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains("local default dev lo")),
+        "{lines:?}"
+    );
 }

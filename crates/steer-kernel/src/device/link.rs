@@ -33,16 +33,12 @@ impl Links {
 
     /// Every interface.
     pub(crate) fn all(&mut self) -> Result<Vec<Link>, Refused> {
-        self.0.list(RTM_GETLINK, &Body::new(&header(0, 0, 0)), read)
+        all(&mut self.0)
     }
 
     /// The interface of a name.
     pub(crate) fn find(&mut self, name: &str) -> Result<Option<Link>, Refused> {
-        let body = Body::new(&header(0, 0, 0)).text(IFLA_IFNAME, name);
-        match self.0.look_up(RTM_GETLINK, &body, read) {
-            Err(refused) if refused.errno() == Some(Errno::ENODEV) => Ok(None),
-            done => done,
-        }
+        find(&mut self.0, name)
     }
 
     /// Gives an interface attributes.
@@ -111,6 +107,20 @@ impl Links {
             Err(Refused::No { .. }) => Ok(false),
             done => done,
         }
+    }
+}
+
+/// Every interface of the socket's namespace.
+pub(crate) fn all(socket: &mut Netlink) -> Result<Vec<Link>, Refused> {
+    socket.list(RTM_GETLINK, &Body::new(&header(0, 0, 0)), read)
+}
+
+/// The interface of a name in the socket's namespace.
+pub(crate) fn find(socket: &mut Netlink, name: &str) -> Result<Option<Link>, Refused> {
+    let body = Body::new(&header(0, 0, 0)).text(IFLA_IFNAME, name);
+    match socket.look_up(RTM_GETLINK, &body, read) {
+        Err(refused) if refused.errno() == Some(Errno::ENODEV) => Ok(None),
+        done => done,
     }
 }
 

@@ -51,10 +51,12 @@ pub(super) fn steps(from: &[Planned], to: &[Planned]) -> Vec<Step> {
         let Group { mut from, mut to } = group;
         from.sort_by_key(|(life, _)| *life);
         to.sort_by_key(|(life, _)| *life);
-        let carries_only = from
-            .iter()
-            .chain(&to)
-            .all(|(life, _)| *life == Life::Support);
+        // With a device the kernel removes the routes by it, which may have to be there again.
+        let carries_only = domain == Domain::Device
+            || from
+                .iter()
+                .chain(&to)
+                .all(|(life, _)| *life == Life::Support);
         // What carries others has to stand while these are changed, so what is gone of it goes in
         // a step of its own at the end.
         let between = match (carries_only, to.is_empty()) {
@@ -101,8 +103,17 @@ fn place(planned: &Planned) -> (Netns, Domain) {
 
 fn union(from: &[(Life, Object)], to: &[(Life, Object)]) -> Vec<(Life, Object)> {
     let mut all = to.to_vec();
-    all.extend(from.iter().filter(|one| !to.contains(one)).cloned());
+    let gone = |one: &&(Life, Object)| !to.iter().any(|other| takes_place(&one.1, &other.1));
+    all.extend(from.iter().filter(gone).cloned());
     all
+}
+
+/// Whether two objects cannot stand at once.
+fn takes_place(one: &Object, other: &Object) -> bool {
+    match (one, other) {
+        (Object::Device(one), Object::Device(other)) => one.name == other.name,
+        _ => one == other,
+    }
 }
 
 fn objects(list: &[(Life, Object)]) -> Vec<Object> {

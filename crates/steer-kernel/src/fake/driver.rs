@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use steer_core::driver::{Change, Driver, DriverError, Found};
 use steer_core::instance::Instance;
-use steer_core::object::{Domain, Object};
+use steer_core::object::{Domain, Leads, Object};
 use steer_core::plan::Netns;
 use steer_core::ruleset::Role;
 
@@ -16,7 +16,7 @@ use crate::nft::table;
 pub(super) struct FakeDriver {
     domain: Domain,
     host: FakeHost,
-    /// Where it has made tables that it owns.
+    /// Where it has made tables or devices that go with it.
     owned: BTreeSet<(Netns, Instance)>,
 }
 
@@ -62,6 +62,13 @@ impl Driver for FakeDriver {
                 return Err(error(domain, format!("{name} belongs to another program")));
             }
         }
+        let device = |name: &str| model.state.has_device(netns, name);
+        if let Some(route) = to
+            .iter()
+            .find(|o| leads_to(o).is_some_and(|name| !device(name)))
+        {
+            return Err(error(domain, format!("there is no device for the {route}")));
+        }
         let place = (netns.clone(), domain, instance.clone());
         let mut stands = model.state.ours.remove(&place).unwrap_or_default();
         match domain {
@@ -75,8 +82,9 @@ impl Driver for FakeDriver {
         if !stands.is_empty() {
             model.state.ours.insert(place, stands);
         }
+        model.state.remove_routes_without_a_device(netns);
         drop(model);
-        if domain == Domain::Nft {
+        if matches!(domain, Domain::Nft | Domain::Device) {
             self.owned.insert((netns.clone(), instance.clone()));
         }
         Ok(())
@@ -132,14 +140,52 @@ impl Drop for FakeDriver {
     fn drop(&mut self) {
         let mut model = self.host.model();
         for (netns, instance) in &self.owned {
-            let place = (netns.clone(), Domain::Nft, instance.clone());
+            let place = (netns.clone(), self.domain, instance.clone());
             if let Some(objects) = model.state.ours.get_mut(&place) {
-                objects.retain(|object| role(object) != Some(Role::Steer));
+                let goes = |object: &Object| match object {
+                    Object::Nft(rules) => rules.role == Role::Steer,
+                    Object::Device(_) => true,
+                    _ => false,
+                };
+                objects.retain(|object| !goes(object));
                 if objects.is_empty() {
                     model.state.ours.remove(&place);
                 }
             }
+            model.state.remove_routes_without_a_device(netns);
         }
+    }
+}
+
+impl FakeState {
+    fn has_device(&self, netns: &Netns, name: &str) -> bool {
+        let places = self.ours.iter().filter(|((place, ..), _)| place == netns);
+        let mut objects = places.flat_map(|(_, objects)| objects);
+        objects.any(|object| matches!(object, Object::Device(device) if device.name == name))
+    }
+
+    /// What the kernel does when a device goes.
+    fn remove_routes_without_a_device(&mut self, netns: &Netns) {
+        let before = self.clone();
+        self.ours.retain(|(place, ..), objects| {
+            if place == netns {
+                objects.retain(|object| {
+                    leads_to(object).is_none_or(|name| before.has_device(netns, name))
+                });
+            }
+            !objects.is_empty()
+        });
+    }
+}
+
+/// The device that an object needs.
+fn leads_to(object: &Object) -> Option<&str> {
+    match object {
+        Object::Route(route) => match &route.to {
+            Leads::Device { name, .. } => Some(name),
+            Leads::Here | Leads::Nowhere => None,
+        },
+        _ => None,
     }
 }
 
@@ -163,6 +209,7 @@ fn name(instance: &Instance, object: &Object) -> Option<String> {
         Object::Nft(rules) => Some(table::name(instance, rules.role)),
         Object::Iptables(..) => Some(format!("STEER_{instance}")),
         Object::Cgroup(path) => Some(path.to_string()),
+        Object::Device(device) => Some(device.name.clone()),
         _ => None,
     }
 }

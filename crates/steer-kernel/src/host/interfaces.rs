@@ -24,7 +24,7 @@ pub(super) fn all() -> Vec<Interface> {
 
 /// The names of bridges; none where netlink is not there to ask.
 fn bridges() -> BTreeSet<String> {
-    let all = || Ok::<_, Refused>(Links::open()?.all()?);
+    let all = || -> Result<_, Refused> { Links::open()?.all() };
     let bridges = all().unwrap_or_default().into_iter();
     bridges
         .filter(|link| link.kind.as_deref() == Some("bridge"))
