@@ -93,6 +93,8 @@ impl Server {
                 let wanted = request.requested;
                 let offer = self.leases.offer(&key, wanted, is_taken, now);
                 let offer = offer.ok_or(Reason::Full)?;
+                // Whoever had it before has lost it.
+                stations.forget(offer.into());
                 answer(&self.reply(&request, Kind::Offer, offer));
             }
             Kind::Request => {

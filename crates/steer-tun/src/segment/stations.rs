@@ -27,6 +27,13 @@ impl Stations {
         }
     }
 
+    /// Forgets who has an address, until they say so again.
+    pub(super) fn forget(&mut self, address: IpAddr) {
+        if self.by_address.remove(&address).is_some() {
+            self.order.retain(|known| *known != address);
+        }
+    }
+
     /// Who has an address.
     pub(super) fn mac_of(&self, address: IpAddr) -> Option<Mac> {
         self.by_address.get(&address).copied()

@@ -82,7 +82,7 @@ impl Leases {
         let found = wanted.into_iter().chain(probes).find(is_free);
         let address = match found {
             Some(address) if self.by_client.len() < CLIENTS_MOST || held.is_some() => address,
-            _ => self.reclaim(&is_taken, now)?,
+            _ => self.reclaim(now)?,
         };
         self.hold(client, address, now + OFFER, false);
         Some(address)
@@ -168,13 +168,12 @@ impl Leases {
     }
 
     /// The address of the client that has been away for longest, which loses it.
-    fn reclaim(&mut self, is_taken: impl Fn(Ipv4Addr) -> bool, now: Instant) -> Option<Ipv4Addr> {
+    fn reclaim(&mut self, now: Instant) -> Option<Ipv4Addr> {
         let ended = self
             .by_client
             .iter()
             .filter(|(_, lease)| lease.until <= now);
-        let free = ended.filter(|(_, lease)| !is_taken(lease.address));
-        let (client, lease) = free.min_by_key(|(_, lease)| lease.until)?;
+        let (client, lease) = ended.min_by_key(|(_, lease)| lease.until)?;
         let (client, address) = (client.clone(), lease.address);
         self.by_client.remove(&client);
         self.by_address.remove(&address);
