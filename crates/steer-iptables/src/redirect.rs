@@ -12,6 +12,8 @@ use steer_core::profile::Profile;
 use steer_core::requirement::Requirement;
 use steer_core::steerer::{Evidence, PlanError, Steerer, admit};
 
+use steer_rules::probe::Towards;
+
 mod datagrams;
 mod intake;
 mod origin;
@@ -57,6 +59,6 @@ impl Steerer for Redirect {
     }
 
     async fn probe(&self, intent: &Intent) -> Evidence {
-        steer_rules::probe::really(self, intent).await
+        steer_rules::probe::really(self, intent, Towards::Loopback).await
     }
 }

@@ -16,6 +16,7 @@ use steer_core::steerer::{Evidence, PlanError, Steerer, admit};
 use steer_core::transparent;
 
 use steer_rules::owner;
+use steer_rules::probe::Towards;
 
 mod plan;
 mod profile;
@@ -61,6 +62,6 @@ impl Steerer for Tproxy {
     }
 
     async fn probe(&self, intent: &Intent) -> Evidence {
-        steer_rules::probe::really(self, intent).await
+        steer_rules::probe::really(self, intent, Towards::Loopback).await
     }
 }

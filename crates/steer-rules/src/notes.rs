@@ -131,3 +131,30 @@ fn surroundings(host: &Host, way: &Way, plan: &mut Plan) {
         }
     }
 }
+
+/// What holds wherever packets are chosen by the flow that they belong to.
+pub fn of_flows(way: &Way, plan: &mut Plan) {
+    plan.note("conntrack is in the path of every packet of this host while a rule exists");
+    if *way == Way::Local {
+        plan.note(
+            "what has no route here never becomes a packet, and so is not steered: the program's \
+             own connect fails",
+        );
+    }
+    plan.note("TCP connections that exist at the start are left alone; UDP flows are taken over");
+}
+
+/// Whether marks count where the kernel checks a packet's source.
+pub fn marks_at_the_source(host: &Host, way: &Way, plan: &mut Plan) {
+    let Way::Forwarded(names) = way else { return };
+    for interface in host.interfaces.iter().filter(|i| names.contains(&i.name)) {
+        if interface.src_valid_mark {
+            plan.note(format!(
+                "src_valid_mark=1 at {name}: the kernel looks the source of marked packets up by \
+                 their mark; our rules bind to `iif {name}`, which that lookup does not have, so \
+                 they are not found by it",
+                name = interface.name
+            ));
+        }
+    }
+}

@@ -1,24 +1,43 @@
 //! Really trying a method: its rules in a network namespace of its own, and traffic through them.
 
 use std::error::Error;
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use steer_core::address::{Destination, Family, OrigDst, Protocol};
+use steer_core::driver::{Change, Driver};
 use steer_core::engaged::Engaged;
+use steer_core::host::Host;
 use steer_core::instance::Instance;
-use steer_core::intake::Intake;
+use steer_core::intake::{Intake, Shared};
 use steer_core::intent::{Intent, Loopback, OnFailure, Quic, Scope, Selector};
 use steer_core::keeper::{Job, Keeper, KeeperError, Released};
+use steer_core::object::{Device, Layer, Listener, Object};
+use steer_core::plan::Netns;
 use steer_core::steerer::{Evidence, Steerer};
+use steer_kernel::device::DeviceDriver;
 use steer_kernel::drivers::Drivers;
 use steer_kernel::netns;
 
 use crate::listeners;
 
+/// Where the packets of a try go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Towards {
+    /// To the loopback addresses; each protocol has a listener of its own.
+    Loopback,
+    /// To addresses of nobody on a link of the namespace, for a method that loopback does not come by.
+    /// One listener has every protocol.
+    Elsewhere,
+}
+
 /// Sends one packet of each protocol to a port where nobody listens; it must come out of the
 /// method's intake with that destination.
-pub async fn really<S: Steerer + Clone + 'static>(steerer: &S, intent: &Intent) -> Evidence {
+pub async fn really<S: Steerer + Clone + 'static>(
+    steerer: &S,
+    intent: &Intent,
+    towards: Towards,
+) -> Evidence {
     let (steerer, backend, bypass) = (steerer.clone(), intent.backend, intent.bypass);
     let method = steerer.method();
     let tried = tokio::task::spawn_blocking(move || {
@@ -38,9 +57,9 @@ pub async fn really<S: Steerer + Clone + 'static>(steerer: &S, intent: &Intent) 
             intent.backend = backend;
             intent.bypass = bypass;
             intent.on_failure = Some(OnFailure::Open);
-            intent.traffic.loopback = Some(Loopback::Steer);
+            intent.traffic.loopback = towards.loopback();
             intent.traffic.quic = Some(Quic::Leave);
-            attempt(&steerer, &intent).map_err(|error| Outcome::Failed(told(&*error)))
+            attempt(&steerer, &intent, towards).map_err(|error| Outcome::Failed(told(&*error)))
         })
         .join()
         .unwrap_or_else(|_| Err(Outcome::NoNamespace("the try panicked".to_owned())))
@@ -66,8 +85,73 @@ enum Outcome {
     Failed(String),
 }
 
-fn attempt(steerer: &dyn Steerer, intent: &Intent) -> Result<(), Box<dyn Error>> {
+impl Towards {
+    /// What is asked for loopback traffic.
+    const fn loopback(self) -> Option<Loopback> {
+        match self {
+            Self::Loopback => Some(Loopback::Steer),
+            Self::Elsewhere => None,
+        }
+    }
+
+    /// The protocols that come to a listener.
+    fn protocols(self, listener: &Listener) -> Vec<Protocol> {
+        match self {
+            Self::Loopback => vec![listener.protocol],
+            Self::Elsewhere => Protocol::ALL.to_vec(),
+        }
+    }
+
+    /// An address of nobody.
+    fn target(self, family: Family) -> IpAddr {
+        match (self, family) {
+            (Self::Loopback, _) => family.loopback(),
+            (Self::Elsewhere, Family::V4) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
+            (Self::Elsewhere, Family::V6) => {
+                IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2))
+            }
+        }
+    }
+
+    /// Makes the link that the addresses are on; it goes with what is given back.
+    fn link(self, host: &Host) -> Result<Option<DeviceDriver>, Box<dyn Error>> {
+        if self == Self::Loopback {
+            return Ok(None);
+        }
+        let addresses = [
+            (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 24),
+            (
+                IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+                64,
+            ),
+        ];
+        let usable = listeners::usable(host);
+        let uplink = Object::Device(Device {
+            name: "uplink".to_owned(),
+            layer: Layer::Ip,
+            mtu: 1500,
+            addresses: addresses
+                .into_iter()
+                .filter(|(ip, _)| usable.contains(&Family::of(*ip)))
+                .collect(),
+            queues: 1,
+            bridge: None,
+            forwards: false,
+        });
+        let mut driver = DeviceDriver::new();
+        driver.set(&Change {
+            instance: &Instance::new("uplink")?,
+            netns: &Netns::Here,
+            from: &[],
+            to: &[uplink],
+        })?;
+        Ok(Some(driver))
+    }
+}
+
+fn attempt(steerer: &dyn Steerer, intent: &Intent, towards: Towards) -> Result<(), Box<dyn Error>> {
     let host = steer_kernel::host::observe();
+    let _link = towards.link(&host)?;
     let plan = steerer.plan(intent, &host)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -79,13 +163,15 @@ fn attempt(steerer: &dyn Steerer, intent: &Intent) -> Result<(), Box<dyn Error>>
     });
     let mut engaged = Engaged::engage(keeper, intent, &plan, None)?;
     for bound in engaged.take_bound() {
-        let protocol = bound.listener.protocol;
+        let protocols = towards.protocols(&bound.listener);
         let mut intake = steerer.intake(intent, bound)?;
         for family in listeners::usable(&host) {
-            let target = SocketAddr::new(family.loopback(), PORT);
-            let _client = send(protocol, target)
-                .map_err(|error| format!("{protocol} to {target} was not steered: {error}"))?;
-            runtime.block_on(arrives(&mut *intake, protocol, family, target))?;
+            let target = SocketAddr::new(towards.target(family), PORT);
+            for protocol in protocols.iter().copied() {
+                let _client = send(protocol, target)
+                    .map_err(|error| format!("{protocol} to {target} was not steered: {error}"))?;
+                runtime.block_on(arrives(&mut *intake, protocol, family, target))?;
+            }
         }
     }
     engaged.release()?;
@@ -149,6 +235,10 @@ impl Keeper for Direct {
         self.drivers.set_all(job.instance(), &[], &job.objects)?;
         self.job = Some(job.clone());
         Ok(())
+    }
+
+    fn shared(&self) -> std::io::Result<Vec<Shared>> {
+        self.drivers.shared()
     }
 
     fn retire(&mut self) -> Result<(), KeeperError> {

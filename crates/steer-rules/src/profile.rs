@@ -38,17 +38,42 @@ pub const KEYS: [Key; 29] = [
 
 /// These and more; `N` is the number of all.
 pub const fn keys_and<const N: usize>(more: &[Key]) -> [Key; N] {
-    assert!(KEYS.len() + more.len() == N, "every key has its place");
+    keys_but(&[], more)
+}
+
+/// These but some, and more; `N` is the number of all.
+pub const fn keys_but<const N: usize>(left_out: &[Key], more: &[Key]) -> [Key; N] {
+    assert!(
+        KEYS.len() - left_out.len() + more.len() == N,
+        "every key has its place"
+    );
     let mut all = [KEYS[0]; N];
-    let mut at = 0;
-    while at < N {
-        all[at] = match at < KEYS.len() {
-            true => KEYS[at],
-            false => more[at - KEYS.len()],
-        };
-        at += 1;
+    let (mut from, mut to) = (0, 0);
+    while from < KEYS.len() {
+        if !holds(left_out, KEYS[from]) {
+            all[to] = KEYS[from];
+            to += 1;
+        }
+        from += 1;
+    }
+    let mut from = 0;
+    while from < more.len() {
+        all[to] = more[from];
+        from += 1;
+        to += 1;
     }
     all
+}
+
+const fn holds(list: &[Key], key: Key) -> bool {
+    let mut at = 0;
+    while at < list.len() {
+        if list[at] as usize == key as usize {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }
 
 /// What another namespace needs.

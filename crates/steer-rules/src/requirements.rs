@@ -8,15 +8,7 @@ use crate::backend::Filter;
 
 /// What rules for the intent's scope need, whatever they do.
 pub fn common(intent: &Intent, host: &Host) -> Vec<Requirement> {
-    let mut needs = vec![
-        Requirement::new(
-            "CAP_NET_ADMIN",
-            host.net_admin.clone(),
-            "run it as root (`sudo steer …`), or give the container `--cap-add NET_ADMIN`; \
-             without privileges `-m env` steers programs that honour proxy variables",
-        ),
-        Filter::of(intent, host).requirement(host),
-    ];
+    let mut needs = vec![net_admin(host), Filter::of(intent, host).requirement(host)];
     needs.extend(cgroups(intent, host));
     needs.extend(namespace(intent, host));
     needs.extend(interfaces(intent, host));
@@ -28,6 +20,16 @@ pub fn transparent(intent: &Intent, host: &Host) -> Vec<Requirement> {
     let mut needs = common(intent, host);
     needs.push(Filter::of(intent, host).transparency(host));
     needs
+}
+
+/// What changing the network needs.
+pub fn net_admin(host: &Host) -> Requirement {
+    Requirement::new(
+        "CAP_NET_ADMIN",
+        host.net_admin.clone(),
+        "run it as root (`sudo steer …`), or give the container `--cap-add NET_ADMIN`; \
+         without privileges `-m env` steers programs that honour proxy variables",
+    )
 }
 
 fn cgroups(intent: &Intent, host: &Host) -> Option<Requirement> {
@@ -49,7 +51,8 @@ fn cgroups(intent: &Intent, host: &Host) -> Option<Requirement> {
     })
 }
 
-fn namespace(intent: &Intent, host: &Host) -> Option<Requirement> {
+/// The namespace of the scope, where one is written.
+pub fn namespace(intent: &Intent, host: &Host) -> Option<Requirement> {
     let name = intent.scope.of.netns.as_ref()?;
     let presence = match host.netns.get(name) {
         Some(Namespace::At(_)) => Presence::Present,

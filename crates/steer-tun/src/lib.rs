@@ -13,15 +13,26 @@
 //! offloads, as fast as anywhere else.
 #![deny(unsafe_code)]
 
+mod drivers;
 pub mod flows;
 pub mod fragments;
 pub mod icmp;
 pub mod intake;
+mod notes;
 pub mod out;
 pub mod packet;
 pub mod path;
+mod plan;
 pub mod port;
+mod probe;
+mod profile;
+mod requirements;
 pub mod segment;
 mod sys;
+mod tap;
+mod tun;
 pub mod udp;
 pub mod wire;
+
+pub use tap::Tap;
+pub use tun::Tun;

@@ -69,19 +69,12 @@ pub(super) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     notes::common(intent, host, &way, quic, &mut plan);
     not_steered(intent, &way, &mut plan);
     unheard(intent, &way, Filter::of(intent, host), &mut plan);
-    marks_at_the_source(host, &way, &mut plan);
+    notes::marks_at_the_source(host, &way, &mut plan);
     if rules.is_routed() {
         rules.marking().others(host, &mut plan)?;
     }
     neighbours::notes(host, &rules::places(&way), &marks(intent), &mut plan);
-    plan.note("conntrack is in the path of every packet of this host while a rule exists");
-    if way == Way::Local {
-        plan.note(
-            "what has no route here never becomes a packet, and so is not steered: the program's \
-             own connect fails",
-        );
-    }
-    plan.note("TCP connections that exist at the start are left alone; UDP flows are taken over");
+    notes::of_flows(&way, &mut plan);
     place::within(intent, host, plan)
 }
 
@@ -153,19 +146,4 @@ fn unheard(intent: &Intent, way: &Way, filter: Filter, plan: &mut Plan) {
             "while nobody listens at the engine's ports, what is steered is refused"
         }
     });
-}
-
-/// Whether marks count where the kernel checks a packet's source.
-fn marks_at_the_source(host: &Host, way: &Way, plan: &mut Plan) {
-    let Way::Forwarded(names) = way else { return };
-    for interface in host.interfaces.iter().filter(|i| names.contains(&i.name)) {
-        if interface.src_valid_mark {
-            plan.note(format!(
-                "src_valid_mark=1 at {name}: the kernel looks the source of marked packets up by \
-                 their mark; our rules bind to `iif {name}`, which that lookup does not have, so \
-                 they are not found by it",
-                name = interface.name
-            ));
-        }
-    }
 }

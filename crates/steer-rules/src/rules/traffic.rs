@@ -199,6 +199,11 @@ impl Destinations {
     }
 }
 
+/// Which destinations are meant, whatever the protocol: the tests of each alternative.
+pub fn destinations(intent: &Intent) -> Vec<Vec<Test>> {
+    Destinations::of(intent).tests()
+}
+
 /// The networks of made-up addresses, one list a family.
 pub fn pools(intent: &Intent) -> Vec<Vec<Cidr>> {
     let pools = intent.resolve.fake.as_ref().map(|fake| &fake.pools);
