@@ -6,10 +6,13 @@
 //! functions on the kernel's side.
 
 /// 127.128.0.0/9, of which each token of IPv4 has an address: the number is in the lower
-/// [`TOKEN_BITS_V4`] bits, and is never 0 (a network's own address).
+/// [`TOKEN_BITS_V4`] bits, never 0 (a network's own address) and at most [`TOKEN_LAST`].
 pub const TOKEN_NET_V4: u32 = 0x7f80_0000;
 /// The bits of a token's number in an address of IPv4.
 pub const TOKEN_BITS_V4: u32 = 23;
+/// The last number of a token. The one after it would be of 127.255.255.255, the broadcast address of
+/// the loopback network, to which nobody connects.
+pub const TOKEN_LAST: u32 = (1 << TOKEN_BITS_V4) - 2;
 /// fd5e:7ee2:0:f8e3::/64, of which each token of IPv6 has an address: the number is in the lower 64
 /// bits, and less than 2^23 as well.
 pub const TOKEN_NET_V6: [u8; 8] = [0xfd, 0x5e, 0x7e, 0xe2, 0, 0, 0xf8, 0xe3];

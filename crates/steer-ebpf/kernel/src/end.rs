@@ -1,6 +1,6 @@
 //! An end of a connection: an address of either family and a port.
 
-use crate::abi::{Address, KEY_UDP, KEY_V6, TOKEN_BITS_V4, TOKEN_NET_V4, TOKEN_NET_V6, TokenKey};
+use crate::abi::{Address, KEY_UDP, KEY_V6, TOKEN_BITS_V4, TOKEN_LAST, TOKEN_NET_V4, TOKEN_NET_V6, TokenKey};
 
 /// An address of either family, IPv4 mapped, as four words in the order of the network: so the
 /// kernel hands them out, and so they are compared without touching single bytes.
@@ -66,12 +66,12 @@ impl End {
         let last = u32::from_be(last);
         if self.is_v4() {
             let number = last & NUMBER;
-            return (last & !NUMBER == TOKEN_NET_V4 && number != 0)
+            return (last & !NUMBER == TOKEN_NET_V4 && number != 0 && number <= TOKEN_LAST)
                 .then_some(protocol | u64::from(number));
         }
         let [upper, lower] = net_v6();
         let is_token =
-            first == upper && second == lower && third == 0 && last != 0 && last <= NUMBER;
+            first == upper && second == lower && third == 0 && last != 0 && last <= TOKEN_LAST;
         is_token.then_some(protocol | KEY_V6 | u64::from(last))
     }
 

@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
-use crate::abi::{COUNT_EXHAUSTED, COUNT_TAKEN, KEY_V6, Slot, Token, TokenKey};
+use crate::abi::{COUNT_EXHAUSTED, COUNT_TAKEN, KEY_V6, Slot, TOKEN_LAST, Token, TokenKey};
 use crate::call::{Call, Protocol};
 use crate::end::{End, NUMBER, protocol_key};
 use crate::maps::{TOKENS, count};
@@ -46,7 +46,7 @@ pub fn allocate(call: Call, to: End, last: u64) -> Option<TokenKey> {
         // SAFETY: takes nothing.
         let number = unsafe { bpf_get_prandom_u32() } & NUMBER;
         let key = protocol_key(is_udp) | family | u64::from(number);
-        if number == 0 {
+        if number == 0 || number > TOKEN_LAST {
             continue;
         }
         match TOKENS.insert(key, token, BPF_NOEXIST.into()) {

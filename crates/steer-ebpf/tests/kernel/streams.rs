@@ -1,11 +1,13 @@
 //! TCP: whoever connects sees the peer that it asked for, the engine sees a token.
 
-use lab::require;
+use std::net::Ipv4Addr;
 
-use crate::bench::{Bench, text};
+use lab::{Lab, require};
+
+use crate::bench::{Bench, host, text};
 use steer_ebpf::abi::{
     COUNT_REFUSED, COUNT_RIDDEN, COUNT_TAKEN, DO_CLOSED, DO_TAKE, DO_TCP, PLACE_EXTERNAL, PLACE_V4,
-    PLACE_V6, TOKENS_MOST,
+    PLACE_V6, TOKEN_BITS_V4, TOKEN_LAST, TOKEN_NET_V4, TOKENS_MOST,
 };
 
 const FLAGS: u32 = DO_TAKE | DO_CLOSED | DO_TCP;
@@ -76,6 +78,29 @@ fn mptcp_is_taken() {
     let script =
         "s = opened(2, 1, 262); s.connect(('203.0.113.7', 443)); s.sendall(b'x'); print(asked(s))";
     assert!(bench.run(script).starts_with("::ffff:127."));
+}
+
+#[test]
+fn every_token_of_ipv4_has_the_address_of_a_host() {
+    require!(Root, Program("ip"));
+    let lab = Lab::new("numbers");
+    let host = host(&lab, "app");
+    for (number, kind) in [
+        (1, "local"),
+        (TOKEN_LAST, "local"),
+        (TOKEN_LAST + 1, "broadcast"),
+    ] {
+        let ip = Ipv4Addr::from(TOKEN_NET_V4 | number).to_string();
+        let asked = host.program("ip").args(["route", "get", &ip]).run();
+        let said = asked.expect_success();
+        assert!(said.starts_with(&format!("{kind} {ip} ")), "{said}");
+    }
+    assert_eq!(
+        (TOKEN_LAST + 1) >> TOKEN_BITS_V4,
+        0,
+        "the next one is the last address"
+    );
+    assert_eq!((TOKEN_LAST + 2) >> TOKEN_BITS_V4, 1);
 }
 
 #[test]
