@@ -4,9 +4,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use steer::core::engaged::Engaged;
+use steer::core::engaged::{ChangeError, Engaged};
+use steer::core::intent::Intent;
 use steer::core::keeper::{EngageError, KeeperError, Released};
 use steer::core::object::ChildSetting;
+use steer::core::plan::Plan;
 use steer::core::symbol::{Bindings, Followed};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -71,6 +73,18 @@ impl Force {
     /// Puts a successor in the place of a keeper that is gone.
     pub(crate) async fn restore(&self) -> Result<(), KeeperError> {
         self.with(Engaged::restore).await.unwrap_or(Ok(()))
+    }
+
+    /// Puts another plan in the place of the one that is in force.
+    pub(crate) async fn change(&self, intent: &Intent, plan: &Plan) -> Result<(), ChangeError> {
+        let (intent, plan) = (intent.clone(), plan.clone());
+        let changed = self.with(move |engaged| {
+            let names = engaged.bindings().names.clone();
+            engaged.change(&intent, &plan, names)
+        });
+        let changed = changed.await;
+        self.0.asked.notify_one();
+        changed.unwrap_or(Ok(()))
     }
 
     /// Takes no further flow.

@@ -21,6 +21,7 @@ use steer::proxy::record::Recorder;
 use steer::proxy::upstream::Resolver;
 use steer::registry;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::dial;
 use crate::failure::Failure;
@@ -189,6 +190,37 @@ impl Session {
         }
     }
 
+    /// Puts what was decided by now in the place of what was before.
+    ///
+    /// Whom rules of the host bring from then on meets the engine's of the same time: the engine
+    /// changes first.
+    ///
+    /// # Errors
+    /// What was in force is.
+    pub(crate) async fn change(&self, before: &Decided, next: &Decided) -> Result<(), Failure> {
+        let prepared = self.engine.prepare(next.config.policy.clone());
+        let prepared = prepared.map_err(|error| Failure::new(&error, error.help()))?;
+        let target = &next.config.log.connections;
+        let records = match target {
+            // Whoever has moved the file away wants another one.
+            LogTarget::File(_) => Some(recorder(target)?),
+            _ if *target != before.config.log.connections => Some(recorder(target)?),
+            _ => None,
+        };
+        let policy = self.engine.change(prepared);
+        if let Err(error) = self.force.change(&next.intent, &next.choice.plan).await {
+            let _ = self.engine.change(policy);
+            return Err(Failure::new(&error, error.help()));
+        }
+        if let Some(records) = records {
+            let last = self.engine.record_to(records);
+            // A sink that takes nothing any more is not waited for.
+            let written = tokio::task::spawn_blocking(move || drop(last));
+            let _ = timeout(LAST_RECORDS, written).await;
+        }
+        Ok(())
+    }
+
     /// Takes no further connection, waits for those that live, and undoes the plan.
     pub(crate) async fn stop(mut self, patience: Duration) -> Result<Released, Failure> {
         // Whoever waits for the rules waits in vain.
@@ -295,6 +327,9 @@ fn keeper_for(plan: &Plan) -> Result<Box<dyn Keeper>, Failure> {
     };
     keeper.map_err(|error| Failure::new(&error, error.help()))
 }
+
+/// How long a reload waits for the records that wait for another file.
+const LAST_RECORDS: Duration = Duration::from_secs(2);
 
 /// How long after a failed attempt the keeper is replaced again.
 const RESTORE_PAUSE: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use steer::auto::{self, Choice};
 use steer::core::config::{Config, LogTarget, MethodChoice};
 use steer::core::host::Host;
 use steer::core::instance::Instance;
-use steer::core::intent::{Intent, Publish};
+use steer::core::intent::{Backend, Intent, Publish};
 use steer::core::method::Method;
 use steer::kernel::host::{observe, observe_for, with_named};
 
@@ -34,15 +34,19 @@ pub(crate) struct Decided {
 
 /// What was asked for, before a method is chosen.
 #[derive(Clone, Debug)]
-struct Wish {
-    config: Config,
-    intent: Intent,
-    host: Host,
+pub(crate) struct Wish {
+    pub(crate) config: Config,
+    pub(crate) intent: Intent,
+    pub(crate) host: Host,
 }
 
 impl Wish {
     /// `given` are the facts of a host; without them this host is asked.
-    fn read(args: &Steering, purpose: Purpose, given: Option<Host>) -> Result<Self, Failure> {
+    pub(crate) fn read(
+        args: &Steering,
+        purpose: Purpose,
+        given: Option<Host>,
+    ) -> Result<Self, Failure> {
         let is_given = given.is_some();
         let here = given.unwrap_or_else(observe);
         let config = config(args, purpose, &here)?;
@@ -73,11 +77,19 @@ impl Wish {
         })
     }
 
-    fn order(&self) -> Vec<Method> {
+    /// The methods that may be used, the first choice first.
+    pub(crate) fn order(&self) -> Vec<Method> {
         match self.config.method.preferred() {
             Some(methods) => methods.to_vec(),
             None => auto::order(&self.intent),
         }
+    }
+
+    /// The same by one method.
+    pub(crate) fn planned(self, method: Method) -> Result<Decided, Failure> {
+        let choice = auto::choose(&[method], &self.intent, &self.host)
+            .map_err(|error| Failure::new(&error, error.help()))?;
+        Ok(self.decided(choice))
     }
 
     fn decided(self, choice: Choice) -> Decided {
@@ -159,6 +171,23 @@ impl Decided {
         let choice = auto::choose(&wish.order(), &wish.intent, &wish.host)
             .map_err(|error| Failure::new(&error, error.help()))?;
         Ok(wish.decided(choice))
+    }
+
+    /// The same with rules for another packet filter.
+    pub(crate) fn planned_by(self, method: Method, backend: Backend) -> Result<Self, Failure> {
+        let Self {
+            config,
+            mut intent,
+            host,
+            choice: _,
+        } = self;
+        intent.backend = Some(backend);
+        Wish {
+            config,
+            intent,
+            host,
+        }
+        .planned(method)
     }
 
     /// The method and, where it was not the first choice, why.

@@ -1,7 +1,6 @@
 //! `steer up`: what the config says, in the foreground.
 
 use std::io;
-use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,21 +8,25 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::Up;
 use crate::failure::Failure;
+use crate::hangup::{Hangups, Meaning};
+use crate::notify;
 use crate::reset;
 use crate::say;
+use crate::session::Session;
 use crate::steering::{self, Decided, Purpose};
 
 /// Steers until a signal comes.
 pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
     crate::complete(async {
         // Before anything is in force, so that no signal ends us with the host changed.
-        let listen = || signals().map_err(|error| Failure::new(&error, "start again"));
-        let (mut ended, mut again) = (listen()?, listen()?);
+        let deaf = |error: io::Error| Failure::new(&error, "start again");
+        let (mut ended, mut again) = (signals().map_err(deaf)?, signals().map_err(deaf)?);
+        let mut hangups = Hangups::listen().map_err(deaf)?;
         let adapt = |decided: &mut Decided| match args.reset {
             true => reset::tellable(decided),
             false => Ok(()),
         };
-        let (decided, mut session) =
+        let (mut decided, mut session) =
             steering::start(&args.steering, Purpose::Config, adapt).await?;
         let note = decided.announcement().unwrap_or_default();
         let plan = &decided.choice.plan;
@@ -49,15 +52,23 @@ pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
             }
             return Err(failure);
         }
-        notify("READY=1");
-        tokio::select! {
-            () = ended.recv() => {}
-            () = session.guard() => unreachable!("guarding never ends"),
+        notify::ready();
+        loop {
+            tokio::select! {
+                () = ended.recv() => {
+                    // The first signal is in `again` as well, and two that wait there are one: it
+                    // is taken out before anybody hears that steer stops, and sends the next.
+                    again.recv().await;
+                    break;
+                }
+                meaning = hangups.recv() => match meaning {
+                    Meaning::Reload => reload(args, &mut decided, &mut session).await,
+                    Meaning::End => break,
+                },
+                () = session.guard() => unreachable!("guarding never ends"),
+            }
         }
-        // The first signal is in `again` as well, and two that wait there are one: it is taken out
-        // before anybody hears that steer stops, and sends the next.
-        again.recv().await;
-        notify("STOPPING=1");
+        notify::stopping();
         say(&format_args!("steer: {} stops", decided.intent.instance));
         tokio::spawn(async move {
             again.recv().await;
@@ -69,48 +80,45 @@ pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
     })
 }
 
+/// Reads the config again; what becomes of it is told to whoever looks.
+async fn reload(args: &Up, decided: &mut Decided, session: &mut Session) {
+    notify::reloading();
+    let done = crate::reload::reload(&args.steering, decided, session).await;
+    let instance = &decided.intent.instance;
+    match done {
+        Ok(()) => {
+            let told = format!("steer: {instance} is in force as the config says by now");
+            say(&told);
+            notify::reloaded(&told);
+        }
+        Err(failure) => {
+            say(&failure);
+            let told = format!("steer: {instance} is in force as it was before");
+            say(&told);
+            notify::reloaded(&format_args!("{told}; {failure}"));
+        }
+    }
+}
+
 /// The signals that ask for an end.
 #[derive(Debug)]
-struct Signals([Signal; 3]);
+struct Signals([Signal; 2]);
 
 fn signals() -> io::Result<Signals> {
     Ok(Signals([
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
-        signal(SignalKind::hangup())?,
     ]))
 }
 
 impl Signals {
     /// Waits for the next one.
     async fn recv(&mut self) {
-        let Self([terminate, interrupt, hangup]) = self;
+        let Self([terminate, interrupt]) = self;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
         }
-    }
-}
-
-/// Tells a service manager that asked for it (sd_notify(3)).
-fn notify(state: &str) {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
-        return;
-    };
-    let sent = UnixDatagram::unbound().and_then(|socket| {
-        use std::os::linux::net::SocketAddrExt;
-        use std::os::unix::ffi::OsStrExt;
-        match path.as_bytes().strip_prefix(b"@") {
-            Some(name) => {
-                let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
-                socket.send_to_addr(state.as_bytes(), &address)
-            }
-            None => socket.send_to(state.as_bytes(), &path),
-        }
-    });
-    if let Err(error) = sent {
-        tracing::warn!(%error, "the service manager could not be told {state}");
     }
 }
 
