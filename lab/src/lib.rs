@@ -8,6 +8,7 @@
 //!                           ├─ program -> Proc, Pty, Output        │
 //!                           ├─ Agent   -> sockets made by a child  │
 //!                           ├─ Container (another namespace)       │
+//!                           ├─ run_guest (another kernel)          │
 //!                           ├─ Capture  (the witness outside)      ┘
 //!                           └─ Snapshot (before) == Snapshot (after)
 //! ```
@@ -62,6 +63,7 @@ mod pty;
 mod agent;
 mod capture;
 mod container;
+mod guest;
 
 mod snapshot;
 

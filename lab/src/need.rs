@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use nix::unistd::{AccessFlags, access};
 
 use crate::cgroup::cgroup2_mount;
+use crate::guest;
 use crate::rootless;
 use crate::web::quic_python;
 
@@ -26,6 +27,8 @@ pub enum Need {
     Path(&'static str),
     /// A Python with aioquic, which `tests/run` makes.
     Quic,
+    /// A kernel for a virtual machine, which `tests/run` fetches, and what runs it.
+    Guest,
 }
 
 impl Need {
@@ -39,6 +42,7 @@ impl Need {
             }
             Self::Path(path) => std::path::Path::new(path).exists(),
             Self::Quic => quic_python().is_some(),
+            Self::Guest => guest::kernel().is_some(),
         }
     }
 
@@ -51,6 +55,7 @@ impl Need {
             Self::Cgroup2 => "cgroup2",
             Self::Path(path) => path,
             Self::Quic => "quic",
+            Self::Guest => "guest",
         }
     }
 }
@@ -67,6 +72,9 @@ impl fmt::Display for Need {
             Self::Cgroup2 => f.write_str("a writable cgroup2 hierarchy"),
             Self::Path(path) => write!(f, "the path {path}"),
             Self::Quic => f.write_str("a Python with aioquic (see tests/run)"),
+            Self::Guest => f.write_str(
+                "a kernel for a guest (see tests/run), qemu-system-x86_64, busybox and /dev/net/tun",
+            ),
         }
     }
 }
@@ -79,7 +87,7 @@ impl fmt::Display for Need {
 /// when it has not, this panics.
 ///
 /// With `STEER_REQUIRE=all`, or a comma-separated list that contains the missing need (`root`,
-/// `namespaces`, `cgroup2`, `quic`, a program's name or a path), a missing need is a panic, so
+/// `namespaces`, `cgroup2`, `quic`, `guest`, a program's name or a path), a missing need is a panic, so
 /// that CI cannot skip by accident.
 /// Tests call it through [`require!`](crate::require!), which also leaves the test.
 pub fn require(needs: &[Need]) -> bool {
