@@ -24,6 +24,8 @@ mod command;
 mod containers;
 #[path = "keeper/crash.rs"]
 mod crash;
+#[path = "keeper/devices.rs"]
+mod devices;
 #[path = "keeper/manners.rs"]
 mod manners;
 #[path = "keeper/namespaces.rs"]
@@ -82,6 +84,12 @@ fn main() -> ExitCode {
         ports::nobody_else_gets_the_port_of_a_dead_engine_while_rules_steer_there,
         ports::a_successor_of_the_keeper_holds_the_port_too,
         ports::a_restart_waits_until_the_last_keeper_has_cleared_up,
+        devices::a_device_goes_with_an_orderly_release,
+        devices::open_leaves_no_device_and_no_route_when_the_engine_is_killed,
+        devices::closed_leaves_the_way_nowhere_when_the_engine_is_killed_and_the_next_start_has_it,
+        devices::a_device_outlives_its_keeper_and_the_next_one_has_it,
+        devices::both_killed_leaves_no_device_and_clean_removes_what_leads_nowhere,
+        devices::clean_all_ends_a_device_that_is_read,
         manners::no_signal_of_a_terminal_reaches_the_keeper,
         manners::the_keeper_holds_nothing_of_the_engine_s_surroundings,
         manners::a_second_instance_of_the_name_and_an_overlapping_scope_are_refused,

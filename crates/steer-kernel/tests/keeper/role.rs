@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use steer_core::keeper::Job;
 use steer_core::netns::Held;
 use steer_core::plan::Life;
+use steer_kernel::device::DeviceDriver;
 use steer_kernel::drivers::Drivers;
 use steer_kernel::journal::RunDir;
 use steer_kernel::keeper;
@@ -96,6 +97,7 @@ pub(crate) fn clean() -> ! {
     };
     let mut drivers = Drivers::new(vec![
         Box::new(RouteDriver::new()),
+        Box::new(DeviceDriver::new()),
         Box::new(NftDriver::new()),
     ]);
     let cleaned = keeper::clean(&mut drivers, &RunDir::find().unwrap(), reach).unwrap();
