@@ -77,6 +77,14 @@ fn what_needs_another_start_is_named_and_nothing_is_changed() {
         ("traffic: { dns: capture }", "traffic.dns"),
         ("source: client", "source"),
         (
+            "traffic: { include: { domains: [a.example] } }",
+            "traffic.include.domains",
+        ),
+        (
+            "traffic: { include: { protocols: [tcp] } }",
+            "traffic.include.protocols",
+        ),
+        (
             "scope: { netns: /proc/1/ns/net, host: true }",
             "scope.netns",
         ),

@@ -103,8 +103,10 @@ fn clean_finds_all_of_a_reloaded_steering_when_both_are_killed() {
         let site = Site::of_host_apart(means, "bothlast");
         let up = Up::start(&site, means, "on_failure: open");
         up.reload("on_failure: closed\ntraffic: { include: { cidrs: [192.0.2.0/24] } }");
-        kill(&[site.process("keeper"), up.proc.pid()]);
+        let keeper = site.process("keeper");
+        kill(&[keeper, up.proc.pid()]);
         assert_eq!(up.proc.wait(), Status::Killed(9));
+        wait_gone(keeper);
         site.steer().arg("clean").run().expect_success();
         site.assert_untouched();
     }
@@ -126,7 +128,8 @@ fn a_keeper_that_is_replaced_knows_the_last_reload() {
     up.reload(&format!(
         "on_failure: closed\ntraffic: {{ exclude: {{ ports: [9] }} }}\n{REJECT}"
     ));
-    assert_eq!(way(&site, echo), Went::Steered);
+    let went = way(&site, echo);
+    assert_eq!(went, Went::Steered, "{}", up.proc.stderr());
     let keeper = site.process("keeper");
     assert_eq!(up.proc.kill(), Status::Killed(9));
     wait_gone(keeper);
