@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use steer::core::config::LogTarget;
@@ -164,7 +165,8 @@ impl Session {
         self.inside.as_ref()
     }
 
-    /// Replaces a keeper that is gone, each time one is; never returns.
+    /// Replaces a keeper that is gone, each time one is; never returns. Cancel safe: whoever calls
+    /// it again goes on where it was.
     pub(crate) async fn guard(&mut self) {
         loop {
             let Self { lost, force, .. } = self;
@@ -176,6 +178,8 @@ impl Session {
                     continue;
                 }
             }
+            // A future that has ended cannot be asked again, and this may be left before the next.
+            self.lost = Box::pin(std::future::poll_fn(|_| Poll::Ready(())));
             match self.force.restore().await {
                 Ok(()) => {
                     tracing::warn!("the keeper was gone; another one has taken over");

@@ -39,7 +39,7 @@ pub(crate) fn keys(before: &Decided, next: &Intent) -> Vec<&'static str> {
             except,
         },
         traffic: traffic @ Traffic { dns, .. },
-        on_failure: _,
+        on_failure,
         forward,
         listen:
             Listen {
@@ -66,11 +66,7 @@ pub(crate) fn keys(before: &Decided, next: &Intent) -> Vec<&'static str> {
         proxied: _,
         identify: _,
     } = &before.intent;
-    // Made-up addresses, and those of the method `dns`, are of the names that were written.
-    let by_name = fake.is_some() || is_served_by(plan, Method::Dns);
     let explicitly = is_served_by(plan, Method::Explicit);
-    let names = (&traffic.include.domains, &traffic.exclude.domains);
-    let next_names = (&next.traffic.include.domains, &next.traffic.exclude.domains);
     let protocols = (&traffic.include.protocols, &traffic.exclude.protocols);
     let next_protocols = (
         &next.traffic.include.protocols,
@@ -83,7 +79,19 @@ pub(crate) fn keys(before: &Decided, next: &Intent) -> Vec<&'static str> {
             of.netns != next.scope.of.netns || except.netns != next.scope.except.netns,
         ),
         ("traffic.dns", *dns != next.traffic.dns),
-        ("traffic domains", by_name && names != next_names),
+        // Whoever learns the addresses of names, or makes them up, knows those that were written.
+        (
+            "traffic.include.domains",
+            traffic.include.domains != next.traffic.include.domains,
+        ),
+        (
+            "traffic.exclude.domains",
+            traffic.exclude.domains != next.traffic.exclude.domains,
+        ),
+        (
+            "on_failure, beside traffic domains",
+            !plan.followed().is_empty() && *on_failure != next.on_failure,
+        ),
         (
             "traffic protocols",
             explicitly && protocols != next_protocols,
@@ -144,7 +152,7 @@ pub(crate) fn blamed(before: &Decided, next: &Decided, what: &str) -> Failure {
 type Take = fn(&mut Intent, &Intent);
 
 /// The keys that are read again.
-const PARTS: [(&str, Take); 10] = [
+const PARTS: [(&str, Take); 9] = [
     ("scope", |to, from| to.scope.of = from.scope.of.clone()),
     ("scope.except", |to, from| {
         to.scope.except = from.scope.except.clone();
@@ -157,9 +165,6 @@ const PARTS: [(&str, Take); 10] = [
     }),
     ("traffic.include.cidrs", |to, from| {
         to.traffic.include.cidrs = from.traffic.include.cidrs.clone();
-    }),
-    ("traffic.include.domains", |to, from| {
-        to.traffic.include.domains = from.traffic.include.domains.clone();
     }),
     ("traffic.exclude", |to, from| {
         to.traffic.exclude = from.traffic.exclude.clone();

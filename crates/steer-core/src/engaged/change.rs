@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Engaged;
 use crate::intent::Intent;
 use crate::keeper::{EngageError, Job};
-use crate::object::{Domain, Object};
+use crate::object::{Domain, Object, Reach};
 use crate::plan::{Netns, Plan, Planned};
 use crate::symbol::Followed;
 
@@ -107,6 +107,14 @@ pub fn lasting(from: &Plan, to: &Plan) -> Option<String> {
     };
     if !places(to).is_subset(&places(from)) {
         return Some("the network namespace".to_owned());
+    }
+    let reaches_all = |plan: &Plan| {
+        let mut objects = plan.objects.iter();
+        objects.any(|p| matches!(&p.object, Object::Hooks(hooks) if hooks.reach == Reach::All))
+    };
+    if reaches_all(to) && !reaches_all(from) {
+        // Whether there are listeners for them is settled when the first ones are opened.
+        return Some("whether programs of other network namespaces are meant".to_owned());
     }
     // Nobody is there to undo what the first one did not need.
     (to.changes_the_host() && !from.changes_the_host())
