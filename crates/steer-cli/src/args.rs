@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Steer one program and its children; its exit status is passed on.
     Run(Run),
-    /// Steer what the config says, in the foreground, until a signal comes.
+    /// Steer what the config says, in the foreground, until a signal comes; SIGHUP has it read again.
     Up(Up),
     /// Print what would be installed; changes nothing and needs no privilege.
     Plan(Plan),
