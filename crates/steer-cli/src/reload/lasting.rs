@@ -141,7 +141,7 @@ pub(crate) fn blamed(before: &Decided, next: &Decided, what: &str) -> Failure {
     }
     Failure::plain(
         format!(
-            "{} cannot change so while steer runs, which was started with other ports: {first}",
+            "{} cannot change so while steer runs, for what lasts as long as it does: {first}",
             guilty.join(", ")
         ),
         RESTART,
