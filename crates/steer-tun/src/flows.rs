@@ -180,3 +180,6 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Numbers that are tried for one flow.
 const TRIES: usize = 4096;
+
+#[cfg(test)]
+mod tests;

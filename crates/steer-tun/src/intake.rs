@@ -55,7 +55,14 @@ pub fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
     let flows = Arc::new(Flows::new(FLOWS_MOST, port));
     let (datagrams_tx, datagrams) = mpsc::channel(WAITING_MOST);
     let acceptor = Acceptor::new(listeners)?;
-    let running = start::start(intent, listener.method, ports, &flows, datagrams_tx)?;
+    let running = start::start(
+        intent,
+        listener.method,
+        &netns,
+        &ports,
+        &flows,
+        datagrams_tx,
+    )?;
     Ok(Box::new(FromDevice {
         acceptor,
         flows,

@@ -13,21 +13,31 @@ use std::time::Instant;
 
 mod ends;
 mod run;
+mod setup;
 mod tcp;
 
 pub use run::{Lane, Running, Side};
+pub use setup::Setup;
 
+use ends::Ends;
 use tcp::Tcp;
 
 use crate::flows::Flows;
+use crate::fragments::Fragments;
+use crate::icmp::{Icmp, Unreachable};
 use crate::packet::{Counters, Offload, Parsed, Reason, Transport, parse};
 use crate::port::is_gone;
+use crate::udp::Udp;
 use crate::wire::{Hop, Wire};
 
 /// What becomes of each packet that comes by a device; shared by the threads of its queues.
 #[derive(Debug)]
 pub struct Path {
+    ends: Ends,
     tcp: Tcp,
+    udp: Arc<Udp>,
+    icmp: Icmp,
+    fragments: Fragments,
     counters: Arc<Counters>,
 }
 
@@ -42,6 +52,15 @@ pub struct Ways<'a> {
     pub inner: &'a dyn Wire,
 }
 
+/// What is known of a packet beside its bytes.
+#[derive(Clone, Copy)]
+struct Came<'a> {
+    ways: &'a Ways<'a>,
+    offload: Offload,
+    hop: Hop,
+    now: Instant,
+}
+
 /// Why a packet was not taken.
 enum Untaken {
     Refused(Reason),
@@ -49,13 +68,10 @@ enum Untaken {
 }
 
 impl Path {
-    /// A path for the connections of a table.
+    /// The connections of TCP.
     #[must_use]
-    pub fn new(flows: Arc<Flows>, counters: Arc<Counters>) -> Self {
-        Self {
-            tcp: Tcp::new(flows),
-            counters,
-        }
+    pub fn flows(&self) -> &Flows {
+        self.tcp.flows()
     }
 
     /// How many packets were not taken.
@@ -77,7 +93,13 @@ impl Path {
         hop: Hop,
         now: Instant,
     ) -> io::Result<()> {
-        match self.steer(ways, packet, offload, hop, now) {
+        let came = Came {
+            ways,
+            offload,
+            hop,
+            now,
+        };
+        match self.steer(&came, packet) {
             Ok(()) => Ok(()),
             Err(Untaken::Refused(reason)) => {
                 self.counters.count(reason);
@@ -96,30 +118,79 @@ impl Path {
     /// Forgets what is over.
     pub fn sweep(&self, now: Instant) {
         self.tcp.flows().sweep(now);
+        self.udp.sweep();
+        self.fragments.sweep(now);
     }
 
-    fn steer(
-        &self,
-        ways: &Ways<'_>,
-        packet: &mut [u8],
-        offload: Offload,
-        hop: Hop,
-        now: Instant,
-    ) -> Result<(), Untaken> {
+    fn steer(&self, came: &Came<'_>, packet: &mut [u8]) -> Result<(), Untaken> {
         let parsed = parse(packet)?;
-        if self.is_answer(ways.side, &parsed) {
-            return self.tcp.outward(ways, packet, &parsed, offload, now);
+        if self.is_answer(came.ways.side, &parsed) {
+            return self.tcp.outward(came, packet, &parsed);
         }
-        if ways.side == Side::Inner {
+        if came.ways.side == Side::Inner {
             // The kernel's own business at its end of the device (neighbours, multicast groups).
             return Err(Reason::Source.into());
         }
-        ends::check(&parsed, hop)?;
-        match (parsed.fragment, parsed.transport) {
-            (None, Transport::Tcp) => self.tcp.inward(ways, packet, &parsed, offload, hop, now),
-            (Some(_), _) => Err(Reason::Fragments.into()),
-            (None, _) => Err(Reason::Protocol.into()),
+        let is_here = self.ends.check(&parsed, came.hop)?;
+        if parsed.fragment.is_some() {
+            let Some(mut whole) = self.fragments.add(packet, &parsed, came.now)? else {
+                return Ok(());
+            };
+            let parsed = parse(&whole)?;
+            // One in another is nobody's.
+            if parsed.fragment.is_some() {
+                return Err(Reason::Fragments.into());
+            }
+            let came = Came {
+                offload: Offload::default(),
+                ..*came
+            };
+            return self.hand_on(&came, &mut whole, &parsed, is_here);
         }
+        self.hand_on(came, packet, &parsed, is_here)
+    }
+
+    /// Sees to a whole packet.
+    fn hand_on(
+        &self,
+        came: &Came<'_>,
+        packet: &mut [u8],
+        parsed: &Parsed,
+        is_here: bool,
+    ) -> Result<(), Untaken> {
+        let Came {
+            ways,
+            ref offload,
+            hop,
+            ..
+        } = *came;
+        match (parsed.transport, is_here) {
+            (Transport::Tcp, true) => {
+                tcp::refuse(ways.outer, hop, packet, parsed, Reason::Destination)
+            }
+            // It has no server of its own.
+            (Transport::Udp | Transport::Other(_), true) => {
+                self.tell(packet, parsed, hop, Unreachable::Port)
+            }
+            (_, false) if parsed.hops <= 1 => {
+                let errors = self.icmp.errors();
+                Err(errors.time_exceeded(packet, parsed, hop).into())
+            }
+            (Transport::Tcp, false) => self.tcp.inward(came, packet, parsed),
+            (Transport::Udp, false) => Ok(self.udp.take(packet, parsed, offload, hop)?),
+            (Transport::Icmp, _) => Ok(self.icmp.take(packet, parsed, offload, hop)?),
+            (Transport::Other(_), false) => self.tell(packet, parsed, hop, Unreachable::Protocol),
+        }
+    }
+
+    fn tell(
+        &self,
+        packet: &[u8],
+        parsed: &Parsed,
+        hop: Hop,
+        why: Unreachable,
+    ) -> Result<(), Untaken> {
+        Ok(self.icmp.errors().unreachable(packet, parsed, hop, why)?)
     }
 
     /// Whether a packet comes from the listener, to a client's stand-in.

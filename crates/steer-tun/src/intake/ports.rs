@@ -101,4 +101,4 @@ fn renounce(inner: &mut [Port], outer: &mut [Port]) -> io::Result<()> {
 }
 
 /// The longest packet where nobody has written one.
-const MTU: u32 = 1500;
+pub(super) const MTU: u32 = 1500;

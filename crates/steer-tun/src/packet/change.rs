@@ -119,3 +119,6 @@ impl Change {
 
 /// Where the checksum is in a TCP header.
 const CHECKSUM: u16 = 16;
+
+#[cfg(test)]
+mod tests;

@@ -8,22 +8,39 @@ use steer_core::object::device_address;
 use crate::packet::{Parsed, Reason};
 use crate::wire::Hop;
 
-/// Whether a program can have sent a packet, and the engine can go where it is to go.
-pub(super) fn check(parsed: &Parsed, hop: Hop) -> Result<(), Reason> {
-    let Parsed {
-        source,
-        destination,
-        ..
-    } = *parsed;
-    // A program of this host has it where the device is its only way to anywhere.
-    let is_own = hop == Hop::Host && is_listener(source);
-    if !is_of_a_host(source) || (is_of_device(source) && !is_own) {
-        return Err(Reason::Source);
+/// Whose packets are taken, and where to.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// Addresses of the engine on the link.
+    here: Vec<IpAddr>,
+}
+
+impl Ends {
+    pub(super) const fn new(here: Vec<IpAddr>) -> Self {
+        Self { here }
     }
-    if !is_of_a_host(destination) || is_of_device(destination) {
-        return Err(Reason::Destination);
+
+    /// Whether a program can have sent a packet, and the engine can go where it is to go; said is
+    /// whether it goes to the engine itself.
+    pub(super) fn check(&self, parsed: &Parsed, hop: Hop) -> Result<bool, Reason> {
+        let Parsed {
+            source,
+            destination,
+            ..
+        } = *parsed;
+        let is_here = self.here.contains(&destination);
+        // A program of this host has it where the device is its only way to anywhere.
+        let is_own = hop == Hop::Host && is_listener(source);
+        let is_of_the_link = is_here && is_link_local(source);
+        let may_send = is_of_a_host(source) || is_of_the_link;
+        if !may_send || self.here.contains(&source) || (is_of_device(source) && !is_own) {
+            return Err(Reason::Source);
+        }
+        if !is_here && (!is_of_a_host(destination) || is_of_device(destination)) {
+            return Err(Reason::Destination);
+        }
+        Ok(is_here)
     }
-    Ok(())
 }
 
 /// Whether it is the address of the engine's listeners.
@@ -54,10 +71,15 @@ fn is_of_a_host(address: IpAddr) -> bool {
             !ip.is_loopback()
                 && !ip.is_unspecified()
                 && !ip.is_multicast()
-                && !ip.is_unicast_link_local()
+                && !is_link_local(address)
                 && !stands_for_v4(ip)
         }
     }
+}
+
+/// Whether it says nothing beyond one link.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 /// Whether sockets take it for an address of IPv4: none of these are on any wire (RFC 4291, section
@@ -73,7 +95,7 @@ mod tests {
     use super::*;
     use crate::packet::Transport;
 
-    fn checked(source: &str, destination: &str, hop: Hop) -> Result<(), Reason> {
+    fn checked(source: &str, destination: &str, hop: Hop) -> Result<bool, Reason> {
         let source: IpAddr = source.parse().unwrap();
         let parsed = Parsed {
             family: Family::of(source),
@@ -85,7 +107,8 @@ mod tests {
             end: 40,
             fragment: None,
         };
-        check(&parsed, hop)
+        let here = ["192.0.0.66", "fe80::1"].map(|ip| ip.parse().unwrap());
+        Ends::new(here.to_vec()).check(&parsed, hop)
     }
 
     #[test]
@@ -120,7 +143,7 @@ mod tests {
             ("2001:db8::2", "::1"),
             ("2001:db8::2", "::"),
             ("2001:db8::2", "ff02::1"),
-            ("2001:db8::2", "fe80::1"),
+            ("2001:db8::2", "fe80::3"),
             ("2001:db8::2", "::ffff:127.0.0.1"),
             ("2001:db8::2", "::10.0.0.1"),
             ("2001:db8::2", "fd5e:7ee2:0:f8e4::1"),
@@ -137,7 +160,11 @@ mod tests {
             ("fd5e:7ee2:0:f8e4::1", "2001:db8::7"),
         ];
         for (source, destination) in somebody {
-            assert_eq!(checked(source, destination, Hop::Host), Ok(()), "{source}");
+            let checked = checked(source, destination, Hop::Host);
+            assert_eq!(checked, Ok(false), "{source}");
+        }
+        for (source, here) in [("10.0.0.2", "192.0.0.66"), ("fe80::2", "fe80::1")] {
+            assert_eq!(checked(source, here, Hop::Host), Ok(true), "{source}");
         }
     }
 }

@@ -53,20 +53,20 @@ impl Path {
     ///
     /// # Errors
     /// A thread cannot be started. Those that were run on until the device is gone.
-    pub fn start(self, lanes: Vec<Lane>, segment: Option<Arc<Segment>>) -> io::Result<Running> {
+    pub fn start(self, lanes: Vec<Lane>, segment: Option<&Arc<Segment>>) -> io::Result<Running> {
         let path = Arc::new(self);
         // Closed with the last thread that reads.
         let (reads_tx, reads) = sync_channel(0);
         let mut threads = Vec::new();
         let chores = Chores {
             path: Arc::clone(&path),
-            segment: segment.clone(),
+            segment: segment.cloned(),
             outer: lanes.first().map(|lane| Arc::clone(&lane.outer)),
         };
         for (number, lane) in lanes.into_iter().enumerate() {
             let reader = Reader {
                 path: Arc::clone(&path),
-                segment: segment.clone().filter(|_| lane.side == Side::Outer),
+                segment: segment.cloned().filter(|_| lane.side == Side::Outer),
                 lane,
                 _reads: reads_tx.clone(),
             };

@@ -3,9 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::{Untaken, Ways};
+use super::{Came, Untaken};
 use crate::flows::{Direction, Flow, Flows, Key};
 use crate::packet::{Gso, Offload, Parsed, Reason, Segment, build};
 use crate::wire::{Hop, Wire};
@@ -28,12 +27,9 @@ impl Tcp {
     /// A segment from a client.
     pub(super) fn inward(
         &self,
-        ways: &Ways<'_>,
+        came: &Came<'_>,
         packet: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
-        hop: Hop,
-        now: Instant,
     ) -> Result<(), Untaken> {
         let segment = Segment::read(packet, parsed)?;
         let (client, destination) = segment.ports;
@@ -47,27 +43,25 @@ impl Tcp {
             SocketAddr::new(parsed.source, client),
             SocketAddr::new(parsed.destination, destination),
         );
-        let flow = match self.flow_of(key, &segment, hop, now) {
+        let flow = match self.flow_of(key, &segment, came) {
             Ok(flow) => flow,
-            Err(reason) => return refuse(ways.outer, hop, packet, parsed, reason),
+            Err(reason) => return refuse(came.ways.outer, came.hop, packet, parsed, reason),
         };
-        flow.is_at(hop);
+        flow.is_at(came.hop);
         let way = Way {
-            wire: ways.inner,
+            wire: came.ways.inner,
             hop: Hop::Host,
             direction: Direction::In,
         };
-        self.pass(&way, &flow, packet, parsed, &segment, offload, now)
+        self.pass(&way, &flow, came, packet, parsed, &segment)
     }
 
     /// A segment from the listener.
     pub(super) fn outward(
         &self,
-        ways: &Ways<'_>,
+        came: &Came<'_>,
         packet: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
-        now: Instant,
     ) -> Result<(), Untaken> {
         let segment = Segment::read(packet, parsed)?;
         let (listener, stand_in) = segment.ports;
@@ -75,31 +69,28 @@ impl Tcp {
             .flows
             .behind(SocketAddr::new(parsed.destination, stand_in));
         let Some(flow) = flow.filter(|_| listener == self.flows.port()) else {
-            return refuse(ways.inner, Hop::Host, packet, parsed, Reason::NoFlow);
+            return refuse(came.ways.inner, Hop::Host, packet, parsed, Reason::NoFlow);
         };
         let way = Way {
-            wire: ways.outer,
+            wire: came.ways.outer,
             hop: flow.hop(),
             direction: Direction::Out,
         };
-        self.pass(&way, &flow, packet, parsed, &segment, offload, now)
+        self.pass(&way, &flow, came, packet, parsed, &segment)
     }
 
     /// The connection that a client's segment is of.
-    fn flow_of(
-        &self,
-        key: Key,
-        segment: &Segment,
-        hop: Hop,
-        now: Instant,
-    ) -> Result<Arc<Flow>, Reason> {
+    fn flow_of(&self, key: Key, segment: &Segment, came: &Came<'_>) -> Result<Arc<Flow>, Reason> {
         match self.flows.of(&key) {
             Some(flow) if !segment.begins() || !flow.has_ended() => return Ok(flow),
             Some(ended) => self.flows.end(&ended),
             None => {}
         }
         match segment.begins() {
-            true => self.flows.begin(key, hop, now).ok_or(Reason::Full),
+            true => self
+                .flows
+                .begin(key, came.hop, came.now)
+                .ok_or(Reason::Full),
             false => Err(Reason::NoFlow),
         }
     }
@@ -108,12 +99,12 @@ impl Tcp {
         &self,
         way: &Way<'_>,
         flow: &Arc<Flow>,
+        came: &Came<'_>,
         packet: &mut [u8],
         parsed: &Parsed,
         segment: &Segment,
-        mut offload: Offload,
-        now: Instant,
     ) -> Result<(), Untaken> {
+        let mut offload = came.offload;
         if let Some(gso) = &mut offload.gso {
             if !matches!(gso.kind, Gso::TCP4 | Gso::TCP6) {
                 return Err(Reason::Length.into());
@@ -122,7 +113,7 @@ impl Tcp {
             gso.headers = u16::try_from(segment.data).map_err(|_| Reason::Length)?;
         }
         flow.change(way.direction).apply(packet, parsed, &offload)?;
-        let is_last = flow.note(way.direction, segment, self.flows.seconds(now));
+        let is_last = flow.note(way.direction, segment, self.flows.seconds(came.now));
         let whole = packet.get(..parsed.end).ok_or(Reason::Length)?;
         let sent = way.wire.send(way.hop, offload, &[whole]);
         if is_last {
@@ -140,7 +131,7 @@ struct Way<'a> {
 }
 
 /// Tells the sender of a segment, and nobody else, that it has no connection.
-fn refuse(
+pub(super) fn refuse(
     wire: &dyn Wire,
     hop: Hop,
     packet: &[u8],
