@@ -188,6 +188,11 @@ pub(crate) struct Steering {
     #[arg(long, value_name = "[ADDR:]PORT[:INNER]")]
     pub(crate) publish: Vec<Publish>,
 
+    /// The open descriptor of a TUN or TAP device that the caller made, for the methods tun and tap:
+    /// whatever comes by it is meant, and needs no scope.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
+    pub(crate) tun_fd: Option<i32>,
+
     /// The address of the explicit proxy port.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,

@@ -216,6 +216,7 @@ fn config(args: &Steering, purpose: Purpose, host: &Host) -> Result<Config, Fail
         loopback,
         host_loopback,
         publish,
+        tun_fd,
         listen,
     } = args;
     let mut settled = match config {
@@ -266,6 +267,9 @@ fn config(args: &Steering, purpose: Purpose, host: &Host) -> Result<Config, Fail
             ),
             "choose another port for one of them; netns.publish in the config and --publish add up",
         ));
+    }
+    if tun_fd.is_some() {
+        settled.link.fd = *tun_fd;
     }
     if listen.is_some() {
         settled.listen.explicit = *listen;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Family;
 use crate::mark::Mark;
-use crate::object::IptablesVariant;
+use crate::object::{IptablesVariant, Layer};
 use crate::ruleset::{ChainKind, Hook};
 
 /// A snapshot of a host.
@@ -40,6 +40,9 @@ pub struct Host {
     /// Devices whose packets a program reads and writes (`/dev/net/tun`).
     #[serde(default = "unasked")]
     pub tun: Presence,
+    /// Open descriptors that an intent names, with what each is of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub descriptors: BTreeMap<i32, Descriptor>,
     /// Cgroups of systemd's units that an intent names, by unit, with the path below the root of the
     /// hierarchy that each has or would have.
     #[serde(default)]
@@ -171,6 +174,21 @@ pub enum Namespace {
     Absent(String),
 }
 
+/// What a descriptor that an intent names is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Descriptor {
+    /// A device whose packets its holder reads.
+    Device {
+        /// Its name in the network namespace that it was made in.
+        name: String,
+        /// What it carries.
+        layer: Layer,
+    },
+    /// No such device; why not.
+    Other(String),
+}
+
 /// The key of an iptables program in [`Host::iptables`].
 pub type IptablesName = IptablesVariant;
 
@@ -214,6 +232,7 @@ impl Host {
             net_admin: Presence::Present,
             bpf: Presence::Present,
             tun: Presence::Present,
+            descriptors: BTreeMap::new(),
             units: BTreeMap::new(),
             processes: BTreeMap::new(),
             user_namespaces: Presence::Present,

@@ -94,12 +94,13 @@ pub fn observe_for(intent: &Intent) -> Host {
     with_named(host, intent)
 }
 
-/// Adds the units and the processes that the scope names to what was asked of this host.
+/// Adds the units, processes and descriptors that the intent names to what was asked of this host.
 #[must_use]
 pub fn with_named(host: Host, intent: &Intent) -> Host {
     Host {
         units: named::units(&intent.scope),
         processes: named::processes(&intent.scope, &intent.instance),
+        descriptors: tun::descriptors(&intent.link),
         ..host
     }
 }
@@ -121,6 +122,7 @@ fn asked(resolv_conf: &Path) -> Host {
         uid: nix::unistd::geteuid().as_raw(),
         bpf: bpf::presence(),
         tun: tun::presence(),
+        descriptors: BTreeMap::new(),
         units: BTreeMap::new(),
         processes: BTreeMap::new(),
         user_namespaces: confinement::presence(),

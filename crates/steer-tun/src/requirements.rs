@@ -1,20 +1,22 @@
 //! What `tun` and `tap` need of a host.
 
 use steer_core::address::Family;
-use steer_core::host::{Host, Presence};
+use steer_core::host::{Descriptor, Host, Presence};
 use steer_core::intent::{Dns, Intent};
+use steer_core::object::Layer;
 use steer_core::requirement::Requirement;
 
 use steer_rules::requirements::{common, namespace, net_admin};
 
 /// What the intent needs.
-pub(crate) fn of(intent: &Intent, host: &Host) -> Vec<Requirement> {
+pub(crate) fn of(intent: &Intent, host: &Host, layer: Layer) -> Vec<Requirement> {
     let mut needs = vec![devices(host)];
     if intent.link.chooses() {
         // No rule of ours is in the way of what others bring there.
         needs.push(net_admin(host));
         needs.extend(namespace(intent, host));
         needs.extend(bridge(intent, host));
+        needs.extend(descriptor(intent, host, layer));
     } else {
         needs.extend(common(intent, host));
         needs.extend(forwarding(intent, host));
@@ -47,6 +49,33 @@ fn bridge(intent: &Intent, host: &Host) -> Option<Requirement> {
              is there (`ip -br link show type bridge`)"
         ),
     ))
+}
+
+fn descriptor(intent: &Intent, host: &Host, layer: Layer) -> Option<Requirement> {
+    let fd = intent.link.fd?;
+    let (presence, remedy) = match host.descriptors.get(&fd) {
+        Some(Descriptor::Device { layer: found, .. }) if *found == layer => {
+            (Presence::Present, String::new())
+        }
+        Some(Descriptor::Device { name, layer: found }) => (
+            Presence::Absent(format!("{name} is a {found} device")),
+            format!("choose `-m {found}`"),
+        ),
+        Some(Descriptor::Other(why)) => (Presence::Absent(why.clone()), handing(fd)),
+        None => (
+            Presence::Unknown("it was not looked at".to_owned()),
+            handing(fd),
+        ),
+    };
+    let what = format!("a {layer} device at the descriptor {fd}");
+    Some(Requirement::new(what, presence, remedy))
+}
+
+fn handing(fd: i32) -> String {
+    format!(
+        "start steer from the program that has made the device (TUNSETIFF with IFF_NO_PI), with its \
+         descriptor as number {fd} and without close-on-exec"
+    )
 }
 
 /// The families that an interface of the scope forwards: what is forwarded alone gets to the device.

@@ -36,7 +36,7 @@ impl Steerer for Tap {
     }
 
     fn requirements(&self, intent: &Intent, host: &Host) -> Vec<Requirement> {
-        requirements::of(intent, host)
+        requirements::of(intent, host, Layer::Ethernet)
     }
 
     fn plan(&self, intent: &Intent, host: &Host) -> Result<Plan, PlanError> {

@@ -8,11 +8,12 @@
 use std::path::Path;
 
 use steer_core::address::{Family, Protocol};
-use steer_core::host::{Host, Interface};
+use steer_core::host::{Descriptor, Host, Interface};
 use steer_core::instance::Instance;
 use steer_core::intent::{
     Backend, Dns, Echo, FakeIp, Intent, Link, OnFailure, Quic, Scope, Selector,
 };
+use steer_core::object::Layer;
 use steer_core::plan::Plan;
 use steer_core::steerer::Steerer;
 use steer_tun::{Tap, Tun};
@@ -65,6 +66,18 @@ fn bridged() -> Host {
         bridge: true,
     });
     host
+}
+
+/// A host that has inherited a device.
+fn inheriting(layer: Layer) -> Host {
+    let device = Descriptor::Device {
+        name: "theirs".to_owned(),
+        layer,
+    };
+    Host {
+        descriptors: [(3, device)].into(),
+        ..Host::example()
+    }
 }
 
 fn gateway() -> Vec<(std::net::IpAddr, u8)> {
@@ -210,13 +223,13 @@ fn a_device_of_others_needs_no_rule_of_ours() {
         fd: Some(3),
         ..Link::default()
     };
-    hold(&Tun, "given", &given(link), &Host::example());
+    hold(&Tun, "given", &given(link), &inheriting(Layer::Ip));
     let link = Link {
         fd: Some(3),
         gateway: gateway(),
         ..Link::default()
     };
-    hold(&Tap, "given", &given(link), &Host::example());
+    hold(&Tap, "given", &given(link), &inheriting(Layer::Ethernet));
 }
 
 #[test]

@@ -4,13 +4,13 @@
 
 use std::net::IpAddr;
 
-use steer_core::host::{Host, Interface, Presence};
+use steer_core::host::{Descriptor, Host, Interface, Presence};
 use steer_core::instance::Instance;
 use steer_core::intent::{
     Backend, Dns, Intent, Link, Loopback, OnFailure, Quic, Scope, Selector, Source,
 };
 use steer_core::key::Key;
-use steer_core::object::Object;
+use steer_core::object::{Layer, Object};
 use steer_core::ruleset::{Role, Ruleset};
 use steer_core::steerer::{PlanError, Steerer};
 use steer_tun::{Tap, Tun};
@@ -134,6 +134,27 @@ fn what_is_missing_is_told_with_what_would_give_it() {
     ] {
         let error = refused(&Tap, &intent, &host);
         assert!(matches!(error, PlanError::Missing { .. }), "{error}");
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(error.help().contains(remedy), "{}", error.help());
+    }
+}
+
+#[test]
+fn a_descriptor_of_something_else_is_refused_before_anything_is_done() {
+    let with = |descriptor: Descriptor| Host {
+        descriptors: [(3, descriptor)].into(),
+        ..Host::example()
+    };
+    let tap = with(Descriptor::Device {
+        name: "theirs".to_owned(),
+        layer: Layer::Ethernet,
+    });
+    let file = with(Descriptor::Other("it is of something else".to_owned()));
+    for (host, what, remedy) in [
+        (tap, "theirs is a tap device", "choose `-m tap`"),
+        (file, "it is of something else", "TUNSETIFF"),
+    ] {
+        let error = refused(&Tun, &given(by_fd()), &host);
         assert!(error.to_string().contains(what), "{error}");
         assert!(error.help().contains(remedy), "{}", error.help());
     }
