@@ -14,6 +14,10 @@ pub fn all() -> Vec<&'static dyn Steerer> {
         &steer_iptables::Tproxy,
         #[cfg(feature = "ebpf")]
         &steer_ebpf::Ebpf,
+        #[cfg(feature = "tun")]
+        &steer_tun::Tun,
+        #[cfg(feature = "tap")]
+        &steer_tun::Tap,
         #[cfg(feature = "netns")]
         &steer_netns::Netns,
         #[cfg(feature = "seccomp")]

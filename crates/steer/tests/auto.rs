@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(all(feature = "netns", feature = "env", feature = "explicit"))]
 
+use std::net::IpAddr;
+
 use steer::auto::{choose, order};
-use steer::core::host::{Host, Presence};
+use steer::core::address::Protocol;
+use steer::core::host::{Host, Presence, Transparency};
 use steer::core::instance::Instance;
 use steer::core::intent::{Forward, Intent, Publish, Scope};
 use steer::core::method::Method;
@@ -46,6 +49,33 @@ fn a_key_of_one_method_alone_chooses_it() {
     let mut intent = command();
     intent.confine.publish = vec!["8080".parse::<Publish>().unwrap()];
     assert_eq!(chosen(&intent, &Host::example()), Method::Netns);
+}
+
+#[test]
+#[cfg(all(feature = "tun", feature = "tap"))]
+fn a_device_is_made_where_the_kernel_lacks_what_comes_first_or_one_is_written() {
+    let lacking = || Presence::Absent("no such module".to_owned());
+    let host = Host {
+        bpf: lacking(),
+        tproxy: Transparency {
+            nft: lacking(),
+            iptables: lacking(),
+        },
+        ..Host::example()
+    };
+    let mut datagrams = command();
+    datagrams.traffic.include.protocols = vec![Protocol::Udp];
+    assert_eq!(chosen(&datagrams, &host), Method::Tun);
+    let mut wide = command();
+    wide.link.mtu = Some(9000);
+    assert_eq!(chosen(&wide, &Host::example()), Method::Tun);
+    let mut stations = Intent::new(Instance::new("demo").unwrap(), Scope::default());
+    stations.link.bridge = Some("br0".to_owned());
+    stations.link.gateway = vec![(IpAddr::from([10, 9, 0, 1]), 24)];
+    let mut host = Host::example();
+    host.interfaces[2].name = "br0".to_owned();
+    host.interfaces[2].bridge = true;
+    assert_eq!(chosen(&stations, &host), Method::Tap);
 }
 
 #[test]
