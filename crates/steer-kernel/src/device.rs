@@ -171,7 +171,7 @@ impl Driver for DeviceDriver {
             Some(Found {
                 domain: Domain::Device,
                 netns: netns.clone(),
-                instance: Some(make::owner(&link)?),
+                instance: Some(link.owner()?),
                 role: None,
                 what: format!("{FOUND}{}", link.name),
             })

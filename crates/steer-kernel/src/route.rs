@@ -9,6 +9,7 @@
 
 mod entry;
 mod rule;
+pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::SockProtocol;
+use steer_core::instance::Instance;
 
 use crate::netlink::message::{Body, Message, attrs, number, text};
 use crate::netlink::{NLM_F_CREATE, NLM_F_EXCL, Netlink, Refused};
@@ -20,6 +21,15 @@ pub(crate) struct Link {
     pub(crate) kind: Option<String>,
     /// Whether it is up.
     pub(crate) up: bool,
+}
+
+impl Link {
+    /// Whose device it is, where it is one of ours.
+    pub(crate) fn owner(&self) -> Option<Instance> {
+        let name = self.alias.as_deref()?.strip_prefix(ALIAS)?;
+        let is_device = self.kind.as_deref() == Some("tun");
+        is_device.then(|| Instance::new(name).ok())?
+    }
 }
 
 /// The interfaces of the namespace in which it was opened.
@@ -124,6 +134,23 @@ pub(crate) fn find(socket: &mut Netlink, name: &str) -> Result<Option<Link>, Ref
     }
 }
 
+/// The addresses of an interface.
+pub(crate) fn addresses(socket: &mut Netlink, index: u32) -> Result<Vec<IpAddr>, Refused> {
+    let mut header = [0; 8];
+    header[4..].copy_from_slice(&index.to_ne_bytes());
+    // A kernel that does not filter lists those of every interface.
+    socket.list(libc::RTM_GETADDR, &Body::new(&header), |message| {
+        let of = number(message.body.get(4..8)?);
+        let value = |wanted| message.attrs(8).find(|(kind, _)| *kind == wanted);
+        let (_, bytes) = value(IFA_LOCAL).or_else(|| value(IFA_ADDRESS))?;
+        let ip = match bytes.len() {
+            4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
+            _ => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
+        };
+        (of == index).then_some(ip)
+    })
+}
+
 /// An interface of a list, or of a message about a change.
 pub(crate) fn read(message: Message<'_>) -> Option<Link> {
     let head = message.body.first_chunk::<HEADER>()?;
@@ -171,6 +198,8 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
+/// How devices of ours begin what they say of themselves; the instance's name follows.
+pub(super) const ALIAS: &str = "steer ";
 const HEADER: usize = 16;
 const IFF_UP: u32 = libc::IFF_UP as u32;
 const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;

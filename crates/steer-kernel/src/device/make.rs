@@ -10,7 +10,7 @@ use steer_core::instance::Instance;
 use steer_core::object::{Device, Layer};
 
 use super::fault::Fault;
-use super::link::{Link, Links};
+use super::link::{ALIAS, Link, Links};
 use super::queues::Queues;
 
 /// Makes a device; nothing is left of it where that fails.
@@ -122,15 +122,8 @@ pub(super) fn alias(instance: &Instance) -> String {
     format!("{ALIAS}{instance}")
 }
 
-/// Whose device it is, where it is one of ours.
-pub(super) fn owner(link: &Link) -> Option<Instance> {
-    let name = link.alias.as_deref()?.strip_prefix(ALIAS)?;
-    let of_ours = link.kind.as_deref() == Some("tun");
-    of_ours.then(|| Instance::new(name).ok())?
-}
-
 fn is_of(link: &Link, instance: &Instance) -> bool {
-    owner(link).as_ref() == Some(instance)
+    link.owner().as_ref() == Some(instance)
 }
 
 /// The addresses of the plan, and one of the link: a host without asks no neighbour (RFC 4861).
@@ -171,7 +164,6 @@ fn allow_v6(name: &str) {
     }
 }
 
-const ALIAS: &str = "steer ";
 /// Beside the gateway's, `fe80::1`.
 const OWN_LINK_LOCAL: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2));
 /// Longer than a busy machine takes for a work item.

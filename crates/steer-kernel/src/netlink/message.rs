@@ -66,7 +66,8 @@ impl Body {
 /// A message from the kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message<'a> {
-    kind: u16,
+    /// What it is about (`nlmsg_type`).
+    pub(crate) kind: u16,
     pub(super) flags: u16,
     pub(super) seq: u32,
     /// What follows the header.
@@ -99,7 +100,7 @@ impl<'a> Message<'a> {
 }
 
 /// The messages in a datagram.
-pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let length = number(bytes.get(..4)?) as usize;
         let message = bytes.get(..length)?;

@@ -20,9 +20,9 @@ pub(super) struct Entry {
     pub(super) table: u32,
     pub(super) metric: u32,
     pub(super) out: Option<u32>,
-    pub(super) protocol: u8,
+    protocol: u8,
     kind: u8,
-    via: Option<IpAddr>,
+    pub(super) via: Option<IpAddr>,
     /// Whether it says more than has a field here.
     more: bool,
 }
@@ -147,6 +147,19 @@ impl Entry {
         self.kind == RTN_UNICAST && self.protocol == ROUTE_PROTOCOL
     }
 
+    /// Whether it carries the number of our routes.
+    pub(super) const fn has_our_number(&self) -> bool {
+        self.protocol == ROUTE_PROTOCOL
+    }
+
+    /// Whether others have it in the table `main`, for what nothing more special is said of.
+    pub(super) const fn is_default_of_others(&self) -> bool {
+        self.net.is_none()
+            && self.kind == RTN_UNICAST
+            && self.table == MAIN_TABLE
+            && !self.has_our_number()
+    }
+
     /// The route as one of ours, where it is exactly what we make.
     pub(super) fn ours(&self, names: &BTreeMap<u32, String>) -> Option<Route> {
         let &Self {
@@ -214,6 +227,7 @@ fn cidr(address: &[u8], prefix: u8) -> Option<Cidr> {
 }
 
 const HEADER: usize = 12;
+const MAIN_TABLE: u32 = 254;
 /// The index of `lo`, in every namespace.
 const LOOPBACK: u32 = 1;
 /// More than any route that leads somewhere, and less than the kernel's own last resort.

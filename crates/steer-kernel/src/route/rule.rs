@@ -148,6 +148,30 @@ impl Seen {
         (plain && rule.priority() == Some(*priority)).then_some(rule)
     }
 
+    /// Whether it is one of others that is asked before one of ours, and can take what ours is for.
+    pub(super) fn is_before(&self, ours: &PolicyRule) -> bool {
+        let looks_local_up = self.action == FR_ACT_TO_TBL && self.table == RT_TABLE_LOCAL;
+        let does_nothing = self.action == FR_ACT_NOP;
+        let (Some(priority), Some(mark)) = (ours.priority(), ours.mark.bits()) else {
+            return false;
+        };
+        let meets = |seen: Mark| {
+            let shared = seen.mask & mark.mask;
+            seen.value & shared == mark.value & shared
+        };
+        let meets_mark = self.inverted || self.mark.is_none_or(meets);
+        let meets_interface = match (&self.iif, &ours.interface) {
+            (Some(seen), Some(own)) => self.inverted || seen == own,
+            _ => true,
+        };
+        self.is_foreign()
+            && self.priority < priority
+            && meets_mark
+            && meets_interface
+            && !looks_local_up
+            && !does_nothing
+    }
+
     /// Whether others made it, and not the kernel for itself.
     pub(crate) const fn is_foreign(&self) -> bool {
         self.protocol != ROUTE_PROTOCOL && self.protocol != RTPROT_KERNEL

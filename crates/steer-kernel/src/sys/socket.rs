@@ -1,9 +1,12 @@
 //! System calls about sockets of programs.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Takes a socket's connection, made or pending, from it (connect(2) with AF_UNSPEC).
 pub(crate) fn disconnect(socket: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -38,6 +41,13 @@ pub(crate) fn namespace(socket: BorrowedFd<'_>) -> Result<u64, Errno> {
     };
     Errno::result(done)?;
     Ok(cookie)
+}
+
+/// Waits for a socket to be readable, in the calling runtime.
+pub(crate) fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by what watches it, and open for as long.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    Ok(watched?)
 }
 
 /// asm-generic/socket.h
