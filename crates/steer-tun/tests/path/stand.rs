@@ -30,10 +30,12 @@ pub(crate) enum Link {
     Handed,
     /// As above, of a device without offloads.
     Plain,
+    /// Clients are behind a device with a link layer.
+    Tap,
 }
 
 impl Link {
-    pub(crate) const ALL: [Self; 3] = [Self::One, Self::Handed, Self::Plain];
+    pub(crate) const ALL: [Self; 4] = [Self::One, Self::Handed, Self::Plain, Self::Tap];
 }
 
 /// A namespace with programs, a device, and an engine that takes what comes by it.
@@ -41,7 +43,7 @@ pub(crate) struct Stand {
     pub(crate) app: Host,
     pub(crate) engine: Engine,
     driver: DeviceDriver,
-    device: Device,
+    devices: Vec<Object>,
     _handed: Option<OwnedFd>,
 }
 
@@ -66,7 +68,7 @@ impl Stand {
 
     fn within(app: Host, link: Link, mtu: u32, queues: u16) -> Self {
         let address = |family| (device_address(family), device_net(family).prefix());
-        let device = Device {
+        let inner = Device {
             name: "tun-path".to_owned(),
             layer: Layer::Ip,
             mtu,
@@ -87,11 +89,20 @@ impl Stand {
             app: None,
         };
         let (port, sockets) = app.enter(|| listen::listen(&listener)).unwrap();
-        change(&mut driver, &app, &[], &[Object::Device(device.clone())]);
+        let outer = Device {
+            name: "tap-path".to_owned(),
+            layer: Layer::Ethernet,
+            addresses: vec![("fe80::2".parse().unwrap(), 64)],
+            ..inner.clone()
+        };
+        let mut devices = vec![Object::Device(inner)];
+        devices.extend((link == Link::Tap).then_some(Object::Device(outer)));
+        change(&mut driver, &app, &[], &devices);
         let mut intent = Intent::new(instance(), Scope::command());
         intent.link.mtu = Some(mtu);
         let (name, handed) = match link {
-            Link::One => (device.name.as_str(), None),
+            Link::One => ("tun-path", None),
+            Link::Tap => ("tap-path", None),
             Link::Handed => ("handed", Some(libc::IFF_VNET_HDR)),
             Link::Plain => ("handed", Some(0)),
         };
@@ -101,9 +112,15 @@ impl Stand {
             app.ip(&["link", "set", name, "mtu", &mtu.to_string(), "up"]);
         }
         for family in Family::ALL {
-            let (source, dash) = (client(family).to_string(), family.to_string());
-            let dash = if dash.contains('6') { "-6" } else { "-4" };
-            let words = [dash, "route", "add", "default", "dev", name, "src", &source];
+            let source = client(family).to_string();
+            let (dash, gateway) = match family {
+                Family::V4 => ("-4", "192.0.0.66"),
+                Family::V6 => ("-6", "fe80::1"),
+            };
+            let mut words = vec![dash, "route", "add", "default", "dev", name, "src", &source];
+            if link == Link::Tap {
+                words.extend(["via", gateway, "onlink"]);
+            }
             app.ip(&words);
         }
         let bound = Bound {
@@ -121,15 +138,14 @@ impl Stand {
             app,
             engine,
             driver,
-            device,
+            devices,
             _handed: handed,
         }
     }
 
     /// Removes the device, as an engine that ends does.
     pub(crate) fn remove(&mut self) {
-        let device = Object::Device(self.device.clone());
-        change(&mut self.driver, &self.app, &[device], &[]);
+        change(&mut self.driver, &self.app, &self.devices, &[]);
     }
 }
 

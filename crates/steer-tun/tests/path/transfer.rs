@@ -35,6 +35,9 @@ fn what_is_sent_arrives_both_ways_at_every_mtu_with_and_without_offloads() {
         (Link::Plain, 1280),
         (Link::Plain, 1500),
         (Link::Plain, 9000),
+        (Link::Tap, 1280),
+        (Link::Tap, 1500),
+        (Link::Tap, 9000),
     ] {
         let stand = Stand::new(link, mtu);
         for (round, family) in Family::ALL.into_iter().enumerate() {
