@@ -99,25 +99,24 @@ impl Out {
             false => 0,
         };
         let mut datagrams = datagrams.peekable();
-        // The first part is for the headers.
-        let mut parts: [&[u8]; JOINED_MOST + 1] = [&[]; JOINED_MOST + 1];
+        let mut joined = Vec::new();
         while let Some(first) = datagrams.next() {
-            parts[1] = first;
-            let (mut count, mut bytes) = (1, first.len());
+            let mut count = 1;
             if (1..=each).contains(&first.len()) {
+                joined.clear();
+                joined.extend_from_slice(first);
                 // A shorter one can only be the last.
                 let mut whole = true;
                 while whole && count < JOINED_MOST {
                     let fits = |next: &&[u8]| {
                         (1..=first.len()).contains(&next.len())
-                            && bytes + next.len() <= JOINED_BYTES
+                            && joined.len() + next.len() <= JOINED_BYTES
                     };
                     let Some(next) = datagrams.next_if(fits) else {
                         break;
                     };
                     count += 1;
-                    parts[count] = next;
-                    bytes += next.len();
+                    joined.extend_from_slice(next);
                     whole = next.len() == first.len();
                 }
             }
@@ -126,7 +125,7 @@ impl Out {
                 continue;
             }
             let id = self.next_id() as u16;
-            let Some(head) = Head::udp(from, to, Some(id), bytes, Sum::Partial) else {
+            let Some(head) = Head::udp(from, to, Some(id), joined.len(), Sum::Partial) else {
                 self.count(Reason::Length);
                 continue;
             };
@@ -141,9 +140,7 @@ impl Out {
                 valid: false,
                 gso: Some(gso),
             };
-            let mut whole = parts;
-            whole[0] = head.bytes();
-            self.write(hop, offload, &whole[..=count])?;
+            self.write(hop, offload, &[head.bytes(), &joined])?;
         }
         Ok(())
     }
