@@ -1,10 +1,12 @@
 //! How fast it is: to be run by hand, as `cargo test -p steer-tun --release --test path -- --ignored
 //! --nocapture speed`.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use steer_core::address::Family;
 
 use crate::engine::{FLOOD, SINK};
@@ -14,32 +16,45 @@ use crate::stand::{Link, Stand, at};
 #[ignore = "a figure, and no statement"]
 fn speed() {
     lab::require!(Root, Path("/dev/net/tun"));
+    let direct = direct();
+    eprintln!("direct: {direct:.1} Gbit/s");
     for link in Link::ALL {
         let stand = Stand::new(link, 1500);
         for family in Family::ALL {
             for (way, port) in [("up", SINK), ("down", FLOOD)] {
-                let bytes = stand
-                    .app
-                    .enter(|| move_for(family, port, Duration::from_secs(3)));
-                let gigabits = bytes as f64 * 8.0 / 3e9;
-                eprintln!("{link:?} {family} {way}: {gigabits:.1} Gbit/s");
+                let speed = stand.app.enter(|| speed_to(at(family, port)));
+                eprintln!("{link:?} {family} {way}: {speed:.1} Gbit/s");
             }
         }
     }
 }
 
-fn move_for(family: Family, port: u16, time: Duration) -> usize {
-    let mut stream = TcpStream::connect(at(family, port)).unwrap();
-    let reno = std::ffi::OsString::from("reno");
-    let option = nix::sys::socket::sockopt::TcpCongestion;
-    nix::sys::socket::setsockopt(&stream, option, &reno).unwrap();
+/// Through `lo`, to a thread that does nothing but read.
+fn direct() -> f64 {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut room = vec![0; 256 << 10];
+        while stream.read(&mut room).unwrap() > 0 {}
+    });
+    speed_to(address)
+}
+
+/// How many bits a nanosecond go to a server, or come from it.
+fn speed_to(server: SocketAddr) -> f64 {
+    let mut stream = TcpStream::connect(server).unwrap();
+    setsockopt(&stream, sockopt::TcpCongestion, &OsString::from("reno")).unwrap();
     let (mut room, mut bytes) = (vec![0; 256 << 10], 0);
-    let end = Instant::now() + time;
-    while Instant::now() < end {
-        bytes += match port {
-            SINK => stream.write(&room).unwrap(),
-            _ => stream.read(&mut room).unwrap(),
+    let begin = Instant::now();
+    while begin.elapsed() < TIME {
+        bytes += match server.port() {
+            FLOOD => stream.read(&mut room).unwrap(),
+            _ => stream.write(&room).unwrap(),
         };
     }
-    bytes
+    bytes as f64 * 8.0 / begin.elapsed().as_nanos() as f64
 }
+
+/// How long each is measured.
+const TIME: Duration = Duration::from_secs(3);
