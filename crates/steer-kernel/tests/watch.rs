@@ -282,6 +282,8 @@ async fn what_is_changed_by_ourselves_is_not_told() {
     require!(Root);
     let mut scene = Scene::new();
     scene.begun().await;
+    scene.ip("rule add priority 1000 lookup 52").await;
+    assert!(matches!(scene.next().await, Noticed::RuleBefore { .. }));
     scene.watched.expect(&[]);
     let all = scene.objects.clone();
     let fewer: Vec<Object> = all

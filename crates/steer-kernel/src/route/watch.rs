@@ -10,7 +10,7 @@ mod state;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -19,7 +19,7 @@ use nix::sys::socket::{
 };
 use steer_core::object::{Domain, Object};
 use steer_core::plan::{Netns, Planned};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use self::noticed::Noticed;
@@ -32,7 +32,7 @@ use crate::sys::socket::watched;
 
 /// What is expected to stand, by whoever put it in force; clones are about the same.
 #[derive(Clone, Debug, Default)]
-pub struct Watched(Arc<Mutex<BTreeMap<Netns, Vec<Object>>>>);
+pub struct Watched(Arc<watch::Sender<BTreeMap<Netns, Vec<Object>>>>);
 
 impl Watched {
     /// Expects the routes, rules and devices among these objects, whose symbols are resolved.
@@ -47,12 +47,14 @@ impl Watched {
     pub fn expect(&self, objects: &[Planned]) {
         let mut places: BTreeMap<Netns, Vec<Object>> = BTreeMap::new();
         for planned in objects {
-            if matches!(planned.object.domain(), Domain::Device | Domain::Route) {
+            // In a namespace of the command's own there is nobody else.
+            let is_ours_alone = planned.netns == Netns::New;
+            if matches!(planned.object.domain(), Domain::Device | Domain::Route) && !is_ours_alone {
                 let place = places.entry(planned.netns.clone()).or_default();
                 place.push(planned.object.clone());
             }
         }
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = places;
+        self.0.send_replace(places);
     }
 
     /// Logs what is noticed; returns only where there is nothing to watch or nothing can be seen.
@@ -94,37 +96,36 @@ impl Watched {
             .into_iter()
             .filter(Noticed::is_of_others)
             .collect();
+        let mut expected = self.0.subscribe();
         let mut buffer = vec![0; BUFFER];
-        let mut looks = true;
+        let (mut looks, mut told) = (true, Vec::new());
         loop {
-            let mut told = Vec::new();
-            if looks {
-                let found = look(&mut asking, &self.of(netns))?;
+            let ours = self.of(netns);
+            // While ours is changed nothing is compared.
+            if looks && !ours.is_empty() {
+                let found = look(&mut asking, &ours)?;
                 told.extend(found.difference(&known).cloned());
                 known = found;
             }
-            (looks, told) = {
-                for noticed in told {
-                    if noticed_tx.send(noticed).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                let mut ready = events.readable().await?;
-                match ready.try_io(|fd| Ok(receive(fd.get_ref(), &mut buffer)?)) {
-                    Ok(Ok(length)) => self.read(netns, &mut asking, &buffer[..length])?,
-                    // Messages were lost.
-                    Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                        (true, Vec::new())
-                    }
-                    Ok(Err(error)) => return Err(error),
-                    Err(_would_block) => (false, Vec::new()),
-                }
-            };
             for noticed in told {
                 if noticed_tx.send(noticed).await.is_err() {
                     return Ok(());
                 }
             }
+            let mut ready = tokio::select! {
+                ready = events.readable() => ready?,
+                _ = expected.changed() => {
+                    (looks, told) = (true, Vec::new());
+                    continue;
+                }
+            };
+            (looks, told) = match ready.try_io(|fd| Ok(receive(fd.get_ref(), &mut buffer)?)) {
+                Ok(Ok(length)) => self.read(netns, &mut asking, &buffer[..length])?,
+                // Messages were lost.
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => (true, Vec::new()),
+                Ok(Err(error)) => return Err(error),
+                Err(_would_block) => (false, Vec::new()),
+            };
         }
     }
 
@@ -154,13 +155,11 @@ impl Watched {
     }
 
     fn of(&self, netns: &Netns) -> Vec<Object> {
-        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        places.get(netns).cloned().unwrap_or_default()
+        self.0.borrow().get(netns).cloned().unwrap_or_default()
     }
 
     fn places(&self) -> Vec<Netns> {
-        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        places.keys().cloned().collect()
+        self.0.borrow().keys().cloned().collect()
     }
 }
 
