@@ -12,10 +12,11 @@ use steer::core::intent::{self, Intent, OnFailure, Source};
 use steer::core::keeper::{Keeper, NoKeeper, Released};
 use steer::core::netns::MakeSockets;
 use steer::core::object::{ChildSetting, Listener};
-use steer::core::plan::{Netns, Plan};
+use steer::core::plan::{Netns, Plan, Planned};
 use steer::core::policy::Policy;
 use steer::core::symbol::Bindings;
 use steer::dns;
+use steer::kernel::route::watch::Watched;
 use steer::kernel::{confine, keeper};
 use steer::proxy::engine::{Engine, EngineBuilder};
 use steer::proxy::record::Recorder;
@@ -38,8 +39,9 @@ pub(crate) struct Session {
     inward: Option<Engine>,
     force: Force,
     serving: JoinSet<()>,
-    /// Has the rules follow names.
+    /// Has the rules follow names, and watches what others do to routes.
     following: JoinSet<()>,
+    watched: Watched,
     listeners: Vec<Listener>,
     inside: Option<Arc<dyn MakeSockets>>,
     /// Ends with the keeper. Made at the start, so that whoever is told that the steering is in
@@ -126,7 +128,9 @@ impl Session {
             }
             serving.spawn(serving_engine.clone().serve(intake));
         }
+        let watched = Watched::new(&objects(&choice.plan, force.bindings()));
         let mut following = JoinSet::new();
+        following.spawn(watched.clone().report());
         if let Some((learner, rules)) = names {
             following.spawn(rules.keep_up(force.clone()));
             known(intent, &learner, &resolver).await?;
@@ -139,6 +143,7 @@ impl Session {
             force,
             serving,
             following,
+            watched,
             listeners,
             inside,
             lost,
@@ -212,7 +217,13 @@ impl Session {
             _ => None,
         };
         let policy = self.engine.change(prepared);
-        if let Err(error) = self.force.change(&next.intent, &next.choice.plan).await {
+        // What is ours to change is nothing that others did.
+        self.watched.expect(&[]);
+        let changed = self.force.change(&next.intent, &next.choice.plan).await;
+        let stands = if changed.is_ok() { next } else { before };
+        let objects = objects(&stands.choice.plan, self.force.bindings());
+        self.watched.expect(&objects);
+        if let Err(error) = changed {
             let _ = self.engine.change(policy);
             return Err(Failure::new(&error, error.help()));
         }
@@ -256,6 +267,12 @@ impl Session {
             .await
             .map_err(|error| Failure::new(&error, error.help()))
     }
+}
+
+/// What of a plan in force stands on the host.
+fn objects(plan: &Plan, bindings: &Bindings) -> Vec<Planned> {
+    let objects = plan.host_objects(bindings);
+    objects.expect("a plan in force has values for its symbols")
 }
 
 /// Has the rules know the addresses of names that are written out, before anybody is told that the
