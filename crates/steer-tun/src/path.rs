@@ -214,3 +214,6 @@ impl From<io::Error> for Untaken {
         Self::Unwritten(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

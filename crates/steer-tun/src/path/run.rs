@@ -73,7 +73,7 @@ impl Path {
             let thread = thread::Builder::new().name(format!("steer-path-{number}"));
             threads.push(thread.spawn(move || reader.run())?);
         }
-        let thread = thread::Builder::new().name("steer-path-sweep".to_owned());
+        let thread = thread::Builder::new().name("steer-sweep".to_owned());
         thread.spawn(move || chores.run(&reads))?;
         Ok(Running { path, threads })
     }
