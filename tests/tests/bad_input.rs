@@ -3,6 +3,8 @@
 
 #[path = "bad_input/config.rs"]
 mod config;
+#[path = "bad_input/device.rs"]
+mod device;
 #[path = "bad_input/neighbours.rs"]
 mod neighbours;
 #[path = "bad_input/others.rs"]
