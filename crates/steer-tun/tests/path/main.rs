@@ -3,6 +3,7 @@
 
 mod ends;
 mod engine;
+mod gone;
 mod many;
 mod speed;
 mod stand;

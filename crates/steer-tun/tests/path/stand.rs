@@ -9,7 +9,7 @@ use nix::libc;
 use steer_core::address::{Family, Protocol};
 use steer_core::driver::{Change, Driver};
 use steer_core::instance::Instance;
-use steer_core::intake::Bound;
+use steer_core::intake::{Bound, Shared};
 use steer_core::intent::{Intent, Scope};
 use steer_core::listen;
 use steer_core::method::Method;
@@ -141,6 +141,11 @@ impl Stand {
             devices,
             _handed: handed,
         }
+    }
+
+    /// Descriptors of the devices.
+    pub(crate) fn shared(&self) -> Vec<Shared> {
+        self.driver.shared().unwrap()
     }
 
     /// Removes the device, as an engine that ends does.
