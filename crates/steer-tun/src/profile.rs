@@ -12,7 +12,7 @@ pub(crate) static TUN: Profile = Profile {
     summary: "a TUN device whose packets the kernel's own TCP takes, TCP, UDP and echo requests",
     transparent: true,
     protocols: &[Protocol::Tcp, Protocol::Udp],
-    keys: &keys_but::<{ KEYS.len() - WITHOUT.len() + BOTH.len() }>(&WITHOUT, &BOTH),
+    keys: &keys_but::<{ KEYS.len() - WITHOUT.len() + BOTH }>(&WITHOUT, OWN.split_at(BOTH).0),
     privileges: &PRIVILEGES,
     limits: &LIMITS,
 };
@@ -20,7 +20,7 @@ pub(crate) static TUN: Profile = Profile {
 pub(crate) static TAP: Profile = Profile {
     method: Method::Tap,
     summary: "a TAP device, of this host or a port of a bridge with virtual machines and containers",
-    keys: &keys_but::<{ KEYS.len() - WITHOUT.len() + STATIONS.len() }>(&WITHOUT, &STATIONS),
+    keys: &keys_but::<{ KEYS.len() - WITHOUT.len() + OWN.len() }>(&WITHOUT, &OWN),
     ..TUN
 };
 
@@ -66,19 +66,9 @@ const WITHOUT: [Key; 4] = [
     Key::ListenDns,
 ];
 
-/// What both have beside the rest.
-const BOTH: [Key; 7] = [
-    Key::Udp,
-    Key::QuicSteer,
-    Key::Mark,
-    Key::DeviceMtu,
-    Key::DeviceQueues,
-    Key::DeviceEcho,
-    Key::DeviceFd,
-];
-
-/// The same, and what only stations of a link have a use for.
-const STATIONS: [Key; 11] = [
+/// What they have beside the rest: both the first of them, and `tap` what only stations of a link have
+/// a use for.
+const OWN: [Key; 11] = [
     Key::Udp,
     Key::QuicSteer,
     Key::Mark,
@@ -91,3 +81,6 @@ const STATIONS: [Key; 11] = [
     Key::DeviceDhcp,
     Key::DeviceAdvertise,
 ];
+
+/// How many of them both have.
+const BOTH: usize = 7;
