@@ -114,11 +114,11 @@ async fn serve(mut stream: TcpStream, port: u16, seen: &Mutex<Seen>) -> std::io:
         }
         RESET => abort(stream),
         SINK => {
-            let mut room = vec![0; 256 << 10];
+            let mut room = vec![0; 128 << 10];
             while stream.read(&mut room).await? > 0 {}
         }
         FLOOD => {
-            let room = vec![0; 256 << 10];
+            let room = vec![0; 128 << 10];
             while stream.write_all(&room).await.is_ok() {}
         }
         _ => {

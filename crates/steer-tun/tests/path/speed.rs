@@ -35,7 +35,7 @@ fn direct() -> f64 {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut room = vec![0; 256 << 10];
+        let mut room = vec![0; 128 << 10];
         while stream.read(&mut room).unwrap() > 0 {}
     });
     speed_to(address)
@@ -45,7 +45,7 @@ fn direct() -> f64 {
 fn speed_to(server: SocketAddr) -> f64 {
     let mut stream = TcpStream::connect(server).unwrap();
     setsockopt(&stream, sockopt::TcpCongestion, &OsString::from("reno")).unwrap();
-    let (mut room, mut bytes) = (vec![0; 256 << 10], 0);
+    let (mut room, mut bytes) = (vec![0; 128 << 10], 0);
     let begin = Instant::now();
     while begin.elapsed() < TIME {
         bytes += match server.port() {
