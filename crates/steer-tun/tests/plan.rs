@@ -27,6 +27,9 @@ fn of(selector: Selector) -> Intent {
     Intent::new(Instance::new("demo").unwrap(), scope)
 }
 
+/// Something that is written beside the rest.
+type Change = fn(&mut Intent);
+
 fn with(mut intent: Intent, change: impl FnOnce(&mut Intent)) -> Intent {
     change(&mut intent);
     intent
@@ -162,7 +165,7 @@ fn a_descriptor_of_something_else_is_refused_before_anything_is_done() {
 
 #[test]
 fn what_comes_by_a_device_of_others_is_all_meant_and_nothing_chooses_among_it() {
-    let choices: [(Key, fn(&mut Intent)); 8] = [
+    let choices: [(Key, Change); 8] = [
         (Key::Host, |i| i.scope.of.host = true),
         (Key::Command, |i| i.scope.command = true),
         (Key::Ports, |i| {
