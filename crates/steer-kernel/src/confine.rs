@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! engine ── Confined ══ socket ══> holder ─┬─ maps of users, lo, addresses, routes, masks
-//!   │           │                          ├─ nf_tables inside
+//!   │           │                          ├─ nf_tables, devices, routes inside
 //!   │           └── descriptors of the     ├─ listeners, handed out
 //!   │               namespaces             └─ sockets on request (a socket of its own)
 //!   └── child::Spawner: setns between fork and exec

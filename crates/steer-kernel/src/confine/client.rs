@@ -13,10 +13,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use steer_core::address::Protocol;
 use steer_core::driver::{DriverError, Lifeline};
-use steer_core::intake::Sockets as Opened;
+use steer_core::intake::{Shared, Sockets as Opened};
 use steer_core::keeper::{EngageError, Job, Keeper, KeeperError, Released};
 use steer_core::netns::MakeSockets;
-use steer_core::object::{Binding, Domain, Listener, Namespace, Object};
+use steer_core::object::{Binding, Domain, Listener, Namespace};
 use steer_core::plan::{Netns, Planned};
 
 use super::entrance::Entrance;
@@ -56,6 +56,8 @@ pub struct Confined {
     sockets: Arc<Sockets>,
     lifelines: Vec<Lifeline>,
     job: Option<Job>,
+    /// What is in force inside.
+    standing: Vec<Planned>,
 }
 
 /// The connection to one holder.
@@ -82,12 +84,14 @@ impl Confined {
     /// Has these objects in force, and asks a successor where the holder is gone.
     fn set(&mut self, job: &Job, objects: Vec<Planned>) -> Result<(), KeeperError> {
         const WHAT: &str = "put the job in force";
-        if objects.is_empty() {
+        let to = inside(objects)?;
+        if to.is_empty() && self.standing.is_empty() {
             return Ok(());
         }
         let request = Request::Commit {
             instance: job.instance().clone(),
-            objects: inside(objects)?,
+            from: self.standing.clone(),
+            to: to.clone(),
         };
         let answer = match self.link()?.ask(&request, &[], WHAT) {
             Err(KeeperError::Lost { .. }) if self.is_alone()? => {
@@ -100,9 +104,22 @@ impl Confined {
         match answer? {
             (Reply::Done { lifelines: tags }, fds) => {
                 self.lifelines = lifelines(tags, fds);
+                self.standing = to;
                 Ok(())
             }
             _ => Err(unexpected(WHAT)),
+        }
+    }
+
+    /// Removes devices, so that whoever reads them reads their end: all else goes with the namespaces.
+    fn remove_devices(&mut self) -> Result<(), KeeperError> {
+        let is_device = |planned: &Planned| planned.object.domain() == Domain::Device;
+        let reachable = matches!(self.is_alone(), Ok(false)) && self.link.is_some();
+        match self.job.take() {
+            Some(job) if reachable && self.standing.iter().any(is_device) => {
+                self.set(&job, Vec::new())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -201,6 +218,18 @@ impl Keeper for Confined {
         Ok(())
     }
 
+    fn shared(&self) -> io::Result<Vec<Shared>> {
+        let of_devices = |line: &&Lifeline| line.domain == Domain::Device;
+        let duplicate = |line: &Lifeline| {
+            Ok(Shared {
+                label: line.label.clone(),
+                fd: line.fd.try_clone()?,
+            })
+        };
+        let lines = self.lifelines.iter().filter(of_devices);
+        lines.map(duplicate).collect()
+    }
+
     fn retire(&mut self) -> Result<(), KeeperError> {
         match self.job.take() {
             Some(job) => {
@@ -213,6 +242,7 @@ impl Keeper for Confined {
     }
 
     fn release(&mut self) -> Result<Released, KeeperError> {
+        let removed = self.remove_devices();
         let Self {
             link,
             entrance,
@@ -220,15 +250,17 @@ impl Keeper for Confined {
             sockets,
             lifelines,
             job,
+            standing,
         } = self;
         sockets.close();
         (*entrance, *job) = (None, None);
         lifelines.clear();
-        match link.take() {
+        standing.clear();
+        let ended = match link.take() {
             Some(link) => link.end(),
             None => Ok(()),
-        }
-        .map(|()| Released::Clean)
+        };
+        removed.and(ended).map(|()| Released::Clean)
     }
 
     fn lost(&self) -> io::Result<Option<PipeReader>> {
@@ -345,10 +377,10 @@ fn wait(life: &PipeReader, time: Duration) -> Result<bool, Errno> {
     }
 }
 
-/// The objects, all of which have to be rules of nf_tables in the namespaces.
-fn inside(objects: Vec<Planned>) -> Result<Vec<Object>, KeeperError> {
+/// The objects, all of which have to be rules of nf_tables, devices or routes in the namespaces.
+fn inside(objects: Vec<Planned>) -> Result<Vec<Planned>, KeeperError> {
     let own = |planned: Planned| match (&planned.netns, planned.object.domain()) {
-        (Netns::New, Domain::Nft) => Ok(planned.object),
+        (Netns::New, Domain::Nft | Domain::Device | Domain::Route) => Ok(planned),
         (_, domain) => Err(KeeperError::Driver(DriverError::new(
             domain,
             format!("namespaces of the command's own cannot hold {planned}"),

@@ -9,29 +9,37 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::chdir;
-use steer_core::driver::{Change, Driver, Lifeline};
+use steer_core::driver::Lifeline;
+use steer_core::instance::Instance;
 use steer_core::intake::Sockets;
 use steer_core::keeper::{EngageError, KeeperError};
 use steer_core::listen;
-use steer_core::object::{Listener, Namespace, Object};
-use steer_core::plan::Netns;
+use steer_core::object::{Listener, Namespace};
+use steer_core::plan::Planned;
 
 use super::mask::Masks;
 use super::network::Settings;
 use super::obstacle::{Obstacle, Stage};
 use super::wire::{Reply, Request};
 use super::{mask, network, sockets};
+use crate::device::DeviceDriver;
+use crate::drivers::Drivers;
 use crate::keeper::fault::Fault;
 use crate::keeper::process::{HOLDER, settle};
 use crate::keeper::wire::{Tag, Wire, lifelines, tags};
 use crate::nft::NftDriver;
+use crate::route::RouteDriver;
 
 /// The holder's life: it answers the engine until that is gone. Nothing has to be cleared up.
 pub(crate) fn hold() -> io::Result<()> {
     let (wire, _life) = settle(HOLDER)?;
     let mut holder = Holder {
         masks: Masks::default(),
-        nft: NftDriver::new(),
+        drivers: Drivers::new(vec![
+            Box::new(DeviceDriver::new()),
+            Box::new(RouteDriver::new()),
+            Box::new(NftDriver::new()),
+        ]),
         settings: Settings::default(),
         wishes: None,
     };
@@ -41,7 +49,8 @@ pub(crate) fn hold() -> io::Result<()> {
 #[derive(Debug)]
 struct Holder {
     masks: Masks,
-    nft: NftDriver,
+    /// Of what can be inside.
+    drivers: Drivers,
     /// Of the network outside.
     settings: Settings,
     /// By which sockets are asked for.
@@ -109,31 +118,28 @@ impl Holder {
             }),
             Request::Join { lifelines, masked } => self.join(lifelines, masked, fds),
             Request::Listen(listener) => return listen(&listener),
-            Request::Commit { instance, objects } => {
-                let change = Change {
-                    instance: &instance,
-                    netns: &Netns::New,
-                    from: &[],
-                    to: &objects,
-                };
-                match self.commit(&change) {
-                    Ok(lines) => {
-                        let (lifelines, _) = tags(&lines);
-                        let fds = lines.into_iter().map(|line| line.fd).collect();
-                        return Ok((Reply::Done { lifelines }, fds));
-                    }
-                    Err(error) => Err(Fault::of(&error)),
+            Request::Commit { instance, from, to } => match self.commit(&instance, &from, &to) {
+                Ok(lines) => {
+                    let (lifelines, _) = tags(&lines);
+                    let fds = lines.into_iter().map(|line| line.fd).collect();
+                    return Ok((Reply::Done { lifelines }, fds));
                 }
-            }
+                Err(error) => Err(Fault::of(&error)),
+            },
         };
         Ok(done.unwrap_or_else(|fault| (Reply::Failed(fault), Vec::new())))
     }
 
-    fn commit(&mut self, change: &Change<'_>) -> Result<Vec<Lifeline>, KeeperError> {
-        let nft = change.to.iter().all(|o| matches!(o, Object::Nft(_)));
-        assert!(nft, "the engine's side lets nothing else through");
-        self.nft.set(change)?;
-        self.nft.lifelines().map_err(|source| KeeperError::Lost {
+    fn commit(
+        &mut self,
+        instance: &Instance,
+        from: &[Planned],
+        to: &[Planned],
+    ) -> Result<Vec<Lifeline>, KeeperError> {
+        let done = self.drivers.set_all(instance, from, to);
+        done?;
+        let lifelines = self.drivers.lifelines();
+        lifelines.map_err(|source| KeeperError::Lost {
             what: "hand over its lifelines".to_owned(),
             source,
         })
@@ -176,7 +182,7 @@ impl Holder {
         chdir("/").map_err(|errno| used(&errno.into()))?;
         self.masks = Masks::cover(masked).map_err(|error| refused(&error, &error.source))?;
         for line in lifelines(tags, fds.collect()) {
-            self.nft.adopt(line);
+            self.drivers.adopt(line);
         }
         self.open_up()
     }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use steer_core::instance::Instance;
-use steer_core::object::{Listener, Namespace, Object};
+use steer_core::object::{Listener, Namespace};
+use steer_core::plan::Planned;
 
 use crate::keeper::fault::Fault;
 use crate::keeper::wire::Tag;
@@ -27,10 +28,13 @@ pub(super) enum Request {
     },
     /// Open the sockets of a listener.
     Listen(Box<Listener>),
-    /// Have these objects in force, and no others of the instance.
+    /// Have these objects in force in the place of others of the instance.
     Commit {
         instance: Instance,
-        objects: Vec<Object>,
+        /// What stands.
+        from: Vec<Planned>,
+        /// What shall stand.
+        to: Vec<Planned>,
     },
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use steer_core::address::{Cidr, Family};
 use steer_core::instance::Instance;
 use steer_core::mark::Mark;
-use steer_core::object::{LOCAL_TABLE, Leads, ROUTE_PROTOCOL, Route, token_net};
+use steer_core::object::{LOCAL_TABLE, Leads, MAIN_TABLE, ROUTE_PROTOCOL, Route, token_net};
 use steer_core::symbol::{FIRST_TABLE, TableRef};
 
 use super::{af, family};
@@ -184,7 +184,8 @@ impl Entry {
                 (tokens && out == Some(LOOPBACK)).then_some(Leads::Here)
             }
             RTN_LOCAL => (out == Some(LOOPBACK)).then_some(Leads::Here),
-            RTN_UNICAST if own && metric == default_metric(family) => {
+            // Where a network is the command's own, the table `main` is ours too.
+            RTN_UNICAST if (own || table == MAIN_TABLE) && metric == default_metric(family) => {
                 let name = names.get(&out?)?.clone();
                 Some(Leads::Device { name, via })
             }
@@ -227,7 +228,6 @@ fn cidr(address: &[u8], prefix: u8) -> Option<Cidr> {
 }
 
 const HEADER: usize = 12;
-const MAIN_TABLE: u32 = 254;
 /// The index of `lo`, in every namespace.
 const LOOPBACK: u32 = 1;
 /// More than any route that leads somewhere, and less than the kernel's own last resort.
