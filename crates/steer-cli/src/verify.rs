@@ -4,13 +4,14 @@ mod alone;
 pub(crate) mod enclosure;
 
 use std::fmt::Display;
+use std::io;
 use std::os::fd::OwnedFd;
 
 use steer::core::address::Family;
 use steer::core::intent::{Intent, Scope};
 use steer::core::netns::{SocketKind, SocketWish};
 use steer::core::object::{Binding, Object};
-use steer::core::plan::Planned;
+use steer::core::plan::{Netns, Plan, Planned};
 use steer::kernel::witness::{Boundary, Tally, Witness, interfaces};
 
 use crate::failure::Failure;
@@ -25,6 +26,8 @@ pub(crate) struct Verification {
     intent: Intent,
     /// To the interfaces of the command's network, where it has one of its own.
     network: Option<OwnedFd>,
+    /// The engine's interfaces there, beside `lo`.
+    devices: Vec<String>,
 }
 
 /// What the witness said.
@@ -52,6 +55,7 @@ impl Verification {
         let instance = &intent.instance;
         let bindings = session.bindings();
         let mut network = None;
+        let devices = devices(&decided.choice.plan);
         let witness = match (session.inside(), &bindings.command_cgroup) {
             (Some(inside), _) => {
                 let open = |kind| {
@@ -61,7 +65,9 @@ impl Verification {
                 };
                 // Asked in the end, when the holder may be another one or none.
                 network = Some(open(SocketKind::Route)?);
-                Witness::of_namespace(instance, open(SocketKind::Filter)?, &boundary(decided))
+                let names: Vec<&str> = devices.iter().map(String::as_str).collect();
+                let boundary = boundary(decided, &names);
+                Witness::of_namespace(instance, open(SocketKind::Filter)?, &boundary)
             }
             (None, Some(cgroup)) => {
                 let marked = bindings.slot.map(|slot| slot.mark);
@@ -72,6 +78,7 @@ impl Verification {
         Ok(Self {
             witness: witness.map_err(|error| Failure::new(&error, error.help()))?,
             network,
+            devices,
             intent,
         })
     }
@@ -82,6 +89,7 @@ impl Verification {
             mut witness,
             intent,
             network,
+            devices,
         } = self;
         let tally = match witness.read() {
             Ok(tally) => tally,
@@ -91,7 +99,12 @@ impl Verification {
             }
         };
         let verdict = report(&tally, &intent);
-        match network.map(interfaces) {
+        let others = network.map(|network| {
+            let mut others = interfaces(network)?;
+            others.retain(|name| !devices.contains(name));
+            Ok::<_, io::Error>(others)
+        });
+        match others {
             None => verdict,
             Some(Ok(others)) if others.is_empty() => verdict,
             Some(Ok(others)) => {
@@ -112,9 +125,18 @@ impl Verification {
     }
 }
 
+/// The devices of a plan in the command's namespaces.
+fn devices(plan: &Plan) -> Vec<String> {
+    let name = |planned: &Planned| match &planned.object {
+        Object::Device(device) if planned.netns == Netns::New => Some(device.name.clone()),
+        _ => None,
+    };
+    plan.objects.iter().filter_map(name).collect()
+}
+
 /// What a packet in the command's namespaces has left by: where they are the method itself, by an
-/// interface, of which there is none; else by going round the method.
-fn boundary(decided: &Decided) -> Boundary<'_> {
+/// interface that is not the engine's, of which there is none; else by going round the method.
+fn boundary<'a>(decided: &'a Decided, devices: &'a [&'a str]) -> Boundary<'a> {
     let plan = &decided.choice.plan;
     let walls = |p: &Planned| match &p.object {
         Object::Listener(listener) => enclosure::is_wall(plan, listener, &p.netns),
@@ -125,7 +147,7 @@ fn boundary(decided: &Decided) -> Boundary<'_> {
             own: &namespace.addresses,
             bypass: decided.intent.bypass,
         },
-        _ => Boundary::Interface,
+        _ => Boundary::Interface { own: devices },
     }
 }
 

@@ -56,8 +56,11 @@ pub struct Witness {
 /// What a packet of a whole namespace has left by.
 #[derive(Clone, Copy, Debug)]
 pub enum Boundary<'a> {
-    /// An interface that is not `lo`.
-    Interface,
+    /// An interface that is not `lo`, nor one of these: devices whose packets the engine reads.
+    Interface {
+        /// Their names.
+        own: &'a [&'a str],
+    },
     /// Its destination, which is neither a loopback address nor one of these: it is counted when it
     /// is sent, whether it then gets anywhere or not. Packets with the mark are none of the command's.
     Destination {

@@ -165,7 +165,7 @@ fn what_is_marked_for_the_engine_has_left_where_it_goes_elsewhere() {
 fn what_leaves_a_namespace_by_an_interface_is_told() {
     require!(Root);
     let scene = Scene::new("interface");
-    let mut witness = of_all(&scene.app, &Boundary::Interface);
+    let mut witness = of_all(&scene.app, &Boundary::Interface { own: &[] });
     for family in lab::Family::BOTH {
         let own = scene.app.at(family, 9);
         let _ = scene.app.ask_udp(own, b"x", Duration::from_millis(100));

@@ -115,8 +115,14 @@ pub(super) fn of_namespace(batch: &mut Batch, table: &str, boundary: &Boundary<'
         program.count_protocol(COUNTED);
     });
     match boundary {
-        Boundary::Interface => {
+        Boundary::Interface { own } => {
             make_chain(batch, table, STRAYING, Some(Hook::Postrouting));
+            for name in *own {
+                rule(batch, table, STRAYING, "for the engine", |program| {
+                    program.leaves_by(name);
+                    program.leave_chain();
+                });
+            }
             rule(batch, table, STRAYING, "what leaves", |program| {
                 program.leaves_not_by("lo");
                 program.jump(LEAVING);
