@@ -38,12 +38,15 @@ use crate::path::Running;
 /// # Errors
 /// The devices are none that can be read, or the listener cannot be bound to one.
 pub fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
-    bound.sockets.mark(intent.bypass)?;
+    // In a namespace of the command's own no rule looks at marks, and none can be set from here.
+    if bound.inside.is_none() {
+        bound.sockets.mark(intent.bypass)?;
+    }
     let Bound {
         listener,
         netns,
         sockets,
-        inside: _,
+        inside,
         shared,
     } = bound;
     let listeners = sockets.streams()?;
@@ -67,7 +70,10 @@ pub fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
         acceptor,
         flows,
         datagrams,
-        owner: owner::of(intent, &netns)?,
+        owner: match &inside {
+            Some(inside) => owner::of_inside(intent, inside)?,
+            None => owner::of(intent, &netns)?,
+        },
         method: listener.method,
         captures_dns: intent.traffic.dns == Some(Dns::Capture),
         refused: 0,

@@ -3,6 +3,7 @@
 use steer_core::address::Family;
 use steer_core::host::Host;
 use steer_core::intent::{Dns, Echo, Intent, OnFailure};
+use steer_core::masks;
 use steer_core::object::Layer;
 use steer_core::plan::Plan;
 
@@ -82,4 +83,50 @@ pub(crate) fn given(intent: &Intent, plan: &mut Plan) {
             "device.echo is not written: forward (the engine pings, and passes the answer on)",
         );
     }
+}
+
+/// What holds in namespaces of the command's own.
+pub(crate) fn confined(intent: &Intent, host: &Host, plan: &mut Plan) {
+    plan.note(
+        "not privileged: the device is in namespaces of the command's own, and is their only way out; \
+         nothing of this host changes",
+    );
+    plan.note(
+        "closed by nature: no packet leaves but to the engine, and without it the command has no \
+         network; the engine dials from here, and what it cannot reach is reset, after the command's \
+         connect has succeeded",
+    );
+    plan.note(match intent.link.echo {
+        Some(Echo::Answer) => {
+            "device.echo: answer, so that whatever address is pinged seems to be there"
+        }
+        Some(Echo::Refuse) => "device.echo: refuse (pings are told that they are prohibited)",
+        // Refused before where it is written.
+        Some(Echo::Forward) | None => {
+            "device.echo is not written: refuse (pings are told that they are prohibited)"
+        }
+    });
+    plan.note(
+        "127.0.0.0/8 and ::1 are the command's own: services on the host's loopback are not reached, \
+         and nobody outside reaches a port of the command (`-m netns` has keys for both)",
+    );
+    if intent.traffic.dns.is_none() {
+        plan.note("traffic.dns is not written: leave (queries are passed on as any other flow)");
+    }
+    if !host.families.contains(&Family::V6) {
+        plan.note("this host has no IPv6: the command has none either");
+    }
+    plan.note(
+        "refused: multicast, broadcast, IPv6 link-local addresses, protocols beside TCP, UDP and echo \
+         requests, other socket families, io_uring",
+    );
+    plan.note(format!(
+        "covered, because else {}",
+        masks::reasons().join("; ")
+    ));
+    plan.note(
+        "still reachable past the network: files, the terminal, unix sockets by path that are not \
+         covered, and signals to processes of the same user; setuid programs run without privilege, \
+         and files of other users belong to nobody",
+    );
 }

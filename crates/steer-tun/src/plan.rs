@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! intent ─┬─ scope ───────────────> steered: rules mark, routes lead to the device
+//!         ├─ the same, no privilege > confined: the only way out of namespaces of the command's own
 //!         └─ device.fd, .bridge ──> given: others bring packets
 //! ```
 
@@ -15,6 +16,7 @@ use steer_core::steerer::PlanError;
 
 use steer_rules::listeners::{self, Entry, Port};
 
+pub(crate) mod confined;
 mod devices;
 mod given;
 mod rules;
@@ -24,6 +26,7 @@ mod steered;
 pub(crate) fn make(intent: &Intent, host: &Host, layer: Layer) -> Result<Plan, PlanError> {
     match intent.link.chooses() {
         true => given::make(intent, host, layer),
+        false if confined::is_meant(intent, host, layer) => confined::make(intent, host),
         false => steered::make(intent, host, layer),
     }
 }

@@ -8,8 +8,13 @@ use steer_core::requirement::Requirement;
 
 use steer_rules::requirements::{common, namespace, net_admin};
 
+use crate::plan::confined;
+
 /// What the intent needs.
 pub(crate) fn of(intent: &Intent, host: &Host, layer: Layer) -> Vec<Requirement> {
+    if confined::is_meant(intent, host, layer) {
+        return confined::requirements(intent, host);
+    }
     let mut needs = vec![devices(host)];
     if intent.link.chooses() {
         // No rule of ours is in the way of what others bring there.
