@@ -16,9 +16,9 @@ use crate::registry;
 /// What `method: auto` tries, in this order: what steers most comes first, and what leaves the
 /// command's surroundings as they are before what does not.
 ///
-/// `tproxy`, `redirect`, `ebpf`, `tun` and `tap` need privilege. `tun` is for a host whose kernel has
-/// nothing of what those before it need, and for what is written about a device; `tap` for stations of
-/// a link, which no other method has. Of those that need none, nothing escapes `netns`;
+/// `tproxy`, `redirect`, `ebpf` and `tap` need privilege, `tun` for all but a command. Nothing escapes
+/// `netns`. `tun` is for a host whose kernel has nothing of what those before it need, and for what is
+/// written about a device; `tap` for stations of a link, which no other method has. Of the others
 /// `seccomp` steers every program, TCP above all; `preload` those that are dynamic; `env` those that
 /// are willing. `explicit` is among them only where a port is written: nobody asked for a proxy port
 /// otherwise. `dns` never is: it binds programs only that are told to ask its resolver.
@@ -28,9 +28,9 @@ pub fn order(intent: &Intent) -> Vec<Method> {
         Method::Tproxy,
         Method::Redirect,
         Method::Ebpf,
+        Method::Netns,
         Method::Tun,
         Method::Tap,
-        Method::Netns,
         Method::Seccomp,
         Method::Preload,
         Method::Env,
