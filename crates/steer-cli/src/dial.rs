@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use steer::core::address::{Destination, HostName};
-use steer::core::intent::{Dial, Intent};
+use steer::core::intent::{Dial, Dns, Intent};
 use steer::core::netns::Inside;
 use steer::core::object::{Listener, Object};
 use steer::core::plan::{Netns, Plan};
@@ -99,7 +99,9 @@ fn asked(intent: &Intent, plan: &Plan) -> Option<Asked> {
         .iter()
         .filter(|listener| listener.port == Some(53));
     let ours = ours.flat_map(|listener| listener.addresses.iter().copied());
-    (!listeners.is_empty()).then(|| Asked {
+    // One listener may take everything, and queries are told by their port.
+    let captures = intent.traffic.dns == Some(Dns::Capture);
+    (captures || !listeners.is_empty()).then(|| Asked {
         chosen: planned.or(intent.resolve.resolver),
         ours: ours.collect(),
     })
@@ -127,7 +129,7 @@ impl Resolver for Careful {
 mod tests {
     use steer::core::host::Host;
     use steer::core::instance::Instance;
-    use steer::core::intent::{Dns, Scope};
+    use steer::core::intent::Scope;
     use steer::core::method::Method;
     use steer::registry;
 
@@ -159,5 +161,16 @@ mod tests {
         intent.resolve.resolver = Some("192.0.2.54:53".parse().unwrap());
         let asked = planned(Method::Redirect, &intent, &["127.0.0.1"]).unwrap();
         assert_eq!(asked.chosen, intent.resolve.resolver);
+    }
+
+    /// What it asks would come back to it by the device.
+    #[cfg(feature = "tun")]
+    #[test]
+    fn the_engine_asks_itself_nothing_where_one_listener_takes_everything() {
+        let mut intent = Intent::new(Instance::new("main").unwrap(), Scope::command());
+        assert_eq!(planned(Method::Tun, &intent, &["192.0.2.53"]), None);
+        intent.traffic.dns = Some(Dns::Capture);
+        let asked = planned(Method::Tun, &intent, &["192.0.2.53"]);
+        assert_eq!(asked.map(|asked| asked.chosen), Some(None));
     }
 }
