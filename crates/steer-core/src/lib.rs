@@ -31,6 +31,7 @@ pub mod keeper;
 pub mod key;
 pub mod listen;
 pub mod mark;
+pub mod masks;
 pub mod method;
 pub mod names;
 pub mod netns;

@@ -18,7 +18,9 @@ pub use child::ChildSetting;
 pub use device::{Device, DeviceQueue, Layer, NotAQueue, Offloads, device_address, device_net};
 pub use hooks::{Carries, Entrance, Hooks, Lookup, Reach, is_token, token_net};
 pub use listener::{Binding, Listener};
-pub use route::{LOCAL_TABLE, Leads, PolicyRule, ROUTE_PROTOCOL, Route, TABLE_ABOVE_PRIORITY};
+pub use route::{
+    LOCAL_TABLE, Leads, MAIN_TABLE, PolicyRule, ROUTE_PROTOCOL, Route, TABLE_ABOVE_PRIORITY,
+};
 
 /// A thing that has to exist for traffic to be steered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +65,8 @@ pub enum Object {
 
 /// Namespaces of the command's own: users, network and mounts (namespaces(7)).
 ///
-/// The network has the interface `lo` and nothing else, so that no packet can leave it. Users and
-/// groups keep their numbers: a process without privilege maps its own alone, and root all.
+/// The network has the interface `lo`, devices of the same plan, whose packets the engine reads, and
+/// nothing else, so that no packet can leave it. Users and groups keep their numbers: a process without privilege maps its own alone, and root all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     /// Addresses of `lo` beside the loopback ones, one a family at most. Every address of such a

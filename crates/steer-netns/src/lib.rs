@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Intent ─> profile (what can be honoured) ─> plan ──────────────> holder (a process of ours inside)
-//! Host ───> requirements ────────────────────┘ network, masks,       │ kernel
+//! Host ───> requirements ────────────────────┘ network,              │ kernel
 //!                                              listeners, rules;     │
 //!                                              notes                 │
 //!                         Steered <─ intake (getsockname) <──────────┤ listeners, handed out
@@ -17,7 +17,6 @@
 
 mod intake;
 mod listeners;
-mod masks;
 mod method;
 mod network;
 mod notes;

@@ -5,9 +5,8 @@ use std::net::IpAddr;
 use steer_core::address::Family;
 use steer_core::host::Host;
 use steer_core::intent::{Dns, Intent, Loopback};
+use steer_core::masks;
 use steer_core::plan::Plan;
-
-use crate::masks;
 
 /// Adds all that is to be said.
 pub(crate) fn all(intent: &Intent, host: &Host, resolvers: &[IpAddr], plan: &mut Plan) {

@@ -2,6 +2,7 @@ use steer_core::address::Protocol;
 use steer_core::host::Host;
 use steer_core::intent::{Backend, Intent};
 use steer_core::key::Key;
+use steer_core::masks;
 use steer_core::method::Method;
 use steer_core::object::{ChildSetting, Namespace, Object};
 use steer_core::plan::{Life, Plan};
@@ -10,7 +11,7 @@ use steer_core::symbol::ProcessRef;
 
 use crate::listeners::Entry;
 use crate::rules::{Rules, local_resolvers};
-use crate::{masks, network, notes, publish};
+use crate::{network, notes, publish};
 
 /// The plan of an intent that was admitted.
 pub(crate) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
@@ -41,9 +42,7 @@ pub(crate) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {
     plan.push_inside(Life::Steer, Object::Nft(rules.ruleset()));
     for setting in [
         ChildSetting::Enter(ProcessRef::Holder),
-        ChildSetting::Families {
-            allowed: ALLOWED.to_vec(),
-        },
+        ChildSetting::confined_families(),
     ] {
         plan.push(Life::Steer, Object::Child(setting));
     }
@@ -74,8 +73,3 @@ fn check(intent: &Intent) -> Result<(), PlanError> {
         }),
     }
 }
-
-/// The socket families of the command (`AF_UNIX`, `AF_INET`, `AF_INET6`, `AF_NETLINK`, `AF_PACKET`):
-/// none of them leaves the namespace, but for unix sockets by their path. All others are either a
-/// way out (`AF_VSOCK`, Bluetooth) or of no use to a program.
-const ALLOWED: [u16; 5] = [1, 2, 10, 16, 17];

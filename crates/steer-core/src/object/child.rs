@@ -70,6 +70,18 @@ pub enum ChildSetting {
 }
 
 impl ChildSetting {
+    /// The socket families of a command in namespaces of its own (`AF_UNIX`, `AF_INET`, `AF_INET6`,
+    /// `AF_NETLINK`, `AF_PACKET`).
+    ///
+    /// None of them leaves the namespaces, but for unix sockets by their path. All others are either
+    /// a way out (`AF_VSOCK`, Bluetooth) or of no use to a program.
+    #[must_use]
+    pub fn confined_families() -> Self {
+        Self::Families {
+            allowed: vec![1, 2, 10, 16, 17],
+        }
+    }
+
     /// The setting with its secret in clear, for whoever starts the command.
     pub fn reveal(self) -> Result<Self, SecretError> {
         Ok(match self {

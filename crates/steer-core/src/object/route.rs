@@ -83,6 +83,9 @@ pub const ROUTE_PROTOCOL: u8 = 0x5e;
 /// What a rule's priority is less than its table's number.
 pub const TABLE_ABOVE_PRIORITY: u32 = 13_501;
 
+/// The kernel's table of everybody's routes (`main` in `ip route`).
+pub const MAIN_TABLE: u32 = 254;
+
 /// The kernel's own table of local addresses (`local` in `ip route`).
 pub const LOCAL_TABLE: u32 = 255;
 

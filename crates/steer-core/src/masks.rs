@@ -1,6 +1,7 @@
-//! Sockets by path through which a program would get out without a packet of its own.
+//! Sockets by path through which a program would get out without a packet of its own: what every
+//! [`Namespace`](crate::object::Namespace) of a command covers.
 
-use steer_core::host::Host;
+use crate::host::Host;
 
 /// A path that the command does not see, and what could be done by it.
 struct Mask {
@@ -10,7 +11,8 @@ struct Mask {
 }
 
 /// The paths on a host, for its user.
-pub(crate) fn paths(host: &Host) -> Vec<String> {
+#[must_use]
+pub fn paths(host: &Host) -> Vec<String> {
     let id = host.uid.to_string();
     let of_user = |mask: &Mask| {
         let path = mask.path.replace("{uid}", &id);
@@ -30,7 +32,8 @@ pub(crate) fn paths(host: &Host) -> Vec<String> {
 }
 
 /// What could be done by them, each once, in the order of the list.
-pub(crate) fn reasons() -> Vec<&'static str> {
+#[must_use]
+pub fn reasons() -> Vec<&'static str> {
     let mut reasons: Vec<&str> = MASKS.iter().map(|mask| mask.why).collect();
     reasons.dedup();
     reasons
