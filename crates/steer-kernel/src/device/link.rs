@@ -21,6 +21,8 @@ pub(crate) struct Link {
     pub(crate) kind: Option<String>,
     /// Whether it is up.
     pub(crate) up: bool,
+    /// Whether a device's packets have a `struct tun_pi` before them.
+    pub(crate) informs: bool,
 }
 
 impl Link {
@@ -160,14 +162,18 @@ pub(crate) fn read(message: Message<'_>) -> Option<Link> {
         alias: None,
         kind: None,
         up: number(&head[8..12]) & IFF_UP != 0,
+        informs: false,
     };
     for (kind, data) in message.attrs(HEADER) {
         match kind {
             IFLA_IFNAME => link.name = text(data),
             IFLA_IFALIAS => link.alias = Some(text(data)),
             IFLA_LINKINFO => {
-                let kind = attrs(data).find(|(kind, _)| *kind == IFLA_INFO_KIND);
-                link.kind = kind.map(|(_, data)| text(data));
+                let value = |wanted| attrs(data).find(|(kind, _)| *kind == wanted);
+                link.kind = value(IFLA_INFO_KIND).map(|(_, data)| text(data));
+                let of_kind = value(IFLA_INFO_DATA).map_or(&[][..], |(_, data)| data);
+                link.informs = link.kind.as_deref() == Some("tun")
+                    && attrs(of_kind).any(|(kind, on)| kind == IFLA_TUN_PI && on == [1]);
             }
             _ => {}
         }
@@ -216,3 +222,5 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_TUN_PI: u16 = 4;

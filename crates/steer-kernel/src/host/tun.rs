@@ -1,17 +1,19 @@
 //! Whether devices can be made whose packets a program reads, and those that were made already.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
 use steer_core::host::{Descriptor, Presence};
 use steer_core::intent::Link;
+use steer_core::netns;
 use steer_core::object::Layer;
 
 use crate::device::PATH;
+use crate::device::link::Links;
 use crate::sys::{process, tun};
 
 /// The file by which they are made, opened and closed; what it takes beside is CAP_NET_ADMIN.
@@ -52,7 +54,7 @@ fn descriptor(fd: RawFd) -> Descriptor {
         }
     };
     match tun::interface(copy.as_fd()) {
-        Ok((_, flags)) if flags & NO_PI == 0 => {
+        Ok((name, _)) if informs(copy.as_fd(), &name) => {
             other("its packets have a header of their own before them (IFF_NO_PI is not set)")
         }
         Ok((name, flags)) => Descriptor::Device {
@@ -69,7 +71,16 @@ fn descriptor(fd: RawFd) -> Descriptor {
     }
 }
 
-const NO_PI: u16 = libc::IFF_NO_PI as u16;
+/// Whether the device's packets have a header of their own; not where that cannot be asked.
+fn informs(queue: BorrowedFd<'_>, name: &str) -> bool {
+    let Ok(namespace) = tun::namespace(queue) else {
+        return false;
+    };
+    let look = || Links::open().ok()?.find(name).ok()?;
+    let link = netns::within(Some(File::from(namespace)), look);
+    link.ok().flatten().is_some_and(|link| link.informs)
+}
+
 const TAP: u16 = libc::IFF_TAP as u16;
 
 #[cfg(test)]
@@ -79,6 +90,8 @@ mod tests {
     use lab::{Need, require};
 
     use super::*;
+
+    const NO_PI: u16 = libc::IFF_NO_PI as u16;
 
     #[test]
     fn root_can_make_devices() {

@@ -1,6 +1,6 @@
 //! The ioctls of TUN and TAP devices (tuntap.txt of the kernel's documentation).
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -31,7 +31,8 @@ pub(crate) fn set_interface(fd: BorrowedFd<'_>, name: &str, flags: u16) -> Resul
     Errno::result(done).map(drop)
 }
 
-/// The name and the flags of the device that a descriptor is a queue of (TUNGETIFF).
+/// The name and the flags of the device that a descriptor is a queue of (TUNGETIFF). The bit of
+/// `IFF_NO_PI` is told of every device, since it is that of `IFF_NOFILTER` too.
 pub(crate) fn interface(fd: BorrowedFd<'_>) -> Result<(String, u16), Errno> {
     let mut request = Request {
         name: [0; libc::IFNAMSIZ],
@@ -47,6 +48,15 @@ pub(crate) fn interface(fd: BorrowedFd<'_>) -> Result<(String, u16), Errno> {
     Ok((String::from_utf8_lossy(name).into_owned(), request.flags))
 }
 
+/// The network namespace that the device was made in (SIOCGSKNS).
+pub(crate) fn namespace(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    // SAFETY: the call takes no argument, and its result is checked before use.
+    let opened = unsafe { libc::ioctl(fd.as_raw_fd(), SIOCGSKNS) };
+    let opened = Errno::result(opened)?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(opened) })
+}
+
 /// Says what the device may leave to whoever reads it (TUNSETOFFLOAD).
 pub(crate) fn set_offloads(fd: BorrowedFd<'_>, features: u32) -> Result<(), Errno> {
     let features = libc::c_ulong::from(features);
@@ -55,4 +65,6 @@ pub(crate) fn set_offloads(fd: BorrowedFd<'_>, features: u32) -> Result<(), Errn
     Errno::result(done).map(drop)
 }
 
+/// linux/sockios.h
+const SIOCGSKNS: libc::Ioctl = 0x894c;
 const _: () = assert!(size_of::<Request>() == size_of::<libc::ifreq>());

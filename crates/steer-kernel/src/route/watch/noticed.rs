@@ -104,7 +104,7 @@ impl Noticed {
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::RuleBefore { family, .. } => format!(
-                "see {}; give that rule a priority above ours, or start steer with another mark.steer",
+                "see {}: that rule needs a larger number than ours, or has to leave out our mark",
                 match family {
                     Family::V4 => "ip rule",
                     Family::V6 => "ip -6 rule",
