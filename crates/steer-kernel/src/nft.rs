@@ -1,10 +1,13 @@
-//! The nf_tables driver: rules by netlink, in one transaction, without any program.
+//! The nf_tables driver: rules by netlink, switched in one transaction, without any program.
 //!
 //! ```text
 //! Ruleset ─ rule ─> expr, set ─┐
-//!           table ─────────────┴─> Batch ─ socket ─> kernel
-//!           list  <─────────────────────── socket <─ kernel
+//!           table ─────────────┴ turn ─> Batch ─ socket ─> kernel
+//!           list  <───────────────────────────── socket <─ kernel
 //! ```
+//!
+//! Sets of networks, ports and ids are filled in a transaction before that one, which makes the
+//! rules that look them up: see [`set`]. Should the second be refused, the first is taken back.
 //!
 //! A table that steers is *owned* by the driver's socket (`NFT_TABLE_F_OWNER`): nobody else can
 //! change it, a foreign `nft flush ruleset` leaves it, and it vanishes when the last descriptor
@@ -18,9 +21,11 @@ pub(crate) mod rule;
 pub(crate) mod set;
 pub(crate) mod socket;
 pub(crate) mod table;
+mod turn;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -35,6 +40,7 @@ use self::list::SeenTable;
 use self::rule::Unrenderable;
 use self::socket::{Batch, Netlink, Refused};
 use self::table::Table;
+use self::turn::{Turn, is_ours};
 use crate::cgroup::{CgroupError, CgroupTree};
 use crate::drivers::netns::within;
 
@@ -43,16 +49,15 @@ use crate::drivers::netns::within;
 pub struct NftDriver {
     sockets: BTreeMap<Netns, Netlink>,
     cgroups: Option<CgroupTree>,
+    /// Names sets by what they hold.
+    names: RandomState,
 }
 
 impl NftDriver {
     /// A driver that opens its sockets when they are first needed.
     #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            sockets: BTreeMap::new(),
-            cgroups: None,
-        }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// The socket that owns what steers in a namespace, once the driver has worked there.
@@ -64,35 +69,51 @@ impl NftDriver {
         self.sockets.get(netns).map(Netlink::as_fd)
     }
 
-    /// Does `attempt` on the namespace's rules as they stand, again whenever another program
-    /// changes them in between.
+    /// Does what `attempt` says on the namespace's rules as they stand, again whenever another
+    /// program changes them in between.
     fn transact(
         &mut self,
         netns: &Netns,
         what: &str,
-        mut attempt: impl FnMut(&mut Netlink, &mut Option<CgroupTree>) -> Result<Batch, Fault>,
+        mut attempt: impl FnMut(&mut Netlink, &mut Option<CgroupTree>) -> Result<Turn, Fault>,
     ) -> Result<(), DriverError> {
+        let mut undo = Batch::default();
+        let (socket, cgroups) = self.open(netns)?;
+        let mut fault = Fault::Refused(Refused::Raced);
         for _ in 0..TURNS {
-            let (socket, cgroups) = self.open(netns)?;
-            let done = (|| {
+            let mut turn = || {
                 let generation = socket.generation()?;
-                let batch = attempt(socket, cgroups)?;
-                Ok(socket.commit(generation, &batch)?)
-            })();
-            match done {
-                Ok(()) => return Ok(()),
+                let turn = attempt(socket, cgroups)?;
+                if turn.ahead.is_empty() {
+                    socket.commit(generation, &turn.change)?;
+                    return Ok(None);
+                }
+                socket.commit(generation, &turn.ahead)?;
+                Ok(Some(turn.undo))
+            };
+            match turn() {
+                Ok(None) => return Ok(()),
+                Ok(Some(made)) => undo.append(made),
                 Err(Fault::Refused(Refused::Raced)) => {}
-                Err(fault) => return Err(fault.explain(what)),
+                Err(other) => {
+                    fault = other;
+                    break;
+                }
             }
         }
-        Err(Fault::Refused(Refused::Raced).explain(what))
+        take_back(socket, &undo);
+        Err(fault.explain(what))
     }
 
     fn open(
         &mut self,
         netns: &Netns,
     ) -> Result<(&mut Netlink, &mut Option<CgroupTree>), DriverError> {
-        let Self { sockets, cgroups } = self;
+        let Self {
+            sockets,
+            cgroups,
+            names: _,
+        } = self;
         if !sockets.contains_key(netns) {
             let socket = within(Domain::Nft, netns, Netlink::open)?
                 .map_err(|errno| Fault::from(Refused::Socket(errno)).explain("open nf_tables"))?;
@@ -118,18 +139,23 @@ impl Driver for NftDriver {
         // What stands is asked of the kernel: it knows better than a predecessor that crashed.
         let wanted = tables(instance, to)?;
         let what = format!("change the rules of {instance}");
+        let names = &self.names.clone();
         self.transact(netns, &what, |socket, cgroups| {
             let seen = list::tables(socket, NFPROTO_INET)?;
-            let mut batch = Batch::default();
+            let mut turn = Turn::default();
             for role in [Role::Guard, Role::Steer] {
                 let name = table::name(instance, role);
                 let standing = seen.iter().find(|table| table.name == name);
                 let wanted = wanted.iter().find(|table| table.role == role);
-                push_change(
-                    &mut batch, socket, cgroups, instance, role, standing, wanted,
-                )?;
+                if let Some(seen) = standing
+                    && !is_ours(seen, instance, role, socket.port(), wanted.is_some())?
+                {
+                    continue;
+                }
+                let mut locate = |path: &str| locate(cgroups, path);
+                turn.push(socket, names, &mut locate, standing, wanted)?;
             }
-            Ok(batch)
+            Ok(turn)
         })
     }
 
@@ -169,15 +195,16 @@ impl Driver for NftDriver {
             return Ok(());
         };
         let role = role.unwrap_or(Role::Steer);
-        self.transact(netns, &format!("remove {what}"), |socket, cgroups| {
+        self.transact(netns, &format!("remove {what}"), |socket, _| {
             let seen = list::tables(socket, NFPROTO_INET)?;
             let name = table::name(instance, role);
-            let standing = seen
-                .iter()
-                .find(|table| table.name == name && table.tag() == Some((instance.clone(), role)));
-            let mut batch = Batch::default();
-            push_change(&mut batch, socket, cgroups, instance, role, standing, None)?;
-            Ok(batch)
+            let mut turn = Turn::default();
+            if let Some(seen) = seen.iter().find(|table| table.name == name)
+                && is_ours(seen, instance, role, socket.port(), false)?
+            {
+                table::push_delete(&mut turn.change, NFPROTO_INET, &name);
+            }
+            Ok(turn)
         })
     }
 
@@ -211,45 +238,22 @@ impl Driver for NftDriver {
     }
 }
 
-/// Adds what turns one standing table, or none, into the wanted one, or none.
-fn push_change(
-    batch: &mut Batch,
-    socket: &mut Netlink,
-    cgroups: &mut Option<CgroupTree>,
-    instance: &Instance,
-    role: Role,
-    standing: Option<&SeenTable>,
-    wanted: Option<&Table<'_>>,
-) -> Result<(), Fault> {
-    let ours = |seen: &SeenTable| seen.tag() == Some((instance.clone(), role));
-    let mut locate = |path: &str| locate(cgroups, path);
-    if let Some(seen) = standing {
-        if !ours(seen) {
-            return match wanted {
-                Some(_) => Err(Fault::Foreign(seen.clone())),
-                None => Ok(()),
-            };
-        }
-        if seen.is_owned() && seen.owner != Some(socket.port()) {
-            return Err(Fault::Owned(seen.clone()));
+/// Takes back what was made ahead of a change that failed.
+fn take_back(socket: &mut Netlink, undo: &Batch) {
+    for _ in 0..TURNS {
+        let done = socket
+            .generation()
+            .and_then(|generation| socket.commit(generation, undo));
+        match done {
+            Err(Refused::Raced) => {}
+            Ok(()) => return,
+            // Nothing looks them up, and the next change replaces them.
+            Err(error) => {
+                tracing::warn!(%error, "sets of a change that failed could not be removed");
+                return;
+            }
         }
     }
-    match (standing, wanted) {
-        (None, None) => {}
-        (None, Some(table)) => table.push_new(batch, &mut locate)?,
-        (Some(seen), None) => table::push_delete(batch, NFPROTO_INET, &seen.name),
-        (Some(seen), Some(table)) if seen.flags & table::TABLE_OWNER == table.flags() => {
-            let mut chains = list::chains(socket, NFPROTO_INET)?;
-            chains.retain(|chain| chain.table == seen.name);
-            table.push_refill(batch, &chains, &mut locate)?;
-        }
-        // Ownership cannot be changed on a standing table.
-        (Some(seen), Some(table)) => {
-            table::push_delete(batch, NFPROTO_INET, &seen.name);
-            table.push_new(batch, &mut locate)?;
-        }
-    }
-    Ok(())
 }
 
 /// The wanted tables: the rulesets by role.

@@ -204,7 +204,15 @@ impl Program {
     }
 
     /// The value is in the anonymous set `id` of the same batch.
-    pub(crate) fn in_set(&mut self, id: u32) {
+    /// It is in a set of the table.
+    pub(crate) fn in_set(&mut self, name: &str) {
+        self.push("lookup", |data| {
+            data.u32(LOOKUP_SREG, REGISTER).text(LOOKUP_SET, name);
+        });
+    }
+
+    /// It is in the set of this rule, by its number in the batch.
+    pub(crate) fn in_own_set(&mut self, id: u32) {
         self.push("lookup", |data| {
             data.u32(LOOKUP_SREG, REGISTER)
                 .text(LOOKUP_SET, SET_TEMPLATE)

@@ -1,5 +1,6 @@
 //! What stands in nf_tables, as far as we have to know it.
 
+use nix::errno::Errno;
 use steer_core::host::{MarkBits, MarkUse};
 use steer_core::instance::Instance;
 use steer_core::ruleset::{Base, ChainKind, Hook, Role};
@@ -147,11 +148,34 @@ pub(crate) fn rules(
 
 /// The number of sets in a table.
 pub(crate) fn sets(netlink: &mut Netlink, family: u8, table: &str) -> Result<usize, Refused> {
-    let mut count = 0;
+    Ok(set_names(netlink, family, table)?.len())
+}
+
+/// The names of the sets in a table.
+pub(crate) fn set_names(
+    netlink: &mut Netlink,
+    family: u8,
+    table: &str,
+) -> Result<Vec<String>, Refused> {
+    let mut found = Vec::new();
     let mut only = Attrs::new();
     only.text(SET_TABLE, table);
-    netlink.dump(GETSET, family, only, "list the sets", |_| count += 1)?;
-    Ok(count)
+    let listed = netlink.dump(GETSET, family, only, "list the sets", |reply| {
+        let names = reply.attrs().filter(|(kind, _)| *kind == SET_NAME);
+        found.extend(names.map(|(_, name)| c_text(name)));
+    });
+    match listed {
+        Ok(()) => Ok(found),
+        // The table is gone since it was seen.
+        Err(
+            Refused::Socket(Errno::ENOENT)
+            | Refused::Message {
+                errno: Errno::ENOENT,
+                ..
+            },
+        ) => Err(Refused::Raced),
+        Err(other) => Err(other),
+    }
 }
 
 fn read_hook(value: &[u8]) -> (u32, i32) {
@@ -209,3 +233,4 @@ const CHAIN_USERDATA: u16 = 12;
 const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
 const SET_TABLE: u16 = 1;
+const SET_NAME: u16 = 2;

@@ -9,6 +9,7 @@ use steer_core::symbol::{MarkRef, PortRef};
 
 use super::NFPROTO_INET;
 use super::rule::Compiler;
+use super::set::Sets;
 use super::socket::{Batch, Netlink, Refused};
 use super::table::{push_chain, push_create, push_delete};
 use super::wire::{Attrs, Request};
@@ -59,7 +60,7 @@ fn attempt() -> Result<(), Refused> {
         Rule::new([Test::Transparent], Verdict::Return, ""),
         Rule::new([Test::ToThisHost], Verdict::Return, ""),
     ];
-    let mut sets = 0;
+    let mut sets = Sets::default();
     for rule in &rules {
         Compiler::new(TABLE, &chain.name, &mut batch, &mut sets)
             .rule(rule, None, &mut |_| unreachable!("no rule has a cgroup"))

@@ -10,7 +10,7 @@ use crate::cgroup::CgroupError;
 
 use super::NFPROTO_INET;
 use super::expr::{Field, IFNAMSIZ, Marked, Meta, Program};
-use super::set::{Intervals, Key, push_names};
+use super::set::{Intervals, Key, Sets, push_names};
 use super::socket::Batch;
 use super::table::{RULE_TABLE, udata_text};
 use super::wire::{Attrs, NLM_F_APPEND, NLM_F_CREATE, Request};
@@ -33,25 +33,25 @@ pub(crate) enum Unrenderable {
     Cgroup(CgroupError),
 }
 
-/// Compiles one rule; its sets go into the batch before it.
+/// Compiles one rule, and gathers the sets that it looks up.
 #[derive(Debug)]
 pub(crate) struct Compiler<'a> {
     table: &'a str,
     chain: &'a str,
     batch: &'a mut Batch,
-    sets: &'a mut u32,
+    sets: &'a mut Sets,
     program: Program,
     family: Option<Family>,
     protocol: Option<Protocol>,
 }
 
 impl<'a> Compiler<'a> {
-    /// A compiler of one rule; `sets` numbers the sets of the batch.
+    /// A compiler of one rule, whose `sets` have to stand before the batch is applied.
     pub(crate) fn new(
         table: &'a str,
         chain: &'a str,
         batch: &'a mut Batch,
-        sets: &'a mut u32,
+        sets: &'a mut Sets,
     ) -> Self {
         Self {
             table,
@@ -231,9 +231,9 @@ impl<'a> Compiler<'a> {
         if let [name] = padded.as_slice() {
             self.program.equals(name);
         } else {
-            *self.sets += 1;
-            push_names(&padded, self.batch, self.table, *self.sets);
-            self.program.in_set(*self.sets);
+            let number = self.sets.number();
+            push_names(&padded, self.batch, self.table, number);
+            self.program.in_own_set(number);
         }
         Ok(())
     }
@@ -302,9 +302,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn in_set(&mut self, intervals: &Intervals) {
-        *self.sets += 1;
-        intervals.push_set(self.batch, self.table, *self.sets);
-        self.program.in_set(*self.sets);
+        self.program.in_set(&self.sets.name(intervals));
     }
 
     /// An address has its place in the packet only once the family is known.

@@ -1,16 +1,18 @@
-//! Lists of networks, ports and ids as sorted intervals, and the anonymous sets that hold them.
+//! Lists of networks, ports and ids as sorted intervals, and the sets that hold them.
 
 use std::net::IpAddr;
 
 use steer_core::address::{Cidr, Family, IdRange, PortRange};
 
 use super::expr::IFNAMSIZ;
-use super::wire::{Attrs, NLM_F_CREATE, Request};
+use super::wire::{Attrs, NLM_F_CREATE, NLM_F_EXCL, Request};
 use super::{NFPROTO_INET, socket::Batch};
 
 mod counts;
+mod named;
 
 pub(crate) use self::counts::{Count, Counts};
+pub(crate) use self::named::Sets;
 
 /// What a set holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,16 +118,17 @@ impl Intervals {
         self.ranges == [(0, self.key.max())]
     }
 
-    /// Adds the messages that make the set; the rule that looks it up must follow in the batch.
-    pub(crate) fn push_set(&self, batch: &mut Batch, table: &str, id: u32) {
+    /// Adds the messages that make a set of these in a table, under a name; `id` is its number in
+    /// the batch.
+    pub(super) fn push_set(&self, batch: &mut Batch, (table, name): (&str, &str), id: u32) {
         let elements = self.elements();
         let shape = Shape {
-            flags: ANONYMOUS | CONSTANT | INTERVAL,
+            flags: CONSTANT | INTERVAL,
             data_type: self.key.data_type(),
             width: self.key.width(),
             byte_order: self.key.byte_order(),
         };
-        shape.push(batch, table, id, &elements, |element, out| {
+        shape.push(batch, (table, name), id, &elements, |element, out| {
             element.encode(self.key, out);
         });
     }
@@ -148,7 +151,9 @@ impl Intervals {
     }
 }
 
-/// Adds the messages that make a set of interface names, padded to the kernel's length.
+/// Adds the messages that make a set of interface names, padded to the kernel's length; the one
+/// rule that looks it up must follow in the batch. Such a set is never empty to its rule: it has no
+/// intervals, and each element counts from the moment from which the rule does.
 pub(crate) fn push_names(names: &[[u8; IFNAMSIZ]], batch: &mut Batch, table: &str, id: u32) {
     let shape = Shape {
         flags: ANONYMOUS | CONSTANT,
@@ -156,7 +161,7 @@ pub(crate) fn push_names(names: &[[u8; IFNAMSIZ]], batch: &mut Batch, table: &st
         width: IFNAMSIZ,
         byte_order: 1,
     };
-    shape.push(batch, table, id, names, |name, out| {
+    shape.push(batch, (table, SET_TEMPLATE), id, names, |name, out| {
         out.nest(ELEM_KEY, |nest| {
             nest.bytes(DATA_VALUE, name);
         });
@@ -175,27 +180,27 @@ impl Shape {
     fn push<T>(
         &self,
         batch: &mut Batch,
-        table: &str,
+        (table, name): (&str, &str),
         id: u32,
         elements: &[T],
         encode: impl Fn(&T, &mut Attrs),
     ) {
         let mut set = Attrs::new();
         set.text(SET_TABLE, table)
-            .text(SET_NAME, SET_TEMPLATE)
+            .text(SET_NAME, name)
             .u32(SET_FLAGS, self.flags)
             .u32(SET_KEY_TYPE, self.data_type)
             .u32(SET_KEY_LEN, self.width as u32)
             .u32(SET_ID, id)
             .bytes(SET_USERDATA, &udata_u32(0, self.byte_order));
         batch.push(
-            Request::nft(NEWSET, NLM_F_CREATE, NFPROTO_INET, set),
-            "make a set",
+            Request::nft(NEWSET, NLM_F_CREATE | NLM_F_EXCL, NFPROTO_INET, set),
+            format!("make set {table} {name}"),
         );
         for chunk in elements.chunks(ELEMENTS_A_MESSAGE) {
             let mut list = Attrs::new();
             list.text(LIST_TABLE, table)
-                .text(LIST_SET, SET_TEMPLATE)
+                .text(LIST_SET, name)
                 .u32(LIST_SET_ID, id)
                 .nest(LIST_ELEMENTS, |nest| {
                     for element in chunk {
@@ -204,7 +209,7 @@ impl Shape {
                 });
             batch.push(
                 Request::nft(NEWSETELEM, NLM_F_CREATE, NFPROTO_INET, list),
-                "fill a set",
+                format!("fill set {table} {name}"),
             );
         }
     }
@@ -247,7 +252,7 @@ fn udata_u32(kind: u8, value: u32) -> Vec<u8> {
     out
 }
 
-/// The name under which a rule's set is made; the kernel puts a number for `%d`.
+/// The name under which a set of one rule is made; the kernel puts a number for `%d`.
 pub(crate) const SET_TEMPLATE: &str = "__set%d";
 /// Keeps a list of elements below the 64 KiB that an attribute can hold.
 const ELEMENTS_A_MESSAGE: usize = 1000;

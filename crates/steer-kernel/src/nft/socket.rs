@@ -54,6 +54,15 @@ impl Batch {
     pub(crate) fn push(&mut self, request: Request, name: impl Into<String>) {
         self.0.push((request, name.into()));
     }
+
+    /// Adds the messages of another batch.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Netlink {

@@ -6,6 +6,7 @@ use steer_core::ruleset::{Base, Chain, ChainKind, Hook, Role, Ruleset};
 use super::NFPROTO_INET;
 use super::list::SeenChain;
 use super::rule::{Cgroups, Compiler, Unrenderable, can_hold};
+use super::set::Sets;
 use super::socket::Batch;
 use super::wire::{Attrs, NLM_F_CREATE, NLM_F_EXCL, Request};
 
@@ -75,16 +76,11 @@ impl Table<'_> {
         }
     }
 
-    /// Adds the table as a whole.
-    pub(crate) fn push_new(
-        &self,
-        batch: &mut Batch,
-        cgroups: &mut Cgroups<'_>,
-    ) -> Result<(), Unrenderable> {
+    /// Adds the table with nothing in it.
+    pub(crate) fn push_empty(&self, batch: &mut Batch) {
         let table = name(self.instance, self.role);
         let tag = tag(self.instance, self.role);
         push_create(batch, NFPROTO_INET, &table, &tag, self.flags());
-        self.push_chains(batch, &[], cgroups)
     }
 
     /// Adds what turns the standing table into this one. Base chains stay registered: without
@@ -93,6 +89,7 @@ impl Table<'_> {
         &self,
         batch: &mut Batch,
         standing: &[SeenChain],
+        sets: &mut Sets,
         cgroups: &mut Cgroups<'_>,
     ) -> Result<(), Unrenderable> {
         let table = name(self.instance, self.role);
@@ -110,13 +107,16 @@ impl Table<'_> {
         for chain in gone {
             push_delete_chain(batch, NFPROTO_INET, &table, &chain.name);
         }
-        self.push_chains(batch, &kept, cgroups)
+        self.push_chains(batch, &kept, sets, cgroups)
     }
 
-    fn push_chains(
+    /// Adds the chains, but for those that are kept, and the rules of all; gathers the sets that
+    /// have to stand before.
+    pub(crate) fn push_chains(
         &self,
         batch: &mut Batch,
         kept: &[SeenChain],
+        sets: &mut Sets,
         cgroups: &mut Cgroups<'_>,
     ) -> Result<(), Unrenderable> {
         let table = name(self.instance, self.role);
@@ -125,7 +125,6 @@ impl Table<'_> {
                 push_chain(batch, &table, chain);
             }
         }
-        let mut sets = 0;
         for (ruleset, chain) in self.chains() {
             // Rules of a single family are bound to it where packets enter.
             let only = match (chain.base, ruleset.families.as_slice()) {
@@ -136,7 +135,7 @@ impl Table<'_> {
                 continue;
             }
             for rule in chain.rules.iter().filter(|rule| can_hold(rule)) {
-                Compiler::new(&table, &chain.name, batch, &mut sets).rule(rule, only, cgroups)?;
+                Compiler::new(&table, &chain.name, batch, sets).rule(rule, only, cgroups)?;
             }
         }
         Ok(())

@@ -36,7 +36,7 @@ fn printed_at(kind: ChainKind, hook: Hook, rules: Vec<Rule>) -> Vec<String> {
             },
         ],
     };
-    let text = listed(ruleset);
+    let text = with_sets(&listed(ruleset));
     let rules = text
         .split("chain rules {")
         .nth(1)
@@ -49,6 +49,19 @@ fn printed_at(kind: ChainKind, hook: Hook, rules: Vec<Rule>) -> Vec<String> {
         .take_while(|line| *line != "}")
         .map(str::to_owned)
         .collect()
+}
+
+/// The text with what a set holds where a rule names it.
+fn with_sets(text: &str) -> String {
+    let mut whole = text.to_owned();
+    let sets = text.split("\tset ").skip(1);
+    for (name, set) in sets.filter_map(|set| set.split_once(" {")) {
+        let elements = set.split_once("elements = {").expect("no set is empty").1;
+        let elements = elements.split('}').next().unwrap_or_default();
+        let elements: Vec<&str> = elements.split_whitespace().collect();
+        whole = whole.replace(&format!("@{name}"), &format!("{{ {} }}", elements.join(" ")));
+    }
+    whole
 }
 
 /// What `nft list table` prints for a ruleset.
