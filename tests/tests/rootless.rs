@@ -22,6 +22,8 @@ mod ground;
 mod built;
 #[path = "rootless/cpython.rs"]
 mod cpython;
+#[path = "rootless/device.rs"]
+mod device;
 #[path = "rootless/python.rs"]
 mod python;
 #[path = "rootless/refusals.rs"]
@@ -58,7 +60,7 @@ macro_rules! programs {
 }
 
 programs! {
-    [netns Netns, seccomp Seccomp, preload Preload, env Env]
+    [netns Netns, tun Tun, seccomp Seccomp, preload Preload, env Env]
     {
         web::curl_gets_the_same_bytes
         web::wget_gets_the_same_bytes

@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Column {
     Netns,
+    /// Without privilege its device is in namespaces of the command's own.
+    Tun,
     Seccomp,
     Preload,
     Env,
@@ -16,11 +18,17 @@ impl Column {
     pub(crate) fn method(self) -> &'static str {
         match self {
             Self::Netns => "netns",
+            Self::Tun => "tun",
             Self::Seccomp => "seccomp",
             Self::Preload => "preload",
             Self::Env => "env",
             Self::Ebpf => "ebpf",
         }
+    }
+
+    /// Whether the command has namespaces of its own, that nothing leaves.
+    pub(crate) fn confines(self) -> bool {
+        matches!(self, Self::Netns | Self::Tun)
     }
 
     /// Whether a connection can be the program's own, without a relay, where nothing needs one.

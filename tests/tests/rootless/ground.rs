@@ -65,6 +65,11 @@ impl Ground {
         );
         ground.write("hosts", "127.0.0.1 localhost\n::1 localhost\n");
         ground.copy(steer(), "steer");
+        // On most hosts everybody may open it; where the lab runs it may be root's alone.
+        let node = Program::new("mknod")
+            .args(["-m", "666"])
+            .arg(ground.path(DEVICES));
+        node.args(["c", "10", "200"]).run().expect_success();
         ground
     }
 
@@ -121,6 +126,7 @@ impl Ground {
         // The mounts are seen by this program alone.
         const ENTER: &str = "\
 for name in resolv.conf nsswitch.conf hosts; do mount --bind \"$1/$name\" /etc/$name; done
+if test -e /dev/net/tun; then mount --bind \"$1/tun\" /dev/net/tun; fi
 cd \"$1\"; by=$2; shift 2; exec $by env -i \"$@\"";
         let dir = self.dir.path();
         self.app
@@ -211,5 +217,8 @@ pub(crate) const NAME: &str = "www.lab.example";
 
 /// The user without privileges.
 pub(crate) const NOBODY: u32 = 65_534;
+
+/// The file by which the user's programs make devices.
+pub(crate) const DEVICES: &str = "tun";
 
 const LOG: &str = "records.json";

@@ -17,7 +17,7 @@ pub(crate) fn not_one_first_connect_goes_direct(column: Column) {
     lab::require!(Root, Program("dnsmasq"));
     let ground = Ground::new("starts");
     let promise = match column {
-        Column::Netns | Column::Seccomp => return every_start(&ground, column),
+        Column::Netns | Column::Tun | Column::Seccomp => return every_start(&ground, column),
         Column::Ebpf => Promise::Steered,
         Column::Preload => Promise::Refused("static"),
         Column::Env => Promise::Caught,
