@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::SockProtocol;
+use nix::unistd::getegid;
 use steer_core::address::Family;
 use steer_core::object::ROUTE_PROTOCOL;
 
@@ -61,10 +62,8 @@ impl Settings {
     /// Those of this process's network.
     pub(super) fn read() -> Self {
         let all = KEPT.into_iter();
-        Self(
-            all.filter_map(|name| Some((name, fs::read_to_string(path(name)).ok()?)))
-                .collect(),
-        )
+        let kept = all.filter_map(|name| Some((name, fs::read_to_string(path(name)).ok()?)));
+        Self(kept.chain(pings()).collect())
     }
 
     /// Gives them to this process's network, as far as a container lets them be changed.
@@ -81,6 +80,18 @@ impl Settings {
             tracing::debug!(%error, "connections inside have the host's congestion control");
         }
     }
+}
+
+/// Whether the user may ping without privilege: of the groups that may, his own exists inside for sure.
+fn pings() -> Option<(&'static str, String)> {
+    const NAME: &str = "ipv4/ping_group_range";
+    let range = fs::read_to_string(path(NAME)).ok()?;
+    let mut ends = range.split_whitespace().map(str::parse::<u32>);
+    let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
+    let own = getegid().as_raw();
+    (first..=last)
+        .contains(&own)
+        .then(|| (NAME, format!("{own} {own}")))
 }
 
 fn path(name: &str) -> String {
