@@ -191,6 +191,16 @@ fn list(addresses: &[IpAddr], odd: u32) -> String {
 }
 
 #[test]
+fn fifty_thousand_networks_are_swapped_without_a_wrong_decision_redirect_nft() {
+    many_are_swapped(Means::RedirectNft);
+}
+
+#[test]
+fn fifty_thousand_networks_are_swapped_without_a_wrong_decision_tproxy_nft() {
+    many_are_swapped(Means::TproxyNft);
+}
+
+#[test]
 fn fifty_thousand_networks_are_swapped_without_a_wrong_decision_ebpf() {
     lab::require!(Root, Cgroup2);
     many_are_swapped(Means::Ebpf);
