@@ -25,6 +25,10 @@ pub enum Mount {
     TproxyLegacy,
     /// `ebpf`.
     Ebpf,
+    /// `tun`.
+    Tun,
+    /// `tap`.
+    Tap,
     /// `env`, with clients that obey `http_proxy`.
     Env,
     /// `explicit`, with clients that speak CONNECT.
@@ -43,7 +47,7 @@ pub enum Mount {
 
 impl Mount {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::RedirectNft,
         Self::RedirectIptables,
         Self::RedirectLegacy,
@@ -51,6 +55,8 @@ impl Mount {
         Self::TproxyIptables,
         Self::TproxyLegacy,
         Self::Ebpf,
+        Self::Tun,
+        Self::Tap,
         Self::Env,
         Self::ExplicitConnect,
         Self::ExplicitSocks5,
@@ -70,6 +76,8 @@ impl Mount {
             Self::TproxyIptables => "tproxy (iptables)",
             Self::TproxyLegacy => "tproxy (iptables-legacy)",
             Self::Ebpf => "ebpf",
+            Self::Tun => "tun",
+            Self::Tap => "tap",
             Self::Env => "env",
             Self::ExplicitConnect => "explicit (CONNECT)",
             Self::ExplicitSocks5 => "explicit (SOCKS5)",
@@ -86,6 +94,8 @@ impl Mount {
             Self::RedirectNft | Self::RedirectIptables | Self::RedirectLegacy => "redirect",
             Self::TproxyNft | Self::TproxyIptables | Self::TproxyLegacy => "tproxy",
             Self::Ebpf => "ebpf",
+            Self::Tun => "tun",
+            Self::Tap => "tap",
             Self::Env => "env",
             Self::ExplicitConnect | Self::ExplicitSocks5 => "explicit",
             Self::Dns => "dns",
@@ -131,7 +141,7 @@ impl Mount {
 
     /// Whether it can be told whose traffic on a host is meant.
     pub fn takes_scope(self) -> bool {
-        self.backend().is_some() || self == Self::Ebpf
+        self.backend().is_some() || matches!(self, Self::Ebpf | Self::Tun | Self::Tap)
     }
 
     /// `steer` on a host, without arguments yet.
@@ -165,7 +175,8 @@ impl Mount {
 
     /// Whether it brings datagrams of any port to the engine.
     pub fn steers_udp(self) -> bool {
-        self.method() == "tproxy" || matches!(self, Self::Netns | Self::Ebpf)
+        self.method() == "tproxy"
+            || matches!(self, Self::Netns | Self::Ebpf | Self::Tun | Self::Tap)
     }
 
     /// What can be chosen to happen when the engine dies.
@@ -183,6 +194,9 @@ impl Mount {
             Some("iptables") => &[Need::Namespaces, Need::Program("iptables-restore")],
             Some("iptables-legacy") => {
                 &[Need::Namespaces, Need::Program("iptables-legacy-restore")]
+            }
+            _ if matches!(self, Self::Tun | Self::Tap) => {
+                &[Need::Namespaces, Need::Path("/dev/net/tun")]
             }
             _ if self == Self::Ebpf => &[Need::Namespaces, Need::Root, Need::Cgroup2],
             // Root makes the namespaces; the methods without rules need none themselves.

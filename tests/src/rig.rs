@@ -349,6 +349,7 @@ impl Drop for Rig {
         self.end();
         if std::thread::panicking() {
             eprintln!("steer said:\n{}", self.proc().stderr());
+            eprintln!("its records:\n{:#?}", self.records.all());
         } else {
             self.assert_nothing_left();
         }

@@ -1,6 +1,7 @@
 //! What a method cannot do, why, and what it has to refuse for that reason.
 
 mod command;
+mod rules;
 
 use super::Mount;
 use crate::setup::Setup;
@@ -67,9 +68,10 @@ impl Mount {
             return Some(cannot);
         }
         match self.method() {
-            "redirect" => by_rules(case).or_else(|| redirect(case)),
-            "tproxy" => by_rules(case).or_else(|| tproxy(case)),
+            "redirect" => rules::all(case).or_else(|| rules::redirect(case)),
+            "tproxy" => rules::all(case).or_else(|| rules::tproxy(case)),
             "ebpf" => transparent(case).or_else(|| ebpf(case)),
+            "tun" | "tap" => rules::all(case).or_else(|| rules::device(case)),
             "dns" => by_name(case),
             "netns" | "seccomp" | "preload" => command::cannot(self, case),
             _ => self.willing(case),
@@ -229,54 +231,6 @@ fn transparent(case: &str) -> Option<Cannot> {
     }
 }
 
-/// Methods of rules in the packets' way.
-fn by_rules(case: &str) -> Option<Cannot> {
-    Some(match case {
-        "chosen_process_names_only_are_steered" => Cannot::line(
-            "packets show no name of a process",
-            "scope: { command: some }",
-            "scope.command",
-        ),
-        "two_network_namespaces_under_one_cgroup_are_told_apart" => {
-            Cannot::plain("its rules stand in one network namespace, and see no other")
-        }
-        "another_local_process_cannot_ride_a_live_token" => {
-            Cannot::plain("no address stands for a destination")
-        }
-        _ => return transparent(case),
-    })
-}
-
-fn redirect(case: &str) -> Option<Cannot> {
-    const TCP: &str = "it rewrites connections alone, and of datagrams DNS";
-    let udp = "traffic: { include: { protocols: [udp] } }";
-    match case {
-        case if UDP.contains(&case) => Some(Cannot::line(TCP, udp, "udp")),
-        "quic_is_steered_and_shows_its_name" => Some(Cannot::line(
-            TCP,
-            "traffic: { quic: steer }",
-            "traffic.quic",
-        )),
-        "the_address_of_a_forwarded_client_is_kept" => Some(Cannot::line(
-            "its sockets cannot have another host's address",
-            "scope: { interface: [eth0] }\nsource: client",
-            "source: client",
-        )),
-        _ => None,
-    }
-}
-
-fn tproxy(case: &str) -> Option<Cannot> {
-    match case {
-        "udp_is_left_alone_under_open"
-        | "udp_of_the_scope_is_refused_under_closed"
-        | "forwarded_udp_is_refused_under_closed" => {
-            Some(Cannot::plain("it steers datagrams: see below"))
-        }
-        _ => None,
-    }
-}
-
 fn ebpf(case: &str) -> Option<Cannot> {
     match case {
         case if GATEWAY.contains(&case) => Some(Cannot::line(
@@ -370,7 +324,7 @@ const QUIC: [&str; 3] = [
     "quic_is_left_alone_where_asked",
 ];
 
-const DNS: [&str; 11] = [
+const DNS: [&str; 12] = [
     "captured_dns_never_leaves_by_itself",
     "oversized_answers_are_cut",
     "dns_is_captured_over_both_transports",
@@ -382,6 +336,7 @@ const DNS: [&str; 11] = [
     "answers_that_point_at_loopback_are_not_followed",
     "garbage_for_dns_stops_nobody",
     "forwarded_dns_is_captured",
+    TO_THE_ROUTER,
 ];
 
 const FAKE_IP: [&str; 5] = [
@@ -394,14 +349,17 @@ const FAKE_IP: [&str; 5] = [
 
 const DOMAINS: [&str; 1] = ["only_connections_to_chosen_names_are_steered"];
 
-const GATEWAY: [&str; 6] = [
+const GATEWAY: [&str; 7] = [
     "forwarded_udp_is_refused_under_closed",
     "forwarded_connections_from_before_go_on_untouched",
     "forwarded_connections_are_steered_and_the_routers_own_are_not",
     "forwarded_datagrams_are_steered",
     "forwarded_dns_is_captured",
+    TO_THE_ROUTER,
     "the_address_of_a_forwarded_client_is_kept",
 ];
+
+const TO_THE_ROUTER: &str = "forwarded_dns_to_the_router_itself_is_captured";
 
 const INBOUND: [&str; 1] = ["connections_to_this_host_go_through_the_engine"];
 

@@ -1,6 +1,8 @@
 //! A router steers what it forwards for others, and leaves its own traffic alone.
 
-use lab::{Client, End, Family, Live, Server, Service};
+use std::net::IpAddr;
+
+use lab::{Client, End, Family, Live, Resolver, Server, Service};
 use steer_tests::{Gateway, Mount, Rig, Setup};
 
 fn setup(gateway: &Gateway, on_failure: &str) -> Setup {
@@ -131,28 +133,45 @@ pub(crate) fn forwarded_datagrams_are_steered(mount: Mount) {
     }
 }
 
-/// To any resolver, the router itself too.
+/// To any resolver.
 pub(crate) fn forwarded_dns_is_captured(mount: Mount) {
     lab::require!(Program("dig"), Program("dnsmasq"));
     let gateway = Gateway::new("gatedns");
     let [v4, v6] = Family::BOTH.map(|family| gateway.srv.address(family));
+    let nobody = "203.0.113.53".parse().expect("an address");
+    let (rig, _resolver) = captured(&gateway, mount, &[v4, v6, nobody]);
+    let server = gateway.srv.serve(7, Service::Echo);
+    // And what was answered names the connection that follows.
+    let to = gateway.at(Family::V4, 7);
+    let (client, _) = spoken(&server, gateway.app.connect(to).expect("it is forwarded"));
+    drop(client);
+    let record = rig.records().wait_to(to);
+    assert_eq!(
+        (&record["host"], &record["host_from"]),
+        (&"www.a.example".into(), &"dns".into())
+    );
+}
+
+/// Routers are what their clients are told to ask.
+pub(crate) fn forwarded_dns_to_the_router_itself_is_captured(mount: Mount) {
+    lab::require!(Program("dig"), Program("dnsmasq"));
+    let gateway = Gateway::new("gateown");
+    let own = Family::BOTH.map(|family| gateway.gate.address(family));
+    drop(captured(&gateway, mount, &own));
+}
+
+/// Asks resolvers that are forwarded to, and one that is not theirs answers.
+fn captured(gateway: &Gateway, mount: Mount, at: &[IpAddr]) -> (Rig, Resolver) {
+    let [v4, v6] = Family::BOTH.map(|family| gateway.srv.address(family));
     let record = format!("host-record=www.a.example,{v4},{v6}");
     let resolver = gateway.srv.resolve(&[v4, v6], &[&record]);
-    let server = gateway.srv.serve(7, Service::Echo);
     let setup = Setup {
         traffic: "{ dns: capture }".to_owned(),
         policy: format!("dns: {{ resolver: \"{v6}\" }}\n"),
         ..Setup::scope(gateway.scope())
     };
     let rig = Rig::start(&gateway.gate, mount, &setup);
-    let nobody = "203.0.113.53".parse().expect("an address");
-    for at in [
-        v4,
-        v6,
-        gateway.gate.address(Family::V4),
-        gateway.gate.address(Family::V6),
-        nobody,
-    ] {
+    for at in at {
         for over in ["+notcp", "+tcp"] {
             let dig = gateway
                 .app
@@ -166,16 +185,8 @@ pub(crate) fn forwarded_dns_is_captured(mount: Mount) {
             assert_eq!(said, format!("{v4}\n"), "{at} {over}");
         }
     }
-    assert_eq!(resolver.asked().len(), 10, "{:#?}", resolver.asked());
-    // And what was answered names the connection that follows.
-    let to = gateway.at(Family::V4, 7);
-    let (client, _) = spoken(&server, gateway.app.connect(to).expect("it is forwarded"));
-    drop(client);
-    let record = rig.records().wait_to(to);
-    assert_eq!(
-        (&record["host"], &record["host_from"]),
-        (&"www.a.example".into(), &"dns".into())
-    );
+    assert_eq!(resolver.asked().len(), at.len() * 2, "{:#?}", resolver.asked());
+    (rig, resolver)
 }
 
 /// The server sees the client, and its answers find the way back to the engine.

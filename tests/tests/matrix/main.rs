@@ -48,6 +48,8 @@ macro_rules! matrix {
         mounted! { tproxy_iptables, TproxyIptables, $($($theme::$case)*)* }
         mounted! { tproxy_legacy, TproxyLegacy, $($($theme::$case)*)* }
         mounted! { ebpf, Ebpf, $($($theme::$case)*)* $($($theme2::$case2)*)* }
+        mounted! { tun, Tun, $($($theme::$case)*)* $($($theme2::$case2)*)* }
+        mounted! { tap, Tap, $($($theme::$case)*)* $($($theme2::$case2)*)* }
         mounted! { env, Env, $($($theme::$case)*)* $($($theme2::$case2)*)* }
         mounted! {
             explicit_connect, ExplicitConnect,
@@ -135,6 +137,7 @@ matrix! {
             forwarded_connections_from_before_go_on_untouched
             forwarded_datagrams_are_steered
             forwarded_dns_is_captured
+            forwarded_dns_to_the_router_itself_is_captured
             the_address_of_a_forwarded_client_is_kept
         }
         "Traffic of others" elsewhere {
