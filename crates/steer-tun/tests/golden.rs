@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use steer_core::address::{Family, Protocol};
-use steer_core::host::{Descriptor, Host, Interface};
+use steer_core::host::{Descriptor, Host, Interface, Presence};
 use steer_core::instance::Instance;
 use steer_core::intent::{
     Backend, Dns, Echo, FakeIp, Intent, Link, OnFailure, Quic, Scope, Selector,
@@ -110,6 +110,16 @@ fn a_command_with_nothing_written_is_closed() {
     for method in [&Tun as &dyn Steerer, &Tap] {
         hold(method, "command", &intent(Scope::command()), &host);
     }
+}
+
+#[test]
+fn a_command_without_privilege_has_namespaces_of_its_own() {
+    let host = Host {
+        uid: 1000,
+        net_admin: Presence::Absent("not among this process's capabilities".to_owned()),
+        ..Host::example()
+    };
+    hold(&Tun, "command-user", &intent(Scope::command()), &host);
 }
 
 #[test]
