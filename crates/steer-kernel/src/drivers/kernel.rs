@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use steer_core::address::Protocol;
@@ -115,11 +116,12 @@ impl Kernel {
         }
     }
 
-    /// Makes conntrack forget the flows of UDP that rules took which are gone.
+    /// Makes conntrack forget the flows that rules took which are gone.
     ///
     /// It would go on rewriting them to a port that nobody reads any more, for as long as the
-    /// program goes on sending, or keep a mark that the next steering takes for its own; those of
-    /// TCP ended with the engine's sockets.
+    /// program goes on sending, or keep a mark that the next steering takes for its own. Those of
+    /// TCP ended with the engine's sockets, but for those that went by a device: nobody has told
+    /// the program's end.
     pub(super) fn forget_flows(&self, from: &[Planned], to: &[Planned]) {
         let (stay, marks_stay) = (redirected(to), tracked(to));
         for (netns, ports) in redirected(from) {
@@ -130,15 +132,41 @@ impl Kernel {
                 forget(&netns, |conntrack| conntrack.forget(Protocol::Udp, &ports));
             }
         }
+        let had_device = with_device(from);
         for (netns, mut marks) in tracked(from) {
             let stay = marks_stay.get(&netns);
             marks.retain(|mark| stay.is_none_or(|marks| !marks.contains(mark)));
-            if !marks.is_empty() {
+            if marks.is_empty() {
+                continue;
+            }
+            let tcp = had_device.contains(&netns).then_some(Protocol::Tcp);
+            for protocol in tcp.into_iter().chain([Protocol::Udp]) {
                 forget(&netns, |conntrack| {
-                    conntrack.forget_marked(Protocol::Udp, &marks)
+                    conntrack.forget_marked(protocol, &marks)
                 });
             }
         }
+    }
+
+    /// The TCP connections that carry a mark of these objects and went by a device, by namespace.
+    pub(super) fn flows_by_device(
+        &self,
+        objects: &[Planned],
+    ) -> Vec<(Netns, Vec<(SocketAddr, SocketAddr)>)> {
+        let by_device = with_device(objects);
+        let marked = tracked(objects).into_iter();
+        let marked = marked.filter(|(netns, marks)| by_device.contains(netns) && !marks.is_empty());
+        let mut all = Vec::new();
+        for (netns, marks) in marked {
+            let flows = within(Domain::Route, &netns, || {
+                Conntrack::open()?.marked(Protocol::Tcp, &marks)
+            });
+            match flows.map_err(io::Error::other).flatten() {
+                Ok(flows) => all.push((netns, flows)),
+                Err(error) => tracing::warn!(%error, "steered connections are not known"),
+            }
+        }
+        all
     }
 }
 
@@ -166,13 +194,19 @@ fn forget(netns: &Netns, flows: impl Fn(&Conntrack) -> io::Result<usize> + Sync)
     match forgotten {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => {
-            tracing::warn!(%error, "steered UDP flows are not forgotten at once");
+            tracing::warn!(%error, "steered flows are not forgotten at once");
         }
         Err(error) => {
             let error = &error as &dyn Error;
-            tracing::warn!(error, "steered UDP flows are not forgotten at once");
+            tracing::warn!(error, "steered flows are not forgotten at once");
         }
     }
+}
+
+/// The namespaces in which there are devices.
+fn with_device(objects: &[Planned]) -> BTreeSet<&Netns> {
+    let is_one = |planned: &&Planned| matches!(planned.object, Object::Device(_));
+    objects.iter().filter(is_one).map(|p| &p.netns).collect()
 }
 
 /// The marks of connections that rules set or look at, by namespace.
