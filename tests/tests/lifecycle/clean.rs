@@ -101,6 +101,16 @@ fn a_closed_crash_is_cleaned_without_config_and_journal_tproxy_iptables() {
     cleaned(Means::TproxyIptables);
 }
 
+#[test]
+fn a_closed_crash_is_cleaned_without_config_and_journal_tun() {
+    cleaned(Means::Tun);
+}
+
+#[test]
+fn a_closed_crash_is_cleaned_without_config_and_journal_tap() {
+    cleaned(Means::Tap);
+}
+
 /// What lives is left alone and named; `--force` ends it first, in order.
 fn living(means: Means) {
     lab::require!(Namespaces, Cgroup2, Program("iptables"));
@@ -147,6 +157,11 @@ fn what_lives_is_left_alone_unless_forced_iptables() {
 #[test]
 fn what_lives_is_left_alone_unless_forced_tproxy() {
     living(Means::TproxyNft);
+}
+
+#[test]
+fn what_lives_is_left_alone_unless_forced_tun() {
+    living(Means::Tun);
 }
 
 /// An engine that does not answer signals cannot keep `clean --force` from its work.

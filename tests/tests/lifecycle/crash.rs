@@ -163,7 +163,10 @@ fn engine_killed(means: Means, on_failure: OnFailure, family: Family) {
     let mut scene = Scene::new(Site::new("engine"), means, on_failure, family);
     let kill = || {
         assert_eq!(scene.agent.proc().kill(), Status::Killed(9));
-        scene.assert_reset_unseen();
+        match on_failure {
+            OnFailure::Open if means.resets_die_with_the_engine() => drop(scene.assert_reset()),
+            _ => scene.assert_reset_unseen(),
+        }
     };
     match on_failure {
         OnFailure::Open => {
@@ -188,71 +191,45 @@ fn engine_killed(means: Means, on_failure: OnFailure, family: Family) {
     scene.site.wait_untouched();
 }
 
-#[test]
-fn clients_of_a_killed_engine_go_direct_under_open_nft_v4() {
-    engine_killed(Means::RedirectNft, OnFailure::Open, Family::V4);
-}
-
-#[test]
-fn clients_of_a_killed_engine_go_direct_under_open_nft_v6() {
-    engine_killed(Means::RedirectNft, OnFailure::Open, Family::V6);
-}
-
-#[test]
-fn clients_of_a_killed_engine_go_direct_under_open_iptables_v4() {
-    engine_killed(Means::RedirectIptables, OnFailure::Open, Family::V4);
-}
-
-#[test]
-fn clients_of_a_killed_engine_go_direct_under_open_iptables_v6() {
-    engine_killed(Means::RedirectIptables, OnFailure::Open, Family::V6);
-}
-
-#[test]
-fn clients_of_a_killed_engine_are_refused_under_closed_nft_v4() {
-    engine_killed(Means::RedirectNft, OnFailure::Closed, Family::V4);
-}
-
-#[test]
-fn clients_of_a_killed_engine_are_refused_under_closed_nft_v6() {
-    engine_killed(Means::RedirectNft, OnFailure::Closed, Family::V6);
-}
-
-#[test]
-fn clients_of_a_killed_engine_are_refused_under_closed_iptables_v4() {
-    engine_killed(Means::RedirectIptables, OnFailure::Closed, Family::V4);
-}
-
-#[test]
-fn clients_of_a_killed_engine_are_refused_under_closed_iptables_v6() {
-    engine_killed(Means::RedirectIptables, OnFailure::Closed, Family::V6);
-}
-
-macro_rules! engine_killed {
-    ($($name:ident: $means:ident, $on_failure:ident, $family:ident;)*) => {
+macro_rules! cases {
+    ($run:ident: $($name:ident: $means:ident $(, $argument:expr)*;)*) => {
         $(#[test]
         fn $name() {
-            engine_killed(Means::$means, OnFailure::$on_failure, Family::$family);
+            $run(Means::$means $(, $argument)*);
         })*
     };
 }
 
-engine_killed! {
-    clients_of_a_killed_engine_go_direct_under_open_legacy: RedirectLegacy, Open, V6;
-    clients_of_a_killed_engine_are_refused_under_closed_legacy: RedirectLegacy, Closed, V4;
-    clients_of_a_killed_engine_go_direct_under_open_tproxy_nft_v4: TproxyNft, Open, V4;
-    clients_of_a_killed_engine_go_direct_under_open_tproxy_nft_v6: TproxyNft, Open, V6;
-    clients_of_a_killed_engine_go_direct_under_open_tproxy_iptables: TproxyIptables, Open, V4;
-    clients_of_a_killed_engine_go_direct_under_open_tproxy_legacy: TproxyLegacy, Open, V6;
-    clients_of_a_killed_engine_are_refused_under_closed_tproxy_nft_v4: TproxyNft, Closed, V4;
-    clients_of_a_killed_engine_are_refused_under_closed_tproxy_nft_v6: TproxyNft, Closed, V6;
-    clients_of_a_killed_engine_are_refused_under_closed_tproxy_iptables_v4: TproxyIptables, Closed, V4;
-    clients_of_a_killed_engine_are_refused_under_closed_tproxy_iptables_v6: TproxyIptables, Closed, V6;
-    clients_of_a_killed_engine_are_refused_under_closed_tproxy_legacy: TproxyLegacy, Closed, V4;
-    clients_of_a_killed_engine_go_direct_under_open_ebpf_v4: Ebpf, Open, V4;
-    clients_of_a_killed_engine_go_direct_under_open_ebpf_v6: Ebpf, Open, V6;
-    clients_of_a_killed_engine_are_refused_under_closed_ebpf_v4: Ebpf, Closed, V4;
-    clients_of_a_killed_engine_are_refused_under_closed_ebpf_v6: Ebpf, Closed, V6;
+cases! { engine_killed:
+    clients_of_a_killed_engine_go_direct_under_open_nft_v4: RedirectNft, OnFailure::Open, Family::V4;
+    clients_of_a_killed_engine_go_direct_under_open_nft_v6: RedirectNft, OnFailure::Open, Family::V6;
+    clients_of_a_killed_engine_go_direct_under_open_iptables_v4: RedirectIptables, OnFailure::Open, Family::V4;
+    clients_of_a_killed_engine_go_direct_under_open_iptables_v6: RedirectIptables, OnFailure::Open, Family::V6;
+    clients_of_a_killed_engine_are_refused_under_closed_nft_v4: RedirectNft, OnFailure::Closed, Family::V4;
+    clients_of_a_killed_engine_are_refused_under_closed_nft_v6: RedirectNft, OnFailure::Closed, Family::V6;
+    clients_of_a_killed_engine_are_refused_under_closed_iptables_v4: RedirectIptables, OnFailure::Closed, Family::V4;
+    clients_of_a_killed_engine_are_refused_under_closed_iptables_v6: RedirectIptables, OnFailure::Closed, Family::V6;
+    clients_of_a_killed_engine_go_direct_under_open_legacy: RedirectLegacy, OnFailure::Open, Family::V6;
+    clients_of_a_killed_engine_are_refused_under_closed_legacy: RedirectLegacy, OnFailure::Closed, Family::V4;
+    clients_of_a_killed_engine_go_direct_under_open_tproxy_nft_v4: TproxyNft, OnFailure::Open, Family::V4;
+    clients_of_a_killed_engine_go_direct_under_open_tproxy_nft_v6: TproxyNft, OnFailure::Open, Family::V6;
+    clients_of_a_killed_engine_go_direct_under_open_tproxy_iptables: TproxyIptables, OnFailure::Open, Family::V4;
+    clients_of_a_killed_engine_go_direct_under_open_tproxy_legacy: TproxyLegacy, OnFailure::Open, Family::V6;
+    clients_of_a_killed_engine_are_refused_under_closed_tproxy_nft_v4: TproxyNft, OnFailure::Closed, Family::V4;
+    clients_of_a_killed_engine_are_refused_under_closed_tproxy_nft_v6: TproxyNft, OnFailure::Closed, Family::V6;
+    clients_of_a_killed_engine_are_refused_under_closed_tproxy_iptables_v4: TproxyIptables, OnFailure::Closed, Family::V4;
+    clients_of_a_killed_engine_are_refused_under_closed_tproxy_iptables_v6: TproxyIptables, OnFailure::Closed, Family::V6;
+    clients_of_a_killed_engine_are_refused_under_closed_tproxy_legacy: TproxyLegacy, OnFailure::Closed, Family::V4;
+    clients_of_a_killed_engine_go_direct_under_open_ebpf_v4: Ebpf, OnFailure::Open, Family::V4;
+    clients_of_a_killed_engine_go_direct_under_open_ebpf_v6: Ebpf, OnFailure::Open, Family::V6;
+    clients_of_a_killed_engine_are_refused_under_closed_ebpf_v4: Ebpf, OnFailure::Closed, Family::V4;
+    clients_of_a_killed_engine_are_refused_under_closed_ebpf_v6: Ebpf, OnFailure::Closed, Family::V6;
+    clients_of_a_killed_engine_go_direct_under_open_tun_v4: Tun, OnFailure::Open, Family::V4;
+    clients_of_a_killed_engine_go_direct_under_open_tun_v6: Tun, OnFailure::Open, Family::V6;
+    clients_of_a_killed_engine_go_direct_under_open_tap: Tap, OnFailure::Open, Family::V4;
+    clients_of_a_killed_engine_are_refused_under_closed_tun_v4: Tun, OnFailure::Closed, Family::V4;
+    clients_of_a_killed_engine_are_refused_under_closed_tun_v6: Tun, OnFailure::Closed, Family::V6;
+    clients_of_a_killed_engine_are_refused_under_closed_tap: Tap, OnFailure::Closed, Family::V6;
 }
 
 /// A keeper's death is no event for the traffic: another one takes over, more than once.
@@ -286,29 +263,14 @@ fn keeper_killed(means: Means) {
     scene.site.wait_untouched();
 }
 
-#[test]
-fn a_killed_keeper_is_replaced_nft() {
-    keeper_killed(Means::RedirectNft);
-}
-
-#[test]
-fn a_killed_keeper_is_replaced_iptables() {
-    keeper_killed(Means::RedirectIptables);
-}
-
-#[test]
-fn a_killed_keeper_is_replaced_tproxy_nft() {
-    keeper_killed(Means::TproxyNft);
-}
-
-#[test]
-fn a_killed_keeper_is_replaced_tproxy_iptables() {
-    keeper_killed(Means::TproxyIptables);
-}
-
-#[test]
-fn a_killed_keeper_is_replaced_ebpf() {
-    keeper_killed(Means::Ebpf);
+cases! { keeper_killed:
+    a_killed_keeper_is_replaced_nft: RedirectNft;
+    a_killed_keeper_is_replaced_iptables: RedirectIptables;
+    a_killed_keeper_is_replaced_tproxy_nft: TproxyNft;
+    a_killed_keeper_is_replaced_tproxy_iptables: TproxyIptables;
+    a_killed_keeper_is_replaced_ebpf: Ebpf;
+    a_killed_keeper_is_replaced_tun: Tun;
+    a_killed_keeper_is_replaced_tap: Tap;
 }
 
 /// Nobody acts in between: no rule has to go, and nobody has to hear of the death.
@@ -388,57 +350,19 @@ fn both_killed(means: Means, on_failure: OnFailure) {
     scene.site.assert_untouched();
 }
 
-#[test]
-fn the_kernel_opens_when_both_are_killed_nft() {
-    both_killed(Means::RedirectNft, OnFailure::Open);
-}
-
-#[test]
-fn rules_refuse_until_clean_when_both_are_killed_iptables() {
-    both_killed(Means::RedirectIptables, OnFailure::Open);
-}
-
-#[test]
-fn guards_refuse_until_clean_when_both_are_killed_nft() {
-    both_killed(Means::RedirectNft, OnFailure::Closed);
-}
-
-#[test]
-fn guards_refuse_until_clean_when_both_are_killed_iptables() {
-    both_killed(Means::RedirectIptables, OnFailure::Closed);
-}
-
-#[test]
-fn the_kernel_opens_when_both_are_killed_tproxy_nft() {
-    both_killed(Means::TproxyNft, OnFailure::Open);
-}
-
-#[test]
-fn rules_drop_until_clean_when_both_are_killed_tproxy_iptables() {
-    both_killed(Means::TproxyIptables, OnFailure::Open);
-}
-
-#[test]
-fn guards_refuse_until_clean_when_both_are_killed_tproxy_nft() {
-    both_killed(Means::TproxyNft, OnFailure::Closed);
-}
-
-#[test]
-fn rules_and_guards_drop_until_clean_when_both_are_killed_tproxy_iptables() {
-    both_killed(Means::TproxyIptables, OnFailure::Closed);
-}
-
-#[test]
-fn guards_refuse_until_clean_when_both_are_killed_legacy() {
-    both_killed(Means::RedirectLegacy, OnFailure::Closed);
-}
-
-#[test]
-fn the_kernel_opens_when_both_are_killed_ebpf() {
-    both_killed(Means::Ebpf, OnFailure::Open);
-}
-
-#[test]
-fn guards_refuse_until_clean_when_both_are_killed_ebpf() {
-    both_killed(Means::Ebpf, OnFailure::Closed);
+cases! { both_killed:
+    the_kernel_opens_when_both_are_killed_nft: RedirectNft, OnFailure::Open;
+    rules_refuse_until_clean_when_both_are_killed_iptables: RedirectIptables, OnFailure::Open;
+    guards_refuse_until_clean_when_both_are_killed_nft: RedirectNft, OnFailure::Closed;
+    guards_refuse_until_clean_when_both_are_killed_iptables: RedirectIptables, OnFailure::Closed;
+    the_kernel_opens_when_both_are_killed_tproxy_nft: TproxyNft, OnFailure::Open;
+    rules_drop_until_clean_when_both_are_killed_tproxy_iptables: TproxyIptables, OnFailure::Open;
+    guards_refuse_until_clean_when_both_are_killed_tproxy_nft: TproxyNft, OnFailure::Closed;
+    rules_and_guards_drop_until_clean_when_both_are_killed_tproxy_iptables: TproxyIptables, OnFailure::Closed;
+    guards_refuse_until_clean_when_both_are_killed_legacy: RedirectLegacy, OnFailure::Closed;
+    the_kernel_opens_when_both_are_killed_ebpf: Ebpf, OnFailure::Open;
+    guards_refuse_until_clean_when_both_are_killed_ebpf: Ebpf, OnFailure::Closed;
+    the_kernel_opens_when_both_are_killed_tun: Tun, OnFailure::Open;
+    guards_refuse_until_clean_when_both_are_killed_tun: Tun, OnFailure::Closed;
+    guards_refuse_until_clean_when_both_are_killed_tap: Tap, OnFailure::Closed;
 }

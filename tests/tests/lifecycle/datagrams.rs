@@ -160,6 +160,10 @@ cases! { engine_killed:
     a_flow_of_a_killed_engine_goes_direct_under_open_ebpf_v6: Ebpf, OnFailure::Open, Family::V6;
     a_flow_of_a_killed_engine_is_refused_under_closed_ebpf_v4: Ebpf, OnFailure::Closed, Family::V4;
     a_flow_of_a_killed_engine_is_refused_under_closed_ebpf_v6: Ebpf, OnFailure::Closed, Family::V6;
+    a_flow_of_a_killed_engine_goes_direct_under_open_tun_v4: Tun, OnFailure::Open, Family::V4;
+    a_flow_of_a_killed_engine_goes_direct_under_open_tun_v6: Tun, OnFailure::Open, Family::V6;
+    a_flow_of_a_killed_engine_is_refused_under_closed_tun_v4: Tun, OnFailure::Closed, Family::V4;
+    a_flow_of_a_killed_engine_is_refused_under_closed_tun_v6: Tun, OnFailure::Closed, Family::V6;
 }
 
 cases! { both_killed:
@@ -167,6 +171,8 @@ cases! { both_killed:
     a_flow_is_refused_until_clean_when_both_are_killed_nft: TproxyNft, OnFailure::Closed;
     a_flow_goes_direct_when_both_are_killed_under_open_ebpf: Ebpf, OnFailure::Open;
     a_flow_is_refused_until_clean_when_both_are_killed_ebpf: Ebpf, OnFailure::Closed;
+    a_flow_goes_direct_when_both_are_killed_under_open_tun: Tun, OnFailure::Open;
+    a_flow_is_refused_until_clean_when_both_are_killed_tun: Tun, OnFailure::Closed;
     a_flow_is_dropped_until_clean_when_both_are_killed_iptables: TproxyIptables, OnFailure::Closed;
 }
 
@@ -231,7 +237,7 @@ fn what_conntrack_has_forgotten_is_steered_again_whoever_speaks_first() {
 
 /// Those that steer datagrams of a whole host, as far as this machine lets them.
 fn with_ebpf() -> Vec<Means> {
-    let mut all = vec![Means::TproxyNft, Means::TproxyIptables];
+    let mut all = vec![Means::TproxyNft, Means::TproxyIptables, Means::Tun];
     all.extend(lab::require(&[Need::Root, Need::Cgroup2]).then_some(Means::Ebpf));
     all
 }

@@ -113,7 +113,9 @@ fn engine_killed(means: Means, on_failure: OnFailure) {
     let scene = Scene::new(means, on_failure);
     assert_eq!(scene.up.kill(), Status::Killed(9));
     scene.assert_all_reset();
-    scene.assert_unseen();
+    if on_failure == OnFailure::Closed || !means.resets_die_with_the_engine() {
+        scene.assert_unseen();
+    }
     if on_failure == OnFailure::Closed {
         scene.assert_closed();
         eventually("it can be cleaned", || {
@@ -154,17 +156,20 @@ cases! { engine_killed:
     another_namespace_is_refused_under_closed_redirect: RedirectIptables, OnFailure::Closed;
     another_namespace_is_refused_under_closed_tproxy_nft: TproxyNft, OnFailure::Closed;
     another_namespace_is_refused_under_closed_tproxy_iptables: TproxyIptables, OnFailure::Closed;
+    another_namespace_goes_direct_under_open_tun: Tun, OnFailure::Open;
+    another_namespace_is_refused_under_closed_tun: Tun, OnFailure::Closed;
 }
 
 cases! { both_killed:
     another_namespace_is_refused_until_clean_when_both_are_killed_redirect: RedirectNft;
     another_namespace_is_refused_until_clean_when_both_are_killed_tproxy: TproxyNft;
+    another_namespace_is_refused_until_clean_when_both_are_killed_tun: Tun;
 }
 
 #[test]
 fn another_namespace_is_left_as_it_was_when_steering_stops() {
     lab::require!(Namespaces, Cgroup2, Program("iptables"));
-    for means in [Means::RedirectIptables, Means::TproxyNft] {
+    for means in [Means::RedirectIptables, Means::TproxyNft, Means::Tun] {
         let scene = Scene::new(means, OnFailure::Closed);
         scene.up.signal(Signal::SIGTERM);
         scene.assert_all_reset();

@@ -226,7 +226,7 @@ fn keeper_killed(means: Means) {
     scene.live.wait_round();
     let mut fresh = scene.client.connect(scene.at).expect("it is steered");
     assert!(echoes(&mut fresh, b"steered"));
-    if scene.means.method() == "tproxy" {
+    if scene.means.steers_udp() {
         scene.ask_udp(b"steered").expect("it is echoed");
     }
     assert_eq!(scene.forwarded(), []);
@@ -256,6 +256,9 @@ cases! { engine_killed:
     forwarded_is_refused_under_closed_tproxy_nft_v6: TproxyNft, OnFailure::Closed, Family::V6;
     forwarded_is_refused_under_closed_tproxy_iptables: TproxyIptables, OnFailure::Closed, Family::V4;
     forwarded_is_refused_under_closed_tproxy_legacy: TproxyLegacy, OnFailure::Closed, Family::V6;
+    forwarded_goes_direct_under_open_tun: Tun, OnFailure::Open, Family::V4;
+    forwarded_is_refused_under_closed_tun_v4: Tun, OnFailure::Closed, Family::V4;
+    forwarded_is_refused_under_closed_tun_v6: Tun, OnFailure::Closed, Family::V6;
 }
 
 cases! { both_killed:
@@ -263,15 +266,18 @@ cases! { both_killed:
     forwarded_is_refused_until_clean_when_both_are_killed_nft: TproxyNft, OnFailure::Closed;
     forwarded_is_dropped_until_clean_when_both_are_killed_iptables: TproxyIptables, OnFailure::Closed;
     forwarded_is_refused_until_clean_when_both_are_killed_redirect: RedirectNft, OnFailure::Closed;
+    forwarded_is_refused_until_clean_when_both_are_killed_tun: Tun, OnFailure::Closed;
 }
 
 cases! { stopped:
     forwarded_is_drained_or_reset_redirect: RedirectNft;
     forwarded_is_drained_or_reset_tproxy_nft: TproxyNft;
     forwarded_is_drained_or_reset_tproxy_iptables: TproxyIptables;
+    forwarded_is_drained_or_reset_tun: Tun;
 }
 
 cases! { keeper_killed:
     forwarded_is_steered_on_when_the_keeper_dies_tproxy: TproxyNft;
     forwarded_is_steered_on_when_the_keeper_dies_redirect: RedirectIptables;
+    forwarded_is_steered_on_when_the_keeper_dies_tun: Tun;
 }

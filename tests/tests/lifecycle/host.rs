@@ -69,6 +69,21 @@ fn a_killed_engine_leaves_nothing_under_open_tproxy_legacy() {
     engine_killed_open(Means::TproxyLegacy, Family::V4);
 }
 
+#[test]
+fn a_killed_engine_leaves_nothing_under_open_tun_v4() {
+    engine_killed_open(Means::Tun, Family::V4);
+}
+
+#[test]
+fn a_killed_engine_leaves_nothing_under_open_tun_v6() {
+    engine_killed_open(Means::Tun, Family::V6);
+}
+
+#[test]
+fn a_killed_engine_leaves_nothing_under_open_tap() {
+    engine_killed_open(Means::Tap, Family::V4);
+}
+
 fn assert_all_reset(ended: &[LiveConnection]) {
     let odd = ended.iter().find(|one| one.end != End::Reset);
     assert!(odd.is_none(), "not reset: {odd:#?}");
@@ -141,6 +156,16 @@ fn guards_refuse_and_spare_what_was_before_when_both_are_killed_ebpf() {
     both_killed_closed(Means::Ebpf);
 }
 
+#[test]
+fn guards_refuse_and_spare_what_was_before_when_both_are_killed_tun() {
+    both_killed_closed(Means::Tun);
+}
+
+#[test]
+fn guards_refuse_and_spare_what_was_before_when_both_are_killed_tap() {
+    both_killed_closed(Means::Tap);
+}
+
 /// A whole host whose engine died closed: the next start takes over what refused, and steers.
 fn restarted(means: Means) {
     lab::require!(Namespaces, Program("iptables"));
@@ -206,4 +231,14 @@ fn a_restart_adopts_what_a_closed_crash_left_tproxy_nft() {
 #[test]
 fn a_restart_adopts_what_a_closed_crash_left_tproxy_iptables() {
     restarted(Means::TproxyIptables);
+}
+
+#[test]
+fn a_restart_adopts_what_a_closed_crash_left_tun() {
+    restarted(Means::Tun);
+}
+
+#[test]
+fn a_restart_adopts_what_a_closed_crash_left_tap() {
+    restarted(Means::Tap);
 }

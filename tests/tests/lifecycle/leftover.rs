@@ -62,6 +62,16 @@ fn a_daemon_left_behind_is_refused_until_it_ends_tproxy() {
 }
 
 #[test]
+fn a_daemon_left_behind_is_refused_until_it_ends_tun() {
+    left_behind(Means::Tun, OnFailure::Closed);
+}
+
+#[test]
+fn a_daemon_left_behind_goes_direct_under_open_tun() {
+    left_behind(Means::Tun, OnFailure::Open);
+}
+
+#[test]
 fn a_daemon_left_behind_goes_direct_under_open_nft() {
     left_behind(Means::RedirectNft, OnFailure::Open);
 }

@@ -96,6 +96,21 @@ fn many_are_drained_or_reset_ebpf_v6() {
     stopped_with_many(Means::Ebpf, Family::V6);
 }
 
+#[test]
+fn many_are_drained_or_reset_tun_v4() {
+    stopped_with_many(Means::Tun, Family::V4);
+}
+
+#[test]
+fn many_are_drained_or_reset_tun_v6() {
+    stopped_with_many(Means::Tun, Family::V6);
+}
+
+#[test]
+fn many_are_drained_or_reset_tap() {
+    stopped_with_many(Means::Tap, Family::V4);
+}
+
 /// A command is told to end, and its connections outlive it by what is on its way.
 #[test]
 fn a_command_ended_by_a_signal_takes_its_connections_with_it() {
@@ -151,6 +166,8 @@ fn an_idle_host_stops_by_each_signal_that_asks_for_it() {
         Means::RedirectIptables,
         Means::TproxyNft,
         Means::TproxyIptables,
+        Means::Tun,
+        Means::Tap,
     ];
     for means in all {
         for on_failure in [OnFailure::Open, OnFailure::Closed] {

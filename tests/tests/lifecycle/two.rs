@@ -53,14 +53,14 @@ fn beside(first: Means, second: Means) {
         let is_direct = locals.map(|local| direct.contains(&local));
         assert_eq!(is_direct, [false, false, true], "{family:?}");
         for (agent, means) in agents.iter().zip([first, second]) {
-            if means.method() == "tproxy" {
+            if means.steers_udp() {
                 let socket = lab::UdpClient::over(agent.udp(family));
                 let at = site.srv.at(family, 9);
                 assert_eq!(socket.ask(at, b"hello"), Ok((b"hello".to_vec(), at)));
             }
         }
     }
-    let udp_of = |means: Means| usize::from(means.method() == "tproxy") * 2;
+    let udp_of = |means: Means| usize::from(means.steers_udp()) * 2;
     assert_eq!(udp.seen().len(), udp_of(first) + udp_of(second));
     // One ends, and the other goes on.
     let [one, other] = &both;
@@ -95,4 +95,24 @@ fn two_tproxies_share_a_namespace_nft_and_iptables() {
 #[test]
 fn a_redirect_and_a_tproxy_share_a_namespace() {
     beside(Means::RedirectNft, Means::TproxyNft);
+}
+
+#[test]
+fn a_redirect_and_a_tun_share_a_namespace() {
+    beside(Means::RedirectNft, Means::Tun);
+}
+
+#[test]
+fn two_tuns_share_a_namespace() {
+    beside(Means::Tun, Means::Tun);
+}
+
+#[test]
+fn a_tun_and_a_tap_share_a_namespace() {
+    beside(Means::Tun, Means::Tap);
+}
+
+#[test]
+fn a_tproxy_and_a_tun_share_a_namespace() {
+    beside(Means::TproxyNft, Means::Tun);
 }
