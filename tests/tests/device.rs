@@ -1,0 +1,14 @@
+//! What only the methods have that read packets of a device: `tun` and `tap`.
+
+#[path = "device/handed.rs"]
+mod handed;
+#[path = "device/hostile.rs"]
+mod hostile;
+#[path = "device/icmp.rs"]
+mod icmp;
+#[path = "device/many.rs"]
+mod many;
+#[path = "device/scene.rs"]
+mod scene;
+#[path = "device/transfer.rs"]
+mod transfer;
