@@ -22,20 +22,37 @@ enum By {
     Iptables,
     Tproxy,
     Ebpf,
+    Tun,
+    Tap,
     Env,
 }
 
 impl By {
     /// What steers any program.
-    const TRANSPARENT: [Self; 4] = [Self::Nft, Self::Iptables, Self::Tproxy, Self::Ebpf];
-    /// What changes packets on their way: sockets keep their addresses.
-    const REWRITING: [Self; 3] = [Self::Nft, Self::Iptables, Self::Tproxy];
-    /// What steers a program that honours proxy variables.
-    const ALL: [Self; 5] = [
+    const TRANSPARENT: [Self; 6] = [
         Self::Nft,
         Self::Iptables,
         Self::Tproxy,
         Self::Ebpf,
+        Self::Tun,
+        Self::Tap,
+    ];
+    /// What changes packets on their way: sockets keep their addresses.
+    const REWRITING: [Self; 5] = [
+        Self::Nft,
+        Self::Iptables,
+        Self::Tproxy,
+        Self::Tun,
+        Self::Tap,
+    ];
+    /// What steers a program that honours proxy variables.
+    const ALL: [Self; 7] = [
+        Self::Nft,
+        Self::Iptables,
+        Self::Tproxy,
+        Self::Ebpf,
+        Self::Tun,
+        Self::Tap,
         Self::Env,
     ];
 
@@ -44,6 +61,8 @@ impl By {
             Self::Nft | Self::Iptables => "redirect",
             Self::Tproxy => "tproxy",
             Self::Ebpf => "ebpf",
+            Self::Tun => "tun",
+            Self::Tap => "tap",
             Self::Env => "env",
         }
     }
@@ -52,7 +71,7 @@ impl By {
     fn run(self, site: &Site) -> Program {
         let run = site.steer().args(["run", "-m", self.method()]);
         let run = match self {
-            Self::Nft | Self::Tproxy => run.args(["--backend", "nft"]),
+            Self::Nft | Self::Tproxy | Self::Tun | Self::Tap => run.args(["--backend", "nft"]),
             Self::Iptables => run.args(["--backend", "iptables"]),
             Self::Ebpf | Self::Env => run,
         };
