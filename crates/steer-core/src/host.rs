@@ -93,6 +93,10 @@ pub struct Interface {
     /// Whether it is a bridge, which has others as its ports.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bridge: bool,
+    /// Whether the kernel takes addresses and routes from whoever says there to be a router
+    /// (`net.ipv6.conf.NAME.accept_ra`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_advertisements: bool,
 }
 
 /// Whether packets can be handed to a transparent socket.
@@ -248,6 +252,7 @@ impl Host {
                     forwards: Family::ALL.to_vec(),
                     src_valid_mark: false,
                     bridge: false,
+                    takes_advertisements: false,
                 })
                 .to_vec(),
             tproxy: Transparency {

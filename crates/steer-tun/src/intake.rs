@@ -146,6 +146,13 @@ impl Intake for FromDevice {
     }
 }
 
+/// Nothing begins any more; what is under way goes on.
+impl Drop for FromDevice {
+    fn drop(&mut self) {
+        self.running.leave();
+    }
+}
+
 impl fmt::Debug for FromDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FromDevice")

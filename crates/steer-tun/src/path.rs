@@ -12,10 +12,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 mod ends;
+mod own;
 mod run;
 mod setup;
 mod tcp;
 
+pub use own::Own;
 pub use run::{Lane, Running, Side};
 pub use setup::Setup;
 
@@ -68,6 +70,14 @@ enum Untaken {
 }
 
 impl Path {
+    /// The same for a link of which this host is a station: what it sends there is refused, as it could
+    /// be what the engine itself has sent.
+    #[must_use]
+    pub fn apart_from(mut self, own: Own) -> Self {
+        self.ends.refuse(own);
+        self
+    }
+
     /// The connections of TCP.
     #[must_use]
     pub fn flows(&self) -> &Flows {
@@ -115,8 +125,9 @@ impl Path {
         }
     }
 
-    /// Forgets what is over.
+    /// Forgets what is over, and looks what has become of its surroundings.
     pub fn sweep(&self, now: Instant) {
+        self.ends.refresh();
         self.tcp.flows().sweep(now);
         self.udp.sweep();
         self.fragments.sweep(now);

@@ -10,6 +10,7 @@ use nix::unistd::read;
 use steer_core::object::{Layer, Offloads};
 
 use crate::packet::Offload;
+use crate::segment::GATEWAY;
 use crate::sys;
 use crate::wire::{Hop, Wire};
 
@@ -214,7 +215,7 @@ impl Wire for Port {
                     _ => 0x0800,
                 };
                 link[..6].copy_from_slice(&station);
-                link[6..12].copy_from_slice(&OURS);
+                link[6..12].copy_from_slice(&GATEWAY);
                 link[12..].copy_from_slice(&kind.to_be_bytes());
                 add(&link)?;
             }
@@ -243,9 +244,6 @@ impl Wire for Port {
         self.offloads == Offloads::Uso
     }
 }
-
-/// The hardware address of the gateway that stations of a link see.
-pub const OURS: [u8; 6] = [0x02, 0x5e, 0x7e, 0xe2, 0x00, 0x01];
 
 /// The length of an Ethernet header.
 const LINK: usize = 14;

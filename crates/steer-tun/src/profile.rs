@@ -28,7 +28,7 @@ const PRIVILEGES: [Privilege; 4] = [
     Privilege {
         what: "CAP_NET_ADMIN",
         why: "to make the device, to write the rules and routes, and to mark the engine's own \
-              sockets",
+              sockets; `tun` does without for a command, in user namespaces",
     },
     Privilege {
         what: "/dev/net/tun",
@@ -38,7 +38,7 @@ const PRIVILEGES: [Privilege; 4] = [
     profile::CGROUPS,
 ];
 
-const LIMITS: [&str; 11] = [
+const LIMITS: [&str; 12] = [
     "what goes to this host's own addresses, loopback or not, cannot be steered, nor multicast, \
      broadcast and IPv6 link-local addresses; under closed they are refused as far as `plan` says",
     "protocols beside TCP and UDP cannot be steered but for echo requests, where `device.echo` is \
@@ -56,6 +56,9 @@ const LIMITS: [&str; 11] = [
     "a killed engine's connections hear nothing until their program sends again: no one is left to \
      rewrite the kernel's resets",
     profile::CGROUP_AGAIN,
+    "without CAP_NET_ADMIN `tun` steers a command alone, in namespaces of its own: nothing can be left \
+     out, loopback is the command's own, a resolver there is not reached, and pings are answered or \
+     refused",
 ];
 
 /// What no device brings here: connections to this host, and one port for everything.

@@ -144,12 +144,6 @@ impl Segment {
         taken.unwrap_or_else(Taken::Refused)
     }
 
-    /// Whether an address is one of the gateway's own.
-    #[must_use]
-    pub fn owns(&self, address: IpAddr) -> bool {
-        self.own.has(address)
-    }
-
     /// The station that was last known to have an address.
     #[must_use]
     pub fn hop_of(&self, address: IpAddr) -> Option<Hop> {
@@ -162,6 +156,21 @@ impl Segment {
     pub fn sweep(&self, now: Instant, answer: Answer<'_>) {
         if let Some(router) = &self.router {
             held(router).sweep(now, answer);
+        }
+    }
+
+    /// Has the stations use the gateway for nothing that begins, and soon for nothing at all: what is
+    /// under way needs it a little longer.
+    pub fn leave(&self, answer: Answer<'_>) {
+        if let Some(router) = &self.router {
+            held(router).leave(answer);
+        }
+    }
+
+    /// Tells the stations that the gateway is no router any more; once, where it is about to go.
+    pub fn close(&self, answer: Answer<'_>) {
+        if let Some(router) = &self.router {
+            held(router).close(answer);
         }
     }
 

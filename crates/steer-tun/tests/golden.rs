@@ -64,6 +64,7 @@ fn bridged() -> Host {
         forwards: Vec::new(),
         src_valid_mark: false,
         bridge: true,
+        takes_advertisements: false,
     });
     host
 }

@@ -268,6 +268,28 @@ fn a_draining_plan_keeps_its_device_and_what_knows_flows_that_were_taken() {
     );
 }
 
+#[test]
+fn a_host_that_would_take_the_engine_for_its_own_router_is_told_before() {
+    let mut host = with_bridge();
+    let advertised = given(Link {
+        gateway: vec![("fd00:9::1".parse().unwrap(), 64)],
+        advertise: true,
+        ..bridge()
+    });
+    Tap.plan(&advertised, &host).unwrap();
+    for interface in &mut host.interfaces {
+        interface.takes_advertisements = interface.bridge;
+    }
+    let error = refused(&Tap, &advertised, &host);
+    let help = error.help();
+    assert!(
+        help.contains("`sysctl -w net.ipv6.conf.br0.accept_ra=0`"),
+        "{error}: {help}"
+    );
+    // What is not said to all is not said to this host.
+    Tap.plan(&given(bridge()), &host).unwrap();
+}
+
 fn with_bridge() -> Host {
     let mut host = Host::example();
     host.interfaces.push(Interface {
@@ -275,6 +297,7 @@ fn with_bridge() -> Host {
         forwards: Vec::new(),
         src_valid_mark: false,
         bridge: true,
+        takes_advertisements: false,
     });
     host
 }

@@ -1,7 +1,5 @@
 //! Trying the methods, in a namespace of its own.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use lab::{Lab, Snapshot};
 use steer_core::instance::Instance;
 use steer_core::intent::{Backend, Intent, Scope};

@@ -52,13 +52,30 @@ fn ask(name: &str, bridge: bool) -> Interface {
         forwards,
         src_valid_mark,
         bridge,
+        takes_advertisements: takes_advertisements(name),
     }
 }
 
+/// Whether a router's word counts there: as the kernel has it (`ipv6_accept_ra`), 1 stands for hosts and
+/// 2 for those that forward as well.
+fn takes_advertisements(name: &str) -> bool {
+    let enough = match is_set(Family::V6, name, "forwarding") {
+        true => 2,
+        false => 1,
+    };
+    let accepts = setting(Family::V6, name, "accept_ra").and_then(|value| value.parse().ok());
+    accepts.is_some_and(|value: i32| value >= enough) && !is_set(Family::V6, name, "disable_ipv6")
+}
+
 /// Whether a setting of an interface is other than 0; what cannot be read is not set.
+fn is_set(family: Family, interface: &str, name: &str) -> bool {
+    setting(family, interface, name).is_some_and(|value| value != "0")
+}
+
+/// A setting of an interface, where it can be read.
 ///
 /// `/proc/sys/net` is that of the thread's namespace, whoever mounted it.
-fn is_set(family: Family, interface: &str, setting: &str) -> bool {
+fn setting(family: Family, interface: &str, name: &str) -> Option<String> {
     let protocol = match family {
         Family::V4 => "ipv4",
         Family::V6 => "ipv6",
@@ -67,8 +84,9 @@ fn is_set(family: Family, interface: &str, setting: &str) -> bool {
         .join(protocol)
         .join("conf")
         .join(interface)
-        .join(setting);
-    fs::read_to_string(path).is_ok_and(|value| value.trim() != "0")
+        .join(name);
+    let value = fs::read_to_string(path).ok()?;
+    Some(value.trim().to_owned())
 }
 
 #[cfg(test)]

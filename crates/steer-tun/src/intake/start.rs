@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::ports::{MTU, Ports};
 use crate::flows::Flows;
 use crate::icmp::{Forward, RawSockets};
-use crate::path::{Path, Running, Setup};
+use crate::path::{Own, Path, Running, Setup};
 use crate::segment::{self, HOST_GATEWAY, LINK_LOCAL, Segment};
 
 /// Reads the devices from here on.
@@ -43,12 +43,19 @@ pub(super) fn start(
         here: here(intent, layer),
         echo,
     };
+    // A bridge is an interface of this host, too, whatever its routes say.
+    let own = intent.link.bridge.as_ref().map(|_| Own::of(place));
+    let own = own.transpose()?;
     let mut failed = Ok(());
     let path = Path::new(setup, |out| {
         let forward = Forward::start(sockets?, Arc::clone(out));
         forward.map_err(|error| failed = Err(error)).ok()
     });
     failed?;
+    let path = match own {
+        Some(own) => path.apart_from(own),
+        None => path,
+    };
     let segment = match layer {
         Layer::Ip => None,
         Layer::Ethernet => Some(Arc::new(Segment::new(&link(intent)))),

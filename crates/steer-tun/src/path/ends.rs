@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use steer_core::address::Family;
 use steer_core::object::device_address;
 
+use super::own::Own;
 use crate::packet::{Parsed, Reason};
 use crate::wire::Hop;
 
@@ -13,11 +14,25 @@ use crate::wire::Hop;
 pub(super) struct Ends {
     /// Addresses of the engine on the link.
     here: Vec<IpAddr>,
+    /// Addresses that nobody on the link may have but this host, which has another way.
+    own: Option<Own>,
 }
 
 impl Ends {
     pub(super) const fn new(here: Vec<IpAddr>) -> Self {
-        Self { here }
+        Self { here, own: None }
+    }
+
+    /// Refuses what this host sends by the link, but for what is for the engine itself.
+    pub(super) fn refuse(&mut self, own: Own) {
+        self.own = Some(own);
+    }
+
+    /// Looks again which addresses this host has.
+    pub(super) fn refresh(&self) {
+        if let Some(own) = &self.own {
+            own.refresh();
+        }
     }
 
     /// Whether a program can have sent a packet, and the engine can go where it is to go; said is
@@ -34,6 +49,9 @@ impl Ends {
         let is_of_the_link = is_here && is_link_local(source);
         let may_send = is_of_a_host(source) || is_of_the_link;
         if !may_send || self.here.contains(&source) || (is_of_device(source) && !is_own) {
+            return Err(Reason::Source);
+        }
+        if !is_here && self.own.as_ref().is_some_and(|own| own.has(source)) {
             return Err(Reason::Source);
         }
         if !is_here && (!is_of_a_host(destination) || is_of_device(destination)) {
@@ -96,6 +114,11 @@ mod tests {
     use crate::packet::Transport;
 
     fn checked(source: &str, destination: &str, hop: Hop) -> Result<bool, Reason> {
+        let here = ["192.0.0.66", "fe80::1"].map(|ip| ip.parse().unwrap());
+        checked_by(&Ends::new(here.to_vec()), source, destination, hop)
+    }
+
+    fn checked_by(ends: &Ends, source: &str, destination: &str, hop: Hop) -> Result<bool, Reason> {
         let source: IpAddr = source.parse().unwrap();
         let parsed = Parsed {
             family: Family::of(source),
@@ -107,8 +130,20 @@ mod tests {
             end: 40,
             fragment: None,
         };
-        let here = ["192.0.0.66", "fe80::1"].map(|ip| ip.parse().unwrap());
-        Ends::new(here.to_vec()).check(&parsed, hop)
+        ends.check(&parsed, hop)
+    }
+
+    #[test]
+    fn what_this_host_sends_by_a_bridge_comes_to_the_engine_itself_and_no_further() {
+        let [gateway, own] = ["10.9.0.1", "10.9.0.9"].map(|ip| ip.parse().unwrap());
+        let mut ends = Ends::new(vec![gateway]);
+        ends.refuse(Own::known(vec![own]));
+        let by_a_bridge = Hop::Station([2; 6]);
+        let sent = |to: &str| checked_by(&ends, "10.9.0.9", to, by_a_bridge);
+        assert_eq!(sent("203.0.113.7"), Err(Reason::Source));
+        assert_eq!(sent("10.9.0.1"), Ok(true));
+        let of_another = checked_by(&ends, "10.9.0.8", "203.0.113.7", by_a_bridge);
+        assert_eq!(of_another, Ok(false));
     }
 
     #[test]

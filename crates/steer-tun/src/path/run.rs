@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
@@ -46,6 +47,7 @@ pub struct Lane {
 pub struct Running {
     path: Arc<Path>,
     threads: Vec<thread::JoinHandle<()>>,
+    link: Option<Arc<Link>>,
 }
 
 impl Path {
@@ -58,10 +60,17 @@ impl Path {
         // Closed with the last thread that reads.
         let (reads_tx, reads) = sync_channel(0);
         let mut threads = Vec::new();
+        let link = segment.zip(lanes.first()).map(|(segment, lane)| {
+            Arc::new(Link {
+                path: Arc::clone(&path),
+                segment: Arc::clone(segment),
+                outer: Arc::clone(&lane.outer),
+                is_left: AtomicBool::new(false),
+            })
+        });
         let chores = Chores {
             path: Arc::clone(&path),
-            segment: segment.cloned(),
-            outer: lanes.first().map(|lane| Arc::clone(&lane.outer)),
+            link: link.clone(),
         };
         for (number, lane) in lanes.into_iter().enumerate() {
             let reader = Reader {
@@ -75,7 +84,11 @@ impl Path {
         }
         let thread = thread::Builder::new().name("steer-sweep".to_owned());
         thread.spawn(move || chores.run(&reads))?;
-        Ok(Running { path, threads })
+        Ok(Running {
+            path,
+            threads,
+            link,
+        })
     }
 }
 
@@ -84,6 +97,15 @@ impl Running {
     #[must_use]
     pub const fn path(&self) -> &Arc<Path> {
         &self.path
+    }
+
+    /// Has the stations of the link know that nothing should begin by it, and that it is no way at all
+    /// once nothing is under way.
+    pub fn leave(&self) {
+        if let Some(link) = &self.link {
+            link.is_left.store(true, Ordering::Relaxed);
+            link.part();
+        }
     }
 
     /// Whether no thread reads any more.
@@ -189,8 +211,39 @@ impl Reader {
 /// What is done now and then.
 struct Chores {
     path: Arc<Path>,
-    segment: Option<Arc<Segment>>,
-    outer: Option<Arc<Port>>,
+    link: Option<Arc<Link>>,
+}
+
+/// The link, to be told things unasked.
+struct Link {
+    path: Arc<Path>,
+    segment: Arc<Segment>,
+    outer: Arc<Port>,
+    /// Whether nothing is to begin by it.
+    is_left: AtomicBool,
+}
+
+impl Link {
+    fn sweep(&self, now: Instant) {
+        self.segment.sweep(now, &mut |frame| self.send(frame));
+        if self.is_left.load(Ordering::Relaxed) {
+            self.part();
+        }
+    }
+
+    fn part(&self) {
+        let mut answer = |frame: &[u8]| self.send(frame);
+        match self.path.flows().is_empty() {
+            true => self.segment.close(&mut answer),
+            false => self.segment.leave(&mut answer),
+        }
+    }
+
+    fn send(&self, frame: &[u8]) {
+        if self.outer.send_frame(frame).is_err() {
+            self.path.counters.count(Reason::Unwritten);
+        }
+    }
 }
 
 impl Chores {
@@ -198,13 +251,8 @@ impl Chores {
         while reads.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
             let now = Instant::now();
             self.path.sweep(now);
-            if let (Some(segment), Some(outer)) = (&self.segment, &self.outer) {
-                let mut answer = |frame: &[u8]| {
-                    if outer.send_frame(frame).is_err() {
-                        self.path.counters.count(Reason::Unwritten);
-                    }
-                };
-                segment.sweep(now, &mut answer);
+            if let Some(link) = &self.link {
+                link.sweep(now);
             }
         }
         for (reason, count) in self.path.counters.all() {

@@ -86,8 +86,10 @@ fn namespaces(host: &Host) -> Requirement {
     Requirement::new(
         "user namespaces, without CAP_NET_ADMIN",
         host.user_namespaces.clone(),
-        "allow them as root (`steer doctor` names the sysctl), run steer as root (`sudo steer …`), or \
-         choose `-m seccomp`, which needs neither",
+        "where a sysctl is named, give it another value as root (`sysctl -w NAME=VALUE`: 15000 for a \
+         limit, 1 for kernel.unprivileged_userns_clone, 0 for \
+         kernel.apparmor_restrict_unprivileged_userns); run steer as root (`sudo steer …`); or choose \
+         `-m seccomp`, which needs neither",
     )
 }
 

@@ -18,6 +18,7 @@ use crate::notes;
 pub(super) fn make(intent: &Intent, host: &Host, layer: Layer) -> Result<Plan, PlanError> {
     everything_is_meant(intent)?;
     findable(&intent.link, layer)?;
+    not_for_this_host(&intent.link, host)?;
     // Queries come from elsewhere, as those of machines behind a gateway do.
     traffic::check(intent, host, &Way::Forwarded(Vec::new()))?;
     let mut plan = with_listener(intent, host, layer);
@@ -75,6 +76,28 @@ fn findable(link: &Link, layer: Layer) -> Result<(), PlanError> {
         },
         needs: "`device.gateway`, the address of the engine for its stations,",
     })
+}
+
+/// A bridge is an interface of this host as well: told of a router there, it would have its own way out
+/// by the engine, and the engine's with it.
+fn not_for_this_host(link: &Link, host: &Host) -> Result<(), PlanError> {
+    let Some(bridge) = link.bridge.as_ref().filter(|_| link.advertise) else {
+        return Ok(());
+    };
+    let mut stations = host.interfaces.iter().filter(|i| i.name == *bridge);
+    match stations.any(|interface| interface.takes_advertisements) {
+        false => Ok(()),
+        true => Err(PlanError::Clash {
+            ours: format!("what `device.advertise` says on {bridge}"),
+            by: "this host would take its own default route from it, and the engine's dials would come \
+                 back to the engine"
+                .to_owned(),
+            remedy: format!(
+                "have this host ignore it: `sysctl -w net.ipv6.conf.{bridge}.accept_ra=0`; or leave out \
+                 `device.advertise`"
+            ),
+        }),
+    }
 }
 
 /// Keys that choose among what comes by, or have some of it go elsewhere.

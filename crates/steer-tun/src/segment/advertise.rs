@@ -10,18 +10,39 @@ use super::{Answer, GATEWAY, LINK_LOCAL, Mac, Setup};
 /// What the gateway says as the link's router, and when.
 #[derive(Debug)]
 pub(super) struct Router {
-    /// The message; the same each time.
-    message: Vec<u8>,
+    setup: Setup,
+    term: Term,
     /// When it was last sent to all.
     last: Option<Instant>,
     /// How often it was sent to all.
     times: u32,
 }
 
+/// How long the gateway is a router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Term {
+    /// Nobody knows of an end.
+    Open,
+    /// For what has begun.
+    Ending,
+    /// It is none.
+    Over,
+}
+
+/// How long, in seconds, what a message says is good.
+struct Lifetimes {
+    /// The gateway as a router, and its resolvers.
+    router: u16,
+    /// Addresses of a network at all, and for what begins.
+    valid: u32,
+    preferred: u32,
+}
+
 impl Router {
     pub(super) fn new(setup: &Setup) -> Self {
         Self {
-            message: message(setup),
+            setup: setup.clone(),
+            term: Term::Open,
             last: None,
             times: 0,
         }
@@ -44,12 +65,29 @@ impl Router {
 
     /// Tells all, at the times that the RFC names: a few times soon after the start, then seldom.
     pub(super) fn sweep(&mut self, now: Instant, answer: Answer<'_>) {
-        let interval = match self.times {
-            0..INITIALLY => AT_FIRST,
-            _ => LATER,
+        let interval = match (self.term, self.times) {
+            (Term::Open, 0..INITIALLY) => AT_FIRST,
+            (Term::Open, _) => LATER,
+            (Term::Ending | Term::Over, _) => return,
         };
         if self.is_past(now, interval) {
             self.tell_all(now, answer);
+        }
+    }
+
+    /// Tells all that nothing should begin by this router.
+    pub(super) fn leave(&mut self, answer: Answer<'_>) {
+        if self.term == Term::Open {
+            self.term = Term::Ending;
+            answer(&self.frame(ALL_NODES_MAC, ALL_NODES));
+        }
+    }
+
+    /// Tells all that there is no router any more (RFC 4861, 6.2.5).
+    pub(super) fn close(&mut self, answer: Answer<'_>) {
+        if self.term != Term::Over {
+            self.term = Term::Over;
+            answer(&self.frame(ALL_NODES_MAC, ALL_NODES));
         }
     }
 
@@ -65,12 +103,36 @@ impl Router {
     }
 
     fn frame(&self, to: Mac, destination: Ipv6Addr) -> Vec<u8> {
-        frame::icmp6(to, LINK_LOCAL, destination, self.message.clone())
+        let message = message(&self.setup, &self.term.lifetimes());
+        frame::icmp6(to, LINK_LOCAL, destination, message)
     }
 }
 
-fn message(setup: &Setup) -> Vec<u8> {
-    let [high, low] = LIFETIME.to_be_bytes();
+impl Term {
+    const fn lifetimes(self) -> Lifetimes {
+        match self {
+            Self::Open => Lifetimes {
+                router: 1800,
+                valid: 86_400,
+                preferred: 14_400,
+            },
+            // Longer than an engine waits for its connections to end.
+            Self::Ending => Lifetimes {
+                router: 30,
+                ..Self::Over.lifetimes()
+            },
+            // Nobody may have stations drop an address sooner (RFC 4862, 5.5.3).
+            Self::Over => Lifetimes {
+                router: 0,
+                valid: 7200,
+                preferred: 0,
+            },
+        }
+    }
+}
+
+fn message(setup: &Setup, lifetimes: &Lifetimes) -> Vec<u8> {
+    let [high, low] = lifetimes.router.to_be_bytes();
     let mut bytes = vec![ROUTER_ADVERTISEMENT, 0, 0, 0, HOPS, 0, high, low];
     // Reachable time and retransmission timer: what the stations think right.
     bytes.extend([0; 8]);
@@ -82,7 +144,7 @@ fn message(setup: &Setup) -> Vec<u8> {
         if let IpAddr::V6(address) = address
             && !address.is_unicast_link_local()
         {
-            bytes.extend(prefix(*address, *length));
+            bytes.extend(prefix(*address, *length, lifetimes));
         }
     }
     let resolvers = setup
@@ -96,14 +158,14 @@ fn message(setup: &Setup) -> Vec<u8> {
     if !resolvers.is_empty() {
         let units = 1 + 2 * u8::try_from(resolvers.len()).expect("a few");
         bytes.extend([RESOLVERS, units, 0, 0]);
-        bytes.extend(u32::from(LIFETIME).to_be_bytes());
+        bytes.extend(u32::from(lifetimes.router).to_be_bytes());
         bytes.extend(resolvers.concat());
     }
     bytes
 }
 
 /// The option of a network; stations make their addresses themselves where it is a /64.
-fn prefix(address: Ipv6Addr, length: u8) -> Vec<u8> {
+fn prefix(address: Ipv6Addr, length: u8, lifetimes: &Lifetimes) -> Vec<u8> {
     let mask = u128::MAX
         .checked_shl(128 - u32::from(length.min(128)))
         .unwrap_or(0);
@@ -115,8 +177,8 @@ fn prefix(address: Ipv6Addr, length: u8) -> Vec<u8> {
     let head = [PREFIX, 4, length, flags];
     let parts: [&[u8]; 5] = [
         &head,
-        &VALID.to_be_bytes(),
-        &PREFERRED.to_be_bytes(),
+        &lifetimes.valid.to_be_bytes(),
+        &lifetimes.preferred.to_be_bytes(),
         &[0; 4],
         &network.octets(),
     ];
@@ -133,13 +195,6 @@ const AUTONOMOUS: u8 = 0x40;
 
 /// The hop limit that stations are to begin with.
 const HOPS: u8 = 64;
-
-/// How long, in seconds, the gateway is a router and its resolvers are good after each message.
-const LIFETIME: u16 = 1800;
-
-/// How long, in seconds, addresses of a network are valid, and may be used for what begins.
-const VALID: u32 = 86_400;
-const PREFERRED: u32 = 14_400;
 
 /// Nobody asks more resolvers than this.
 const RESOLVERS_MOST: usize = 3;

@@ -226,6 +226,27 @@ fn routers_are_told_of_where_asked_and_seldom_to_all() {
 }
 
 #[test]
+fn a_router_that_goes_says_so_to_all_and_nothing_after_it() {
+    let segment = Segment::new(&setup());
+    let mut told = Vec::new();
+    segment.leave(&mut |frame| told.push(frame.to_vec()));
+    segment.leave(&mut |frame| panic!("{frame:02x?}"));
+    segment.close(&mut |frame| told.push(frame.to_vec()));
+    segment.close(&mut |frame| panic!("{frame:02x?}"));
+    segment.sweep(Instant::now(), &mut |frame| panic!("{frame:02x?}"));
+    let lifetimes = told.iter().map(|frame| {
+        // Behind the headers of Ethernet and IPv6: the router's; the prefix stands behind 16 bytes, its
+        // source's address and the MTU.
+        let message = &frame[14 + 40..];
+        let prefix = &message[32..];
+        assert_eq!((message[0], prefix[0]), (134, 3));
+        let preferred = u32::from_be_bytes(prefix[8..12].try_into().unwrap());
+        (u16::from_be_bytes([message[6], message[7]]), preferred)
+    });
+    assert_eq!(lifetimes.collect::<Vec<_>>(), [(30, 0), (0, 0)]);
+}
+
+#[test]
 fn a_router_that_is_not_wanted_says_nothing() {
     let mut setup = setup();
     setup.advertise = false;
