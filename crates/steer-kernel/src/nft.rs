@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Sets of networks, ports and ids are filled in a transaction before that one, which makes the
-//! rules that look them up: see [`set`]. Should the second be refused, the first is taken back.
+//! rules that look them up (`set.rs`). Should the second be refused, the first is taken back.
 //!
 //! A table that steers is *owned* by the driver's socket (`NFT_TABLE_F_OWNER`): nobody else can
 //! change it, a foreign `nft flush ruleset` leaves it, and it vanishes when the last descriptor
