@@ -8,6 +8,8 @@ mod command;
 mod crash;
 #[path = "lifecycle/datagrams.rs"]
 mod datagrams;
+#[path = "lifecycle/device.rs"]
+mod device;
 #[path = "lifecycle/elsewhere.rs"]
 mod elsewhere;
 #[path = "lifecycle/gateway.rs"]

@@ -68,6 +68,30 @@ impl Conntrack {
         }
     }
 
+    /// The flows that carry one of these marks: who began each, and where it was meant to go.
+    pub fn marked(
+        &self,
+        protocol: Protocol,
+        marks: &[Mark],
+    ) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+        let mut socket = self.socket();
+        let mut all = Vec::new();
+        for family in Family::ALL {
+            let flows = socket.list(GET, &header(family), |message| {
+                let Tuple {
+                    protocol: of,
+                    source,
+                    destination,
+                } = read(message, CTA_TUPLE_ORIG)?;
+                let carried = mark(message);
+                let ours = of == protocol && marks.iter().any(|ours| ours.matches(carried));
+                ours.then_some((source, destination))
+            })?;
+            all.extend(flows);
+        }
+        Ok(all)
+    }
+
     /// Forgets the flows that were redirected to one of these ports, and says how many.
     ///
     /// Their next packets are looked at by the rules again.
@@ -93,10 +117,7 @@ impl Conntrack {
             let entries = socket.list(GET, &header(family), |message| {
                 let original = read(message, CTA_TUPLE_ORIG)?;
                 let reply = read(message, CTA_TUPLE_REPLY)?;
-                let mark = message.attrs(HEADER).find(|(kind, _)| *kind == CTA_MARK);
-                let mark = mark.and_then(|(_, value)| value.try_into().ok());
-                let mark = mark.map_or(0, u32::from_be_bytes);
-                ours(&original, &reply, mark).then(|| {
+                ours(&original, &reply, mark(message)).then(|| {
                     let id = message.attrs(HEADER).find(|(kind, _)| *kind == CTA_ID);
                     (reply, id.map(|(_, id)| id.to_vec()))
                 })
@@ -136,6 +157,13 @@ fn header(family: Family) -> Body {
 fn read(message: Message<'_>, wanted: u16) -> Option<Tuple> {
     let (_, value) = message.attrs(HEADER).find(|(kind, _)| *kind == wanted)?;
     Tuple::read(value)
+}
+
+/// An entry's mark.
+fn mark(message: Message<'_>) -> u32 {
+    let mark = message.attrs(HEADER).find(|(kind, _)| *kind == CTA_MARK);
+    let mark = mark.and_then(|(_, value)| value.try_into().ok());
+    mark.map_or(0, u32::from_be_bytes)
 }
 
 const HEADER: usize = 4;

@@ -7,6 +7,7 @@ mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use steer_core::driver::{Change, Driver, DriverError, Found, Lifeline};
@@ -180,6 +181,16 @@ impl Drivers {
         if let Some(kernel) = &self.kernel {
             kernel.forget_flows(gone, &[]);
         }
+    }
+
+    /// The TCP connections that these objects brought to devices, by namespace: who connected, and
+    /// where to.
+    pub(crate) fn flows_by_device(
+        &self,
+        objects: &[Planned],
+    ) -> Vec<(Netns, Vec<(SocketAddr, SocketAddr)>)> {
+        let kernel = self.kernel.as_ref();
+        kernel.map_or_else(Vec::new, |kernel| kernel.flows_by_device(objects))
     }
 
     /// What of ours a namespace holds, and which drivers could not look.

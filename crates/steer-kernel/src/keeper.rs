@@ -14,6 +14,7 @@
 mod clean;
 pub(crate) mod client;
 mod elsewhere;
+mod farewell;
 pub(crate) mod fault;
 mod local;
 mod parking;

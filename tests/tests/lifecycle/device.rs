@@ -75,7 +75,11 @@ impl Scene {
         // Everything is gone by then, so that whatever may leave could.
         self.assert_direct();
         let left = self.witness.packets(of_ours);
-        assert!(left.is_empty(), "{} went on in clear: {left:#?}", left.len());
+        assert!(
+            left.is_empty(),
+            "{} went on in clear: {left:#?}",
+            left.len()
+        );
     }
 
     /// What is connected from here on is seen outside.

@@ -13,6 +13,7 @@ use steer_core::keeper::{Job, Keeper, KeeperError, Released};
 use steer_core::object::Domain;
 use steer_core::plan::{Netns, Planned};
 
+use super::farewell;
 use super::fault::{Fault, joined};
 use super::ports::Ports;
 use super::predecessor;
@@ -101,6 +102,13 @@ impl LocalKeeper {
     /// Refuses what is still steered to an engine that accepts no more.
     pub(super) fn refuse(&self) {
         self.ports.refuse();
+    }
+
+    /// Ends what a dead engine leaves at its devices, while they and the rules stand.
+    pub(super) fn farewell(&self) {
+        if let Some(held) = &self.held {
+            farewell::say(&self.drivers, &held.standing);
+        }
     }
 
     /// The descriptors that the engine shall hold as well.

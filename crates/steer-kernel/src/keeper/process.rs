@@ -148,6 +148,7 @@ fn serve(drivers: Drivers) -> io::Result<()> {
     if wait_gone(&engine_fd) {
         // Nobody accepts any more, and whoever connects would only be reset later.
         keeper.refuse();
+        keeper.farewell();
     }
     let done = keeper.engine_gone().and_then(|()| keeper.outlast());
     if let Err(error) = &done {

@@ -22,6 +22,8 @@ pub struct Connection {
     pub inode: u32,
     /// Whether it takes connections, and has none itself.
     pub listens: bool,
+    /// Whether the other end has not answered yet.
+    pub opens: bool,
     family: u8,
     /// A `struct inet_diag_sockid`, with the socket's cookie.
     identity: Vec<u8>,
@@ -100,6 +102,7 @@ fn read(answer: &[u8]) -> Option<Connection> {
         peer: canonical(SocketAddr::new(ip(20)?, port(2)?)),
         inode,
         listens: state == LISTEN,
+        opens: state == SYN_SENT,
         family,
         identity: identity.to_vec(),
     })
@@ -109,8 +112,9 @@ const SOCK_DESTROY: u16 = 21;
 const NOBODY: [u8; 48] = [0; 48];
 /// Numbers of states are those of `net/tcp_states.h`.
 const LISTEN: u8 = 10;
+const SYN_SENT: u8 = 2;
 /// Established, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT and LISTEN.
-const STATES: u32 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << LISTEN;
+const STATES: u32 = 1 << 1 | 1 << SYN_SENT | 1 << 4 | 1 << 5 | 1 << 8 | 1 << LISTEN;
 
 #[cfg(test)]
 mod tests {
