@@ -59,7 +59,10 @@ fn with_sets(text: &str) -> String {
         let elements = set.split_once("elements = {").expect("no set is empty").1;
         let elements = elements.split('}').next().unwrap_or_default();
         let elements: Vec<&str> = elements.split_whitespace().collect();
-        whole = whole.replace(&format!("@{name}"), &format!("{{ {} }}", elements.join(" ")));
+        whole = whole.replace(
+            &format!("@{name}"),
+            &format!("{{ {} }}", elements.join(" ")),
+        );
     }
     whole
 }
