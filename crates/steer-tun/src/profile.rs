@@ -53,8 +53,9 @@ const LIMITS: [&str; 12] = [
      (datagrams fail at once, connections time out) and goes direct under open",
     "a destination without a route is an error of the program's own connect, before any rule",
     "TCP connections from before the start are not steered; UDP flows are taken over",
-    "a killed engine's connections hear nothing until their program sends again: no one is left to \
-     rewrite the kernel's resets",
+    "a killed engine's connections are reset by the keeper, which asks each client what it expects; \
+     under open, those of a client behind this host that does not answer within a second go direct, \
+     and so do all where the keeper is killed as well",
     profile::CGROUP_AGAIN,
     "without CAP_NET_ADMIN `tun` steers a command alone, in namespaces of its own: nothing can be left \
      out, loopback is the command's own, a resolver there is not reached, and pings are answered or \
