@@ -8,6 +8,8 @@ mod hostile;
 mod icmp;
 #[path = "device/many.rs"]
 mod many;
+#[path = "device/routes.rs"]
+mod routes;
 #[path = "device/scene.rs"]
 mod scene;
 #[path = "device/transfer.rs"]
