@@ -126,7 +126,17 @@ pub(crate) fn confined(intent: &Intent, host: &Host, plan: &mut Plan) {
     ));
     plan.note(
         "still reachable past the network: files, the terminal, unix sockets by path that are not \
-         covered, and signals to processes of the same user; setuid programs run without privilege, \
-         and files of other users belong to nobody",
+         covered, and signals to processes of the same user",
     );
+    plan.note(match host.uid {
+        0 => {
+            "run as root: the command is root over its own namespaces alone, and can change what is \
+             inside; no packet leaves all the same, but root can have others act through files \
+             (cron, /proc/sys) and through sockets of other users, of which none is covered"
+        }
+        _ => {
+            "setuid programs (sudo, ping) run without privilege, and files of other users belong to \
+             nobody"
+        }
+    });
 }
