@@ -77,6 +77,7 @@ impl Path {
                 path: Arc::clone(&path),
                 segment: segment.cloned().filter(|_| lane.side == Side::Outer),
                 lane,
+                link: link.clone(),
                 _reads: reads_tx.clone(),
             };
             let thread = thread::Builder::new().name(format!("steer-path-{number}"));
@@ -128,6 +129,7 @@ struct Reader {
     path: Arc<Path>,
     lane: Lane,
     segment: Option<Arc<Segment>>,
+    link: Option<Arc<Link>>,
     _reads: SyncSender<()>,
 }
 
@@ -137,7 +139,12 @@ impl Reader {
         let name = self.lane.port.name();
         loop {
             let error = match self.next(&mut room) {
-                Ok(()) => continue,
+                Ok(()) => {
+                    if let Some(link) = &self.link {
+                        link.look();
+                    }
+                    continue;
+                }
                 Err(error) => error,
             };
             match error.raw_os_error().map(Errno::from_raw) {
@@ -226,6 +233,11 @@ struct Link {
 impl Link {
     fn sweep(&self, now: Instant) {
         self.segment.sweep(now, &mut |frame| self.send(frame));
+        self.look();
+    }
+
+    /// Parts from a link that is left, where the last connection has ended: the device goes soon after.
+    fn look(&self) {
         if self.is_left.load(Ordering::Relaxed) {
             self.part();
         }
