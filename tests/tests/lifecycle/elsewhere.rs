@@ -113,9 +113,7 @@ fn engine_killed(means: Means, on_failure: OnFailure) {
     let scene = Scene::new(means, on_failure);
     assert_eq!(scene.up.kill(), Status::Killed(9));
     scene.assert_all_reset();
-    if on_failure == OnFailure::Closed || !means.resets_die_with_the_engine() {
-        scene.assert_unseen();
-    }
+    scene.assert_unseen();
     if on_failure == OnFailure::Closed {
         scene.assert_closed();
         eventually("it can be cleaned", || {

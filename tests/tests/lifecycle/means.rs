@@ -50,12 +50,6 @@ impl Means {
         self.method() != "redirect"
     }
 
-    /// Whether nobody is left to tell the programs when the engine dies: under open, what they send
-    /// next is direct, and reset by who gets it.
-    pub(crate) fn resets_die_with_the_engine(self) -> bool {
-        matches!(self, Self::Tun | Self::Tap)
-    }
-
     /// Whether the kernel removes what steers with the last who holds it.
     pub(crate) fn rules_have_an_owner(self) -> bool {
         matches!(self.backend(), Some("nft") | None)
