@@ -21,7 +21,12 @@ fn open_at_last(means: Means) {
     let site = Site::of_host(means, "openlast");
     let _echo = site.srv.serve(7, Service::Echo);
     let echo = site.srv.at(Family::V4, 7);
-    let up = Up::start(&site, means, &format!("on_failure: closed\n{REJECT}"));
+    // How hooks are attached lasts.
+    let first = match means {
+        Means::Ebpf => "open",
+        _ => "closed",
+    };
+    let up = Up::start(&site, means, &format!("on_failure: {first}\n{REJECT}"));
     up.reload(&format!("on_failure: open\n{REJECT}"));
     assert_eq!(way(&site, echo), Went::Steered);
     assert_eq!(up.proc.kill(), Status::Killed(9));
@@ -40,7 +45,11 @@ fn closed_at_last(means: Means) {
     let spared = Family::V4.foreign(1);
     site.srv.add_address(spared);
     let (meant, spared) = (site.srv.at(Family::V4, 7), (spared, 7).into());
-    let up = Up::start(&site, means, &format!("on_failure: open\n{REJECT}"));
+    let first = match means {
+        Means::Ebpf => "closed",
+        _ => "open",
+    };
+    let up = Up::start(&site, means, &format!("on_failure: {first}\n{REJECT}"));
     assert_eq!(way(&site, spared), Went::Steered);
     up.reload(&format!(
         "on_failure: closed\ntraffic: {{ exclude: {{ cidrs: [{}/32] }} }}\n{REJECT}",

@@ -15,7 +15,7 @@ fn many_reloads(means: Means) {
     let site = Site::of_host(means, "load");
     let _echo = site.srv.serve(7, Service::Echo);
     let echo = site.srv.at(Family::V4, 7);
-    // Attached in another way, hooks are there twice for a moment, and then refuse.
+    // How hooks are attached lasts.
     let turns = match means {
         Means::Ebpf => 1,
         _ => 2,

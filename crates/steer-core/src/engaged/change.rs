@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::Engaged;
 use crate::intent::Intent;
 use crate::keeper::{EngageError, Job};
-use crate::object::{Domain, Object, Reach};
+use crate::object::{Domain, Hooks, Object, Reach};
 use crate::plan::{Netns, Plan, Planned};
-use crate::symbol::Followed;
+use crate::symbol::{CgroupRef, Followed};
 
 /// Why another plan did not take the place of the one that is in force.
 #[derive(Debug, thiserror::Error)]
@@ -116,9 +116,55 @@ pub fn lasting(from: &Plan, to: &Plan) -> Option<String> {
         // Whether there are listeners for them is settled when the first ones are opened.
         return Some("whether programs of other network namespaces are meant".to_owned());
     }
+    if attached_twice(from, to) {
+        return Some("where programs are attached to the calls of sockets, and how".to_owned());
+    }
     // Nobody is there to undo what the first one did not need.
     (to.changes_the_host() && !from.changes_the_host())
         .then(|| "whether anything on the host is changed".to_owned())
+}
+
+/// Whether both plans' hooks would meet the same calls while one takes the other's place: those that
+/// come first are attached before the others go, and a call that is answered twice is answered wrongly.
+fn attached_twice(from: &Plan, to: &Plan) -> bool {
+    let hooks = |plan: &Plan| -> Vec<Hooks> {
+        let objects = plan.objects.iter();
+        let hooks = objects.filter_map(|planned| match &planned.object {
+            Object::Hooks(hooks) => Some(hooks.clone()),
+            _ => None,
+        });
+        hooks.collect()
+    };
+    let (from, to) = (hooks(from), hooks(to));
+    let mut pairs = from
+        .iter()
+        .flat_map(|one| to.iter().map(move |other| (one, other)));
+    pairs.any(|(one, other)| {
+        let differently = one.on_failure != other.on_failure;
+        let mut cgroups = one
+            .cgroups
+            .iter()
+            .flat_map(|a| other.cgroups.iter().map(move |b| (a, b)));
+        cgroups.any(|(a, b)| match a == b {
+            true => differently,
+            false => is_within(a, b) || is_within(b, a),
+        })
+    })
+}
+
+/// Whether a cgroup is below another one.
+fn is_within(inner: &CgroupRef, outer: &CgroupRef) -> bool {
+    match (inner, outer) {
+        (CgroupRef::Path(inner), CgroupRef::Path(outer)) => {
+            outer.is_empty()
+                || inner
+                    .strip_prefix(outer.as_str())
+                    .is_some_and(|rest| rest.starts_with('/'))
+        }
+        // The command's is below this process's own, which no path names.
+        (CgroupRef::Command, CgroupRef::Path(_)) => true,
+        (_, CgroupRef::Command) => false,
+    }
 }
 
 /// Whether objects of a domain are opened or made once.
