@@ -106,7 +106,7 @@ mod tests {
             Descriptor::Other(why) => why,
             device @ Descriptor::Device { .. } => format!("{device:?}"),
         };
-        let file = std::fs::File::open("/").unwrap();
+        let file = File::open("/").unwrap();
         assert_eq!(of(file.as_raw_fd()), "it is of something else");
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         assert_eq!(of(socket.as_raw_fd()), "it is of something else");
