@@ -6,11 +6,12 @@
 
 mod link;
 mod publish;
+mod scope;
 mod traffic;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Cidr, Destination, HostPattern, IdRange, PortRange, Protocol};
+use crate::address::{Cidr, Destination, HostPattern, PortRange, Protocol};
 use crate::instance::Instance;
 use crate::key::Key;
 use crate::mark::Mark;
@@ -18,6 +19,7 @@ use crate::mark::Mark;
 pub use link::{Echo, Link};
 pub(crate) use publish::overlap;
 pub use publish::{Publish, PublishError};
+pub use scope::{Scope, Selector};
 pub use traffic::{Dns, Filter, Loopback, Quic, Traffic};
 
 /// Whose traffic goes to the engine, which of it, and what if steering fails.
@@ -151,43 +153,6 @@ impl FakeIp {
     }
 }
 
-/// Whose traffic: every key of `of` must hold, none of `except`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scope {
-    /// The command that `run` starts, and its descendants.
-    pub command: bool,
-    /// Whose traffic is meant.
-    pub of: Selector,
-    /// Who is left out.
-    pub except: Selector,
-}
-
-/// Properties of a sender; values within a key are alternatives.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Selector {
-    /// Everybody on this host.
-    pub host: bool,
-    /// Cgroups (and all below them) as paths below the root of the unified hierarchy, or units of
-    /// systemd's by name (`nginx.service`), of which `Host::units` has the paths.
-    pub cgroup: Vec<String>,
-    /// User ids of the sending socket.
-    pub uid: Vec<IdRange>,
-    /// Group ids of the sending socket.
-    pub gid: Vec<IdRange>,
-    /// Names of processes when they connect, exactly (`/proc/PID/comm`, 15 bytes at most).
-    #[serde(default)]
-    pub command: Vec<String>,
-    /// Running processes by their ids, with those that they start.
-    #[serde(default)]
-    pub pid: Vec<u32>,
-    /// Interfaces at which forwarded traffic enters.
-    pub interface: Vec<String>,
-    /// Another network namespace: a path, a pid or a container.
-    pub netns: Option<String>,
-    /// Traffic to this host.
-    pub inbound: bool,
-}
-
 /// What in-scope traffic does after the engine crashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -235,31 +200,6 @@ impl OnFailure {
             Self::Open => "open",
             Self::Closed => "closed",
         }
-    }
-}
-
-impl Selector {
-    /// Whether no key is written.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl Scope {
-    /// The command that `run` starts, and its descendants.
-    #[must_use]
-    pub fn command() -> Self {
-        Self {
-            command: true,
-            ..Self::default()
-        }
-    }
-
-    /// Whether nobody is meant.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        !self.command && self.of.is_empty()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The seam that every method implements.
 
+pub mod names;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::io;

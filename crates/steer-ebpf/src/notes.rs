@@ -5,8 +5,7 @@ use steer_core::host::Host;
 use steer_core::intent::{Dial, Dns, Intent, OnFailure};
 use steer_core::object::Reach;
 use steer_core::plan::Plan;
-
-use crate::plan::{captured, daemon, everybody, meant, port_meant};
+use steer_core::steerer::names;
 
 /// Notes of hooks for what goes out.
 pub(crate) fn outbound(intent: &Intent, host: &Host, reach: Reach, plan: &mut Plan) {
@@ -52,8 +51,8 @@ fn choices(intent: &Intent, plan: &mut Plan) {
     if traffic.dns.is_none() {
         plan.note("traffic.dns is not written: leave (port 53 goes direct)");
     }
-    let udp = meant(traffic, Protocol::Udp) && intent.listen.external.is_none();
-    if traffic.quic.is_none() && udp && port_meant(traffic, 443) {
+    let udp = traffic.means(Protocol::Udp) && intent.listen.external.is_none();
+    if traffic.quic.is_none() && udp && traffic.means_port(443) {
         plan.note("traffic.quic is not written: steer (UDP port 443 like all UDP)");
     }
     match (&intent.scope.of.netns, intent.dial) {
@@ -84,50 +83,10 @@ fn families(intent: &Intent, host: &Host, plan: &mut Plan) {
 
 /// What of DNS does not come by.
 fn dns(intent: &Intent, host: &Host, plan: &mut Plan) {
+    names::notes(intent, names::resolver_here(intent, host), plan);
     let traffic = &intent.traffic;
-    let names = !traffic.include.domains.is_empty() || !traffic.exclude.domains.is_empty();
-    let fake = intent.resolve.fake.is_some();
-    if names && !fake {
-        plan.note(
-            "names stand for the addresses that they are known to have: another name of the same \
-             address is taken for them",
-        );
-        if !traffic.include.domains.is_empty() && intent.failure() == OnFailure::Closed {
-            plan.note(
-                "of chosen names only the addresses that are known are refused when steering \
-                 fails: a name that has none at the start is an error, unless dns: capture tells \
-                 it before a program can use it",
-            );
-        }
-    }
-    if !traffic.include.domains.is_empty() && fake {
-        plan.note(
-            "of all else only port 53 is taken: names that are not chosen get their true addresses, \
-             which go direct",
-        );
-    }
-    if traffic.dns != Some(Dns::Capture) || captured(traffic).is_empty() {
+    if traffic.dns != Some(Dns::Capture) || traffic.captured().is_empty() {
         return;
-    }
-    if let Some(daemon) = daemon(intent, host) {
-        let asks = format!("the resolver at {daemon} asks on behalf of programs");
-        plan.note(match (everybody(&intent.scope), fake) {
-            (true, true) => format!(
-                "{asks}, and what it asks is captured as well: it must not be asked about chosen \
-                 names, as it would get made-up addresses"
-            ),
-            (true, false) => format!(
-                "{asks}, and what it asks is captured as well: names come by twice, the second \
-                 time as asked by it"
-            ),
-            (false, true) => format!(
-                "{asks}: what it asks others must be outside the scope, or it would get made-up \
-                 addresses"
-            ),
-            (false, false) => format!(
-                "{asks}: what it asks others is outside the scope, unless the scope names it"
-            ),
-        });
     }
     plan.note(
         "names that a program asks for without DNS on port 53 (a socket of nscd or \

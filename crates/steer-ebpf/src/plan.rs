@@ -18,7 +18,7 @@ use steer_core::symbol::{CgroupRef, TableRef};
 
 use crate::notes;
 
-pub(crate) use traffic::{captured, daemon, everybody, hooked, meant, port_meant};
+pub(crate) use traffic::hooked;
 
 /// What would be done.
 pub(crate) fn make(intent: &Intent, host: &Host) -> Result<Plan, PlanError> {

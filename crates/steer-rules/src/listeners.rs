@@ -10,7 +10,6 @@ use steer_core::object::{Binding, Listener, Object};
 use steer_core::policy::App;
 use steer_core::symbol::{ListenerId, PortRef};
 
-use crate::rules::traffic::{captured, meant};
 use crate::rules::way::Way;
 
 /// What a port of the engine is for.
@@ -77,10 +76,10 @@ impl Port {
 pub fn ports(intent: &Intent, way: &Way, steers: &[Protocol]) -> Vec<Port> {
     let traffic = &intent.traffic;
     let at = |entry| move |protocol| Port { entry, protocol };
-    let wanted = steers.iter().copied().filter(|p| meant(traffic, *p));
+    let wanted = steers.iter().copied().filter(|p| traffic.means(*p));
     let mut ports: Vec<_> = wanted.map(at(way.port())).collect();
     if traffic.dns == Some(Dns::Capture) {
-        ports.extend(captured(traffic).into_iter().map(at(Entry::Dns)));
+        ports.extend(traffic.captured().into_iter().map(at(Entry::Dns)));
     }
     ports
 }

@@ -4,8 +4,9 @@ use steer_core::address::{Family, Protocol};
 use steer_core::host::Host;
 use steer_core::intent::{Dial, Dns, Intent, OnFailure, Quic};
 use steer_core::plan::Plan;
+use steer_core::steerer::names;
 
-use crate::rules::traffic::{daemon, everybody, meant, port_meant};
+use crate::rules::traffic::daemon;
 use crate::rules::way::Way;
 
 /// What every method has to say.
@@ -29,7 +30,7 @@ fn choices(intent: &Intent, way: &Way, quic: Quic, plan: &mut Plan) {
     if *way != Way::Inbound && traffic.dns.is_none() {
         plan.note("traffic.dns is not written: leave (port 53 goes direct)");
     }
-    let quic_meant = meant(traffic, Protocol::Udp) && port_meant(traffic, 443);
+    let quic_meant = traffic.means(Protocol::Udp) && traffic.means_port(443);
     if traffic.quic.is_none() && quic_meant {
         plan.note(match quic {
             Quic::Steer => "traffic.quic is not written: steer (UDP port 443 like all UDP)",
@@ -64,53 +65,8 @@ fn families(intent: &Intent, host: &Host, plan: &mut Plan) {
 
 /// What of DNS does not come by.
 fn dns(intent: &Intent, host: &Host, way: &Way, plan: &mut Plan) {
-    let traffic = &intent.traffic;
-    let names = !traffic.include.domains.is_empty() || !traffic.exclude.domains.is_empty();
-    let fake = intent.resolve.fake.is_some();
-    if names && !fake {
-        plan.note(
-            "names stand for the addresses that they are known to have: another name of the same \
-             address is taken for them",
-        );
-        if !traffic.include.domains.is_empty() && intent.failure() == OnFailure::Closed {
-            plan.note(
-                "of chosen names only the addresses that are known are refused when steering \
-                 fails: a name that has none at the start is an error, unless dns: capture tells \
-                 it before a program can use it",
-            );
-        }
-    }
-    if !traffic.include.domains.is_empty() && fake {
-        plan.note(
-            "of all else only port 53 is taken: names that are not chosen get their true addresses, \
-             which go direct",
-        );
-    }
-    if traffic.dns != Some(Dns::Capture) {
-        return;
-    }
-    let scope = &intent.scope;
-    if let Some(daemon) = daemon(intent, host, way) {
-        let asks = format!("the resolver at {daemon} asks on behalf of programs");
-        plan.note(match (everybody(scope), fake) {
-            (true, true) => format!(
-                "{asks}, and what it asks is captured as well: it must not be asked about chosen \
-                 names, as it would get made-up addresses"
-            ),
-            (true, false) => format!(
-                "{asks}, and what it asks is captured as well: names come by twice, the second \
-                 time as asked by it"
-            ),
-            (false, true) => format!(
-                "{asks}: what it asks others must be outside the scope, or it would get made-up \
-                 addresses"
-            ),
-            (false, false) => format!(
-                "{asks}: what it asks others is outside the scope, unless the scope names it"
-            ),
-        });
-    }
-    if *way == Way::Local {
+    names::notes(intent, daemon(intent, host, way), plan);
+    if intent.traffic.dns == Some(Dns::Capture) && *way == Way::Local {
         plan.note(
             "names that a program asks for without DNS on port 53 (a socket of nscd or \
              systemd-resolved, DNS over TLS or HTTPS) are not captured",

@@ -32,6 +32,31 @@ pub struct Filter {
     pub domains: Vec<HostPattern>,
 }
 
+impl Traffic {
+    /// Whether a protocol is meant: nothing written means every protocol.
+    #[must_use]
+    pub fn means(&self, protocol: Protocol) -> bool {
+        let within = |filter: &Filter| filter.protocols.contains(&protocol);
+        (self.include.protocols.is_empty() || within(&self.include)) && !within(&self.exclude)
+    }
+
+    /// Whether a port is meant, as far as ports are written.
+    #[must_use]
+    pub fn means_port(&self, port: u16) -> bool {
+        let within = |filter: &Filter| filter.ports.iter().any(|range| range.contains(port));
+        (self.include.ports.is_empty() || within(&self.include)) && !within(&self.exclude)
+    }
+
+    /// The protocols whose port 53 is captured, where it is: DNS has its own key, so only exclusion
+    /// counts.
+    #[must_use]
+    pub fn captured(&self) -> Vec<Protocol> {
+        let mut protocols = Protocol::ALL.to_vec();
+        protocols.retain(|protocol| !self.exclude.protocols.contains(protocol));
+        protocols
+    }
+}
+
 /// What to do with traffic to 127.0.0.0/8 and ::1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

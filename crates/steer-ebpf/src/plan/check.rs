@@ -1,13 +1,12 @@
 //! What cannot stand together, and what means nothing alone.
 
-use steer_core::address::{HostPattern, Protocol};
+use steer_core::address::Protocol;
 use steer_core::host::Host;
-use steer_core::intent::{Dns, Intent, Resolve, Selector};
+use steer_core::intent::{Dns, Intent, Selector};
 use steer_core::key::Key;
 use steer_core::method::Method;
-use steer_core::steerer::PlanError;
+use steer_core::steerer::{PlanError, names};
 
-use super::traffic::{daemon, everybody, narrows};
 use crate::abi::LIST;
 
 /// Every check of an intent that was admitted.
@@ -15,7 +14,7 @@ pub(super) fn all(intent: &Intent, host: &Host) -> Result<(), PlanError> {
     scope(intent)?;
     lists(intent)?;
     external(intent)?;
-    names(intent, host)
+    names::check(intent, names::resolver_here(intent, host))
 }
 
 fn scope(intent: &Intent) -> Result<(), PlanError> {
@@ -151,8 +150,8 @@ fn external(intent: &Intent) -> Result<(), PlanError> {
             why: "TCP is excluded, and another proxy is given nothing else".to_owned(),
         });
     }
-    let chosen = intent.scope.command || narrows(&intent.scope.of);
-    if !chosen && !narrows(&intent.scope.except) {
+    let chosen = intent.scope.command || intent.scope.of.narrows();
+    if !chosen && !intent.scope.except.narrows() {
         return Err(PlanError::Without {
             key: Key::ListenExternal,
             needs: "`scope.except` with the uid, cgroup or command of the other proxy (what it \
@@ -160,45 +159,6 @@ fn external(intent: &Intent) -> Result<(), PlanError> {
         });
     }
     Ok(())
-}
-
-/// The keys that mean nothing without DNS at the engine, or without a resolver outside the scope.
-fn names(intent: &Intent, host: &Host) -> Result<(), PlanError> {
-    let traffic = &intent.traffic;
-    let Resolve { resolver, fake, .. } = &intent.resolve;
-    if traffic.dns == Some(Dns::Capture) {
-        let asks_itself = daemon(intent, host).is_some() && everybody(&intent.scope);
-        return match (fake, resolver) {
-            (Some(_), None) if asks_itself => Err(PlanError::Without {
-                key: Key::FakeIp,
-                needs: "`dns.resolver`, an address of another host (a resolver of this host is in \
-                        the scope as well: what it asks would be answered with made-up addresses),",
-            }),
-            _ => Ok(()),
-        };
-    }
-    let below = |patterns: &[HostPattern]| {
-        let mut patterns = patterns.iter();
-        patterns.any(|pattern| matches!(pattern, HostPattern::Below(_)))
-    };
-    let written = [
-        (fake.is_some(), Key::FakeIp),
-        (resolver.is_some(), Key::Resolver),
-        (below(&traffic.include.domains), Key::IncludeDomains),
-        (below(&traffic.exclude.domains), Key::ExcludeDomains),
-    ];
-    match written.into_iter().find(|(written, _)| *written) {
-        None => Ok(()),
-        Some((_, key @ (Key::IncludeDomains | Key::ExcludeDomains))) => Err(PlanError::Without {
-            key,
-            needs: "`traffic.dns: capture`, best with `dns.fake_ip`: which names there are below \
-                    a `*.` only the answers tell,",
-        }),
-        Some((_, key)) => Err(PlanError::Without {
-            key,
-            needs: "`traffic.dns: capture`",
-        }),
-    }
 }
 
 /// The written keys that name programs of this host.

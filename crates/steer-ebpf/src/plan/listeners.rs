@@ -9,15 +9,13 @@ use steer_core::object::{Binding, Carries, Entrance, Listener, Object};
 use steer_core::policy::App;
 use steer_core::symbol::{ListenerId, PortRef};
 
-use super::traffic::{captured, meant};
-
 /// What goes to ports of the engine, DNS last; nothing where another proxy takes it.
 pub(super) fn outbound(intent: &Intent) -> Vec<Carries> {
     let traffic = &intent.traffic;
     if intent.listen.external.is_some() {
         return Vec::new();
     }
-    let wanted = Protocol::ALL.into_iter().filter(|p| meant(traffic, *p));
+    let wanted = Protocol::ALL.into_iter().filter(|p| traffic.means(*p));
     let mut all: Vec<_> = wanted
         .map(|protocol| match protocol {
             Protocol::Tcp => Carries::Streams,
@@ -26,7 +24,8 @@ pub(super) fn outbound(intent: &Intent) -> Vec<Carries> {
         .collect();
     if traffic.dns == Some(Dns::Capture) {
         all.extend(
-            captured(traffic)
+            traffic
+                .captured()
                 .into_iter()
                 .map(|protocol| match protocol {
                     Protocol::Tcp => Carries::DnsStreams,

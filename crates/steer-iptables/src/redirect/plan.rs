@@ -90,7 +90,7 @@ fn quic(intent: &Intent) -> Quic {
 
 fn not_steered(intent: &Intent, way: &Way, quic: Quic, plan: &mut Plan) {
     let traffic = &intent.traffic;
-    if !traffic::meant(traffic, Protocol::Udp) {
+    if !traffic.means(Protocol::Udp) {
         return;
     }
     let captured = traffic.dns == Some(Dns::Capture);
@@ -105,7 +105,7 @@ fn not_steered(intent: &Intent, way: &Way, quic: Quic, plan: &mut Plan) {
         (OnFailure::Closed, false) => ("UDP", "it is refused; other protocols go direct"),
     };
     // What has a key of its own has a fate of its own.
-    let has_quic = traffic::port_meant(traffic, 443);
+    let has_quic = traffic.means_port(443);
     let but = match (intent.failure(), quic) {
         (OnFailure::Open, Quic::Reject) if has_quic => "; QUIC is refused all the same",
         (OnFailure::Closed, Quic::Leave) if has_quic => "; QUIC goes direct all the same",

@@ -108,7 +108,7 @@ fn keeps_source(intent: &Intent, host: &Host, way: &Way) -> Result<(), PlanError
 }
 
 fn not_steered(intent: &Intent, way: &Way, plan: &mut Plan) {
-    let udp = traffic::meant(&intent.traffic, Protocol::Udp);
+    let udp = intent.traffic.means(Protocol::Udp);
     let rest = guard::refuses_the_rest(intent, way);
     match intent.failure() {
         OnFailure::Open if udp => {

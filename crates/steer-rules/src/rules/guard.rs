@@ -127,7 +127,7 @@ fn pools(intent: &Intent) -> Vec<Rule> {
 /// Queries to a resolver of this host that others should not reach past the engine.
 fn own_resolver(intent: &Intent, way: &Way) -> Vec<Rule> {
     let mut rules = Vec::new();
-    for protocol in traffic::captured(&intent.traffic) {
+    for protocol in intent.traffic.captured() {
         let mut tests = way.tests();
         tests.push(Test::Protocol(protocol));
         tests.push(Test::ToPort(vec![well_known(53)]));

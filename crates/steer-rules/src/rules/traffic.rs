@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use steer_core::address::{Cidr, Family, HostPattern, PortRange, Protocol};
+use steer_core::address::{Cidr, Family, PortRange, Protocol};
 use steer_core::host::Host;
-use steer_core::intent::{Dns, Filter, Intent, Quic, Resolve, Scope, Selector, Traffic};
-use steer_core::key::Key;
+use steer_core::intent::{Dns, Filter, Intent, Quic, Traffic};
 use steer_core::ruleset::Test;
-use steer_core::steerer::PlanError;
+use steer_core::steerer::{PlanError, names};
 use steer_core::symbol::NameSet;
 
 use super::way::Way;
@@ -72,7 +71,7 @@ pub fn decisions(intent: &Intent, way: &Way, quic: Quic, beyond: Vec<Decision>) 
     let dns = [well_known(53)];
     match traffic.dns {
         Some(Dns::Capture) => all.extend(each_of(
-            &captured(traffic),
+            &traffic.captured(),
             &dns,
             Fate::Take(Entry::Dns),
             "dns: capture",
@@ -94,7 +93,7 @@ pub fn decisions(intent: &Intent, way: &Way, quic: Quic, beyond: Vec<Decision>) 
             "quic: reject, so that clients fall back to TCP",
         ),
     };
-    let quic_meant = meant(traffic, Protocol::Udp) && port_meant(traffic, 443);
+    let quic_meant = traffic.means(Protocol::Udp) && traffic.means_port(443);
     if let Some(fate) = fate.filter(|_| quic_meant) {
         for mut tests in destinations.tests() {
             tests.push(Test::Protocol(Protocol::Udp));
@@ -102,7 +101,7 @@ pub fn decisions(intent: &Intent, way: &Way, quic: Quic, beyond: Vec<Decision>) 
             all.push(Decision::new(tests, fate, why));
         }
     }
-    for protocol in Protocol::ALL.into_iter().filter(|p| meant(traffic, *p)) {
+    for protocol in Protocol::ALL.into_iter().filter(|p| traffic.means(*p)) {
         for mut tests in destinations.tests() {
             tests.push(Test::Protocol(protocol));
             if !traffic.include.ports.is_empty() {
@@ -212,69 +211,12 @@ pub fn pools(intent: &Intent) -> Vec<Vec<Cidr>> {
 
 /// The keys that mean nothing without DNS at the engine, or without a resolver outside the scope.
 pub fn check(intent: &Intent, host: &Host, way: &Way) -> Result<(), PlanError> {
-    let traffic = &intent.traffic;
-    if traffic.dns == Some(Dns::Capture) {
-        let Resolve { resolver, fake, .. } = &intent.resolve;
-        let daemon = daemon(intent, host, way).is_some() && everybody(&intent.scope);
-        return match (fake, resolver) {
-            (Some(_), None) if daemon => Err(PlanError::Without {
-                key: Key::FakeIp,
-                needs: "`dns.resolver`, an address of another host (a resolver of this host is in \
-                        the scope as well: what it asks would be answered with made-up addresses),",
-            }),
-            _ => Ok(()),
-        };
-    }
-    let below = |patterns: &[HostPattern]| {
-        let mut patterns = patterns.iter();
-        patterns.any(|pattern| matches!(pattern, HostPattern::Below(_)))
-    };
-    let written = [
-        (intent.resolve.fake.is_some(), Key::FakeIp),
-        (intent.resolve.resolver.is_some(), Key::Resolver),
-        (below(&traffic.include.domains), Key::IncludeDomains),
-        (below(&traffic.exclude.domains), Key::ExcludeDomains),
-    ];
-    match written.into_iter().find(|(written, _)| *written) {
-        None => Ok(()),
-        Some((_, key @ (Key::IncludeDomains | Key::ExcludeDomains))) => Err(PlanError::Without {
-            key,
-            needs: "`traffic.dns: capture`, best with `dns.fake_ip`: which names there are below \
-                    a `*.` only the answers tell,",
-        }),
-        Some((_, key)) => Err(PlanError::Without {
-            key,
-            needs: "`traffic.dns: capture`",
-        }),
-    }
+    names::check(intent, daemon(intent, host, way))
 }
 
-/// The resolver of this host that the engine would ask in the place of programs.
+/// The resolver of this host that the engine would ask in the place of programs of this host.
 pub fn daemon(intent: &Intent, host: &Host, way: &Way) -> Option<IpAddr> {
-    if *way != Way::Local {
-        return None;
-    }
-    let asked = match intent.resolve.resolver {
-        Some(written) => vec![written.ip()],
-        None => host.resolvers.clone(),
-    };
-    asked.into_iter().find(IpAddr::is_loopback)
-}
-
-/// Whether the scope leaves out nobody on this host.
-pub fn everybody(scope: &Scope) -> bool {
-    let Scope {
-        command,
-        of,
-        except,
-    } = scope;
-    let narrows = |selector: &Selector| {
-        let Selector {
-            cgroup, uid, gid, ..
-        } = selector;
-        !(cgroup.is_empty() && uid.is_empty() && gid.is_empty())
-    };
-    of.host && !command && !narrows(of) && !narrows(except)
+    names::resolver_here(intent, host).filter(|_| *way == Way::Local)
 }
 
 fn excluded(traffic: &Traffic) -> Vec<Decision> {
@@ -298,28 +240,6 @@ fn excluded(traffic: &Traffic) -> Vec<Decision> {
         all.extend(each_of(&Protocol::ALL, ports, Fate::Leave, why));
     }
     all
-}
-
-/// The protocols whose port 53 is captured: DNS has its own key, so only exclusion counts.
-pub fn captured(traffic: &Traffic) -> Vec<Protocol> {
-    let excluded = &traffic.exclude.protocols;
-    let mut protocols = Protocol::ALL.to_vec();
-    protocols.retain(|protocol| !excluded.contains(protocol));
-    protocols
-}
-
-/// Whether a protocol is in the traffic: nothing written means every protocol.
-pub fn meant(traffic: &Traffic, protocol: Protocol) -> bool {
-    let within = |list: &[Protocol]| list.contains(&protocol);
-    (traffic.include.protocols.is_empty() || within(&traffic.include.protocols))
-        && !within(&traffic.exclude.protocols)
-}
-
-/// Whether a port is in the traffic, as far as ports are written.
-pub fn port_meant(traffic: &Traffic, port: u16) -> bool {
-    let within = |list: &[PortRange]| list.iter().any(|range| range.contains(port));
-    (traffic.include.ports.is_empty() || within(&traffic.include.ports))
-        && !within(&traffic.exclude.ports)
 }
 
 /// Whether nothing narrows the traffic.
