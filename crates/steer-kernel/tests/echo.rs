@@ -57,6 +57,9 @@ fn types(family: Family) -> [u8; 3] {
     }
 }
 
+/// A ruleset as the object of a filter.
+type Made = Box<dyn Fn(Ruleset) -> Object>;
+
 #[test]
 fn echo_requests_of_a_family_are_known_and_nothing_else_is_taken_for_them() {
     require!(
@@ -72,7 +75,7 @@ fn echo_requests_of_a_family_are_known_and_nothing_else_is_taken_for_them() {
     let instance = Instance::new("main").unwrap();
     let nft = |rules| Object::Nft(rules);
     let iptables = |variant| move |rules| Object::Iptables(rules, variant);
-    let filters: [(Box<dyn Driver>, Box<dyn Fn(Ruleset) -> Object>); 3] = [
+    let filters: [(Box<dyn Driver>, Made); 3] = [
         (Box::new(NftDriver::new()), Box::new(nft)),
         (
             Box::new(IptablesDriver::new()),

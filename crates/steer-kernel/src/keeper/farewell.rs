@@ -16,6 +16,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -59,6 +60,39 @@ pub(super) fn say(drivers: &Drivers, objects: &[Planned]) {
             Ok(Err(error)) => tracing::warn!(%error, "steered connections are not ended"),
             Err(error) => tracing::warn!(%error, "steered connections are not ended"),
         }
+    }
+}
+
+/// Waits until the engine, which lives, has read what its sockets said last: their resets are in the
+/// queues of the devices, and reach nobody once those are gone.
+pub(super) fn settle(drivers: &Drivers, objects: &[Planned]) {
+    let is_device = |planned: &Planned| planned.object.domain() == Domain::Device;
+    if !objects.iter().any(is_device) {
+        return;
+    }
+    let lines = drivers.lifelines().unwrap_or_default().into_iter();
+    let queues: Vec<OwnedFd> = lines
+        .filter(|line| line.domain == Domain::Device)
+        .map(|line| line.fd)
+        .collect();
+    let end = Instant::now() + SETTLED_BY;
+    let mut quiet = 0;
+    while quiet < QUIET && Instant::now() < end {
+        let mut fds: Vec<PollFd<'_>> = queues
+            .iter()
+            .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN))
+            .collect();
+        let waits = |fd: &PollFd<'_>| {
+            fd.revents()
+                .is_some_and(|events| events.contains(PollFlags::POLLIN))
+        };
+        match poll(&mut fds, 0u8) {
+            Ok(ready) if ready > 0 && fds.iter().any(waits) => quiet = 0,
+            _ => quiet += 1,
+        }
+        drop(fds);
+        // What was read last is still on its way back.
+        thread::sleep(STEP);
     }
 }
 
@@ -229,6 +263,12 @@ impl Out {
     }
 }
 
+/// How often the queues are seen empty before what was in them counts as passed on, and how long
+/// between two looks.
+const QUIET: u32 = 4;
+const STEP: Duration = Duration::from_millis(5);
+/// A host that goes on sending must not keep its own end waiting.
+const SETTLED_BY: Duration = Duration::from_secs(2);
 /// How many are asked before their answers are read: a device's queue has 500 places.
 const AT_ONCE: usize = 100;
 /// How long the silent are waited for, twice; a program's kernel answers strange segments at most

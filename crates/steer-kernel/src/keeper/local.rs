@@ -317,8 +317,15 @@ impl Keeper for LocalKeeper {
         if let Some(held) = &mut self.held {
             let retired = held.journal.job.retired();
             let instance = held.journal.job.instance();
-            self.drivers
-                .set_all(instance, &held.standing, &present(&retired))?;
+            // Only what is to change is asked to stand: a device that others removed is no reason to
+            // take further flows.
+            let changes = apart(&held.standing, &retired);
+            let (mut from, mut to) = (Vec::new(), Vec::new());
+            for (before, after) in changes.into_iter().filter(|(from, to)| from != to) {
+                from.extend(before);
+                to.extend(after);
+            }
+            self.drivers.set_all(instance, &from, &present(&to))?;
             held.standing = retired;
             self.ports.close();
         }
@@ -330,6 +337,7 @@ impl Keeper for LocalKeeper {
             return Ok(Released::Clean);
         };
         let on_failure = held.journal.job.on_failure;
+        farewell::settle(&self.drivers, &held.standing);
         self.refuse();
         let Some(processes) = self.inhabitants() else {
             self.undo()?;
