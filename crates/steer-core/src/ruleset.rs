@@ -155,6 +155,9 @@ pub enum Test {
     Ordinary,
     /// The packet comes from the side that opened the connection (conntrack direction original).
     FromOpener,
+    /// The packet is an answer to the side that opened the connection (conntrack direction reply).
+    /// Like [`Test::FromOpener`] it does not hold for what conntrack does not know.
+    ToOpener,
     /// The connection's destination was rewritten (conntrack status DNAT).
     Rewritten,
     /// The connection's destination was rewritten to one of our ports: its answers come from
@@ -274,6 +277,7 @@ impl Ruleset {
                     | Test::Transparent
                     | Test::Ordinary
                     | Test::FromOpener
+                    | Test::ToOpener
                     | Test::Rewritten => {}
                 }
             }

@@ -127,6 +127,7 @@ fn marks_and_rewritten_connections_read_back() {
         "meta mark 0x00000007 return"
     );
     assert_eq!(test(Test::FromOpener), "ct direction original return");
+    assert_eq!(test(Test::ToOpener), "ct direction reply return");
     assert_eq!(test(Test::Rewritten), "ct status dnat return");
     let to_ours = vec![
         Test::Protocol(Protocol::Tcp),

@@ -101,6 +101,7 @@ impl fmt::Display for Test {
             Self::Transparent => f.write_str("of a transparent socket"),
             Self::Ordinary => f.write_str("for an ordinary socket"),
             Self::FromOpener => f.write_str("from the opener"),
+            Self::ToOpener => f.write_str("to the opener"),
             Self::Rewritten => f.write_str("rewritten"),
             Self::RewrittenTo(port) => write!(f, "rewritten to :{port}"),
         }

@@ -57,6 +57,7 @@ pub(crate) fn check(rule: &Rule, base: Base) -> Result<(), Unrenderable> {
                 | Test::Echo(_)
                 | Test::Ordinary
                 | Test::FromOpener
+                | Test::ToOpener
                 | Test::Rewritten
                 | Test::RewrittenTo(_),
                 _,

@@ -108,6 +108,7 @@ pub(crate) fn lines(
                 });
             }
             Test::FromOpener => vec!["-m conntrack --ctdir ORIGINAL".to_owned()],
+            Test::ToOpener => vec!["-m conntrack --ctdir REPLY".to_owned()],
             Test::RewrittenTo(port) => {
                 needs(protocol.is_some(), "a port", rule)?;
                 let port = number(port, rule)?;

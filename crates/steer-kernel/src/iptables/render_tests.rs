@@ -111,6 +111,11 @@ fn each_test_and_verdict_has_its_arguments() {
             ],
         ),
         (
+            vec![Test::Protocol(Protocol::Tcp), Test::ToOpener],
+            Verdict::Return,
+            &["-p tcp -m tcp -m conntrack --ctdir REPLY -j RETURN"],
+        ),
+        (
             vec![
                 Test::Uid(vec!["5".parse().unwrap(), "7-9".parse().unwrap()]),
                 Test::Cgroup(CgroupRef::Path("a b/c".to_owned())),

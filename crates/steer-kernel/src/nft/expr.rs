@@ -133,10 +133,19 @@ impl Program {
 
     /// The packet comes from the side that opened the connection.
     pub(crate) fn sent_by_opener(&mut self) {
+        self.goes(IP_CT_DIR_ORIGINAL);
+    }
+
+    /// The packet comes from the other side.
+    pub(crate) fn sent_to_opener(&mut self) {
+        self.goes(IP_CT_DIR_REPLY);
+    }
+
+    fn goes(&mut self, direction: u8) {
         self.push("ct", |data| {
             data.u32(CT_KEY, CT_DIRECTION).u32(CT_DREG, REGISTER);
         });
-        self.equals(&[IP_CT_DIR_ORIGINAL]);
+        self.equals(&[direction]);
     }
 
     /// The sending socket's ancestor at `level` below the hierarchy's root is the cgroup `id`.

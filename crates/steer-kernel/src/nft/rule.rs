@@ -157,6 +157,7 @@ impl<'a> Compiler<'a> {
             Test::Transparent => self.program.of_transparent_socket(),
             Test::Ordinary => self.program.of_ordinary_socket(),
             Test::FromOpener => self.program.sent_by_opener(),
+            Test::ToOpener => self.program.sent_to_opener(),
             Test::Rewritten => self.program.rewritten(),
             Test::RewrittenTo(port) => {
                 self.after_protocol("a port")?;
@@ -397,6 +398,7 @@ pub(crate) fn can_hold(rule: &Rule) -> bool {
         | Test::Transparent
         | Test::Ordinary
         | Test::FromOpener
+        | Test::ToOpener
         | Test::Rewritten
         | Test::RewrittenTo(_) => true,
     })

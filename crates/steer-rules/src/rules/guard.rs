@@ -24,14 +24,6 @@ pub struct Known {
 /// The chains that refuse what is in scope and not steered, for `on_failure: closed`.
 pub fn closed(intent: &Intent, way: &Way, decisions: &[Decision], known: &Known) -> Vec<Chain> {
     let mut refuse = pools(intent);
-    // Whoever is no command may have connections from before, which only their first segment
-    // tells from later ones. All that a command opens is younger than the rules, so later segments
-    // are refused as well: those of connections that were steered until the engine died.
-    // The first segment is named in any case: conntrack has no word on what is not tracked.
-    let fresh: &[Test] = match intent.scope.command {
-        true => &[Test::Opening, Test::FromOpener],
-        false => &[Test::Opening],
-    };
     for decision in decisions {
         let Decision { tests, fate, why } = decision;
         let and = |test: &Test| tests.iter().chain([test]).cloned().collect::<Vec<_>>();
@@ -44,10 +36,7 @@ pub fn closed(intent: &Intent, way: &Way, decisions: &[Decision], known: &Known)
                 Verdict::Prohibit,
                 "UDP that was not steered is refused",
             )),
-            (Fate::Take(_), _) => refuse.extend(fresh.iter().map(|test| {
-                let why = "TCP that was not steered is refused";
-                Rule::new(and(test), Verdict::Reset, why)
-            })),
+            (Fate::Take(_), _) => refuse.extend(tcp(intent, tests)),
         }
     }
     refuse.extend(the_rest(intent, way));
@@ -83,6 +72,29 @@ pub fn closed(intent: &Intent, way: &Way, decisions: &[Decision], known: &Known)
         ));
     }
     chains
+}
+
+/// What becomes of TCP that was to be steered and was not.
+///
+/// Whoever is no command may have connections from before, which only their first segment tells from
+/// later ones. All that a command opens is younger than the rules, so later segments are refused as
+/// well: those of connections that were steered until the engine died. What passes is told, not what is
+/// refused, as conntrack has no word on packets that it does not know: what it was made to forget, and
+/// must not pick up in the middle (`nf_conntrack_tcp_loose`).
+fn tcp(intent: &Intent, tests: &[Test]) -> Vec<Rule> {
+    let and = |test: Option<Test>| tests.iter().cloned().chain(test).collect::<Vec<_>>();
+    let refused = |tests| Rule::new(tests, Verdict::Reset, "TCP that was not steered is refused");
+    match intent.scope.command {
+        true => vec![
+            Rule::new(
+                and(Some(Test::ToOpener)),
+                Verdict::Return,
+                "connections that others opened to the command",
+            ),
+            refused(and(None)),
+        ],
+        false => vec![refused(and(Some(Test::Opening)))],
+    }
 }
 
 /// The chains that refuse under `open` as well, while steering is in force; `taken` tells packets
@@ -159,18 +171,20 @@ fn the_rest(intent: &Intent, way: &Way) -> Vec<Rule> {
     if !refuses_the_rest(intent, way) {
         return Vec::new();
     }
-    let before = match intent.scope.command {
-        true => "connections that others opened to the command",
-        false => "connections that were there before",
-    };
-    let to_leave = [
-        (Protocol::Tcp, before),
-        (Protocol::Udp, "answers to datagrams of others"),
-    ];
-    let mut rules: Vec<_> = to_leave
-        .into_iter()
-        .map(|(protocol, why)| Rule::new([Test::Protocol(protocol)], Verdict::Return, why))
-        .collect();
+    let mut rules = Vec::new();
+    // All TCP of a command is decided by then.
+    if !intent.scope.command {
+        rules.push(Rule::new(
+            [Test::Protocol(Protocol::Tcp)],
+            Verdict::Return,
+            "connections that were there before",
+        ));
+    }
+    rules.push(Rule::new(
+        [Test::Protocol(Protocol::Udp)],
+        Verdict::Return,
+        "answers to datagrams of others",
+    ));
     // What others on the way have to say about flows from the other side passes.
     let tests: &[Test] = match way {
         Way::Forwarded(_) => &[Test::FromOpener],
