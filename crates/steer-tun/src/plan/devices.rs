@@ -1,6 +1,6 @@
 //! The devices of a plan.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use steer_core::address::Family;
 use steer_core::host::Host;
@@ -26,12 +26,14 @@ pub(super) fn inner(intent: &Intent, host: &Host, forwards: bool) -> Object {
 /// The device with a link layer, where clients are.
 ///
 /// As a port of a bridge it needs no address: its stations speak to the engine alone. Else this host is
-/// its only station, and asks for the gateway's hardware address from one of the link.
+/// its only station, and asks for the gateway's hardware address from one of the link. One of IPv4 is
+/// needed to be heard at all: the kernel's reverse path filter, strict or loose, admits nothing from an
+/// interface that has none.
 pub(super) fn outer(intent: &Intent, families: &[Family], forwards: bool) -> Object {
     let bridge = intent.link.bridge.clone();
-    let by_v6 = families.contains(&Family::V6) && bridge.is_none();
+    let own = families.iter().filter(|_| bridge.is_none());
     Object::Device(Device {
-        addresses: by_v6.then_some((STATION, 64)).into_iter().collect(),
+        addresses: own.copied().map(station).collect(),
         bridge,
         forwards,
         ..device(intent, Layer::Ethernet)
@@ -63,8 +65,16 @@ fn device(intent: &Intent, layer: Layer) -> Device {
     }
 }
 
-/// This host's address on a link of its own, beside the gateway's.
-const STATION: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2));
+/// This host's address on a link of its own, beside the gateway's, with the length of its prefix.
+///
+/// That of IPv4 is the last of the device's network, which stands for nobody; alone, as the network is
+/// the inner device's.
+fn station(family: Family) -> (IpAddr, u8) {
+    match family {
+        Family::V4 => (Ipv4Addr::new(192, 0, 0, 127).into(), 32),
+        Family::V6 => (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2).into(), 64),
+    }
+}
 
 /// The MTU where none is written: that of most links, so that programs see what they are used to. It
 /// costs nothing where the device takes segments that are joined.
