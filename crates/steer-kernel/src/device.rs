@@ -63,12 +63,14 @@ impl DeviceDriver {
             && before == Some(device)
         {
             // The engine reads it, and would not read another.
-            let stands = held.name().as_deref() == Some(device.name.as_str());
-            return match stands {
-                true => within(Domain::Device, netns, || make::fit(instance, device))?
-                    .map_err(explain)
-                    .map(|()| None),
-                false => Err(explain(Fault::Lost)),
+            return match held.name() {
+                Some(called) if called == device.name => {
+                    within(Domain::Device, netns, || make::fit(instance, device))?
+                        .map_err(explain)
+                        .map(|()| None)
+                }
+                Some(now) => Err(explain(Fault::Renamed(now))),
+                None => Err(explain(Fault::Lost)),
             };
         }
         let standing = before.filter(|_| self.held.contains_key(&key));

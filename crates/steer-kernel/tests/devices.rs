@@ -338,15 +338,18 @@ fn a_device_that_others_removed_or_renamed_while_it_was_read_is_told_of() {
     require!(Root);
     let host = host();
     let wanted = device(Layer::Ip);
-    for harm in [
-        &["link", "del", "tun-main"][..],
-        &["link", "set", "tun-main", "name", "other"],
+    for (harm, told) in [
+        (&["link", "del", "tun-main"][..], "removed it"),
+        (
+            &["link", "set", "tun-main", "name", "other"],
+            "renamed it to other",
+        ),
     ] {
         let mut driver = DeviceDriver::new();
         set(&mut driver, &host, &[], &[&wanted]).unwrap();
         host.ip(harm);
         let error = set(&mut driver, &host, &[&wanted], &[&wanted]).unwrap_err();
-        assert!(error.to_string().contains("removed or renamed"), "{error}");
+        assert!(error.to_string().contains(told), "{error}");
         set(&mut driver, &host, &[&wanted], &[]).unwrap();
         assert_eq!(names(&host), ["lo"]);
     }

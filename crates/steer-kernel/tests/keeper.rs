@@ -85,6 +85,7 @@ fn main() -> ExitCode {
         ports::a_successor_of_the_keeper_holds_the_port_too,
         ports::a_restart_waits_until_the_last_keeper_has_cleared_up,
         devices::a_device_goes_with_an_orderly_release,
+        devices::what_lost_its_device_is_retired_and_cannot_be_changed,
         devices::open_leaves_no_device_and_no_route_when_the_engine_is_killed,
         devices::closed_leaves_the_way_nowhere_when_the_engine_is_killed_and_the_next_start_has_it,
         devices::a_device_outlives_its_keeper_and_the_next_one_has_it,

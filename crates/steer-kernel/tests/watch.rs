@@ -30,11 +30,14 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::of(objects())
+    }
+
+    fn of(objects: Vec<Object>) -> Self {
         let lab = Lab::new("watch");
         let (host, peer) = (lab.host("app"), lab.host("srv"));
         lab.link(&host, &peer);
         let mut devices = DeviceDriver::new();
-        let objects = objects();
         set(&mut devices, &host, &[], &objects);
         set(&mut RouteDriver::new(), &host, &[], &objects);
         let watched = Watched::new(&planned(&host, &objects));
@@ -232,6 +235,73 @@ async fn what_becomes_of_a_device_is_noticed_once_and_not_for_each_of_its_routes
     );
     scene.ip("link del other").await;
     assert_eq!(scene.next().await, Noticed::DeviceGone { name: name() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_lost_while_it_was_down_is_asked_for_again_and_nobody_is_blamed() {
+    require!(Root);
+    let mut scene = Scene::new();
+    scene.begun().await;
+    let name = || "tun-main".to_owned();
+    let all = scene.objects.clone();
+    let lapsed = Noticed::DeviceLapsed { name: name() };
+    for (before, harm, after) in [
+        (
+            "link set tun-main down",
+            Noticed::DeviceDown { name: name() },
+            "link set tun-main up",
+        ),
+        (
+            "link set tun-main mtu 1279",
+            Noticed::DeviceNarrow {
+                name: name(),
+                mtu: 1279,
+                wanted: 1500,
+            },
+            "link set tun-main mtu 1500",
+        ),
+    ] {
+        scene.ip(before).await;
+        assert_eq!(scene.next().await, harm);
+        assert!(timeout(A_TURN, scene.watched.lapsed()).await.is_err());
+        scene.ip(after).await;
+        assert_eq!(scene.next().await, lapsed);
+        let asked = timeout(DEADLINE, scene.watched.lapsed()).await;
+        asked.expect("it is asked for");
+        // As whoever put it in force does.
+        set(&mut scene.devices, &scene.host, &all, &all);
+        set(&mut RouteDriver::new(), &scene.host, &all, &all);
+    }
+    // Down and up before anybody looks.
+    let both = ["-c", "ip link set tun-main down; ip link set tun-main up"];
+    tokio::task::block_in_place(|| scene.host.program("sh").args(both).run().expect_success());
+    while scene.next().await != lapsed {}
+    set(&mut scene.devices, &scene.host, &all, &all);
+    set(&mut RouteDriver::new(), &scene.host, &all, &all);
+    // What is there again can be missed again, by whoever takes it.
+    scene.ip("route del default dev tun-main table 15001").await;
+    let what = "route ipv4 default dev tun-main table 15001".to_owned();
+    assert_eq!(scene.next().await, Noticed::Gone { what });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_device_that_is_gone_is_not_taken_for_the_tun_device_behind_it() {
+    require!(Root);
+    let (mut outer, inner) = (objects().remove(0), objects().remove(0));
+    if let Object::Device(device) = &mut outer {
+        device.name = "tap-main".to_owned();
+        device.layer = Layer::Ethernet;
+        device.addresses.clear();
+    }
+    let mut scene = Scene::of(vec![outer, inner]);
+    scene.begun().await;
+    scene.ip("link del tap-main").await;
+    let name = "tap-main".to_owned();
+    assert_eq!(scene.next().await, Noticed::DeviceGone { name });
+    // One of that name that is of another kind is none of ours either.
+    scene.ip("link set tun-main name tap-main").await;
+    let (name, now) = ("tun-main".to_owned(), "tap-main".to_owned());
+    assert_eq!(scene.next().await, Noticed::DeviceRenamed { name, now });
 }
 
 #[tokio::test(flavor = "multi_thread")]

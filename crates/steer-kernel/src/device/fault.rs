@@ -20,8 +20,10 @@ pub(super) enum Fault {
     Create(Errno),
     #[error("another program has an interface of that name")]
     Taken,
-    #[error("the device that is in force was removed or renamed by another program")]
+    #[error("another program removed it, and nothing is steered by it any more")]
     Lost,
+    #[error("another program renamed it to {0}")]
+    Renamed(String),
     #[error("there is no bridge of that name")]
     NoBridge,
     #[error("it could not be marked as ours")]
@@ -53,6 +55,11 @@ pub(super) enum Fault {
 impl Fault {
     /// What could not be done, for people: `make device tun-main`.
     pub(super) fn explain(self, what: &str, name: &str, netns: &Netns) -> DriverError {
+        let keep = format!("keep device {name}");
+        let what = match &self {
+            Self::Lost | Self::Renamed(_) => &keep,
+            _ => what,
+        };
         let place = match netns {
             Netns::Path(path) => format!(" in {path}"),
             _ => String::new(),
@@ -77,7 +84,10 @@ impl Fault {
                 "the kernel needs CONFIG_TUN, and a name of at most 15 bytes: modprobe tun"
                     .to_owned()
             }
-            Self::Lost => "start steer again; ip monitor link tells who changes it".to_owned(),
+            Self::Lost => "restart steer: a device cannot be put back while it runs".to_owned(),
+            Self::Renamed(now) => {
+                format!("give it its name back: {entering}ip link set {now} name {name}")
+            }
             Self::NoBridge => format!("make it: {entering}ip link add BRIDGE type bridge"),
             Self::Mtu(_) => "choose device.mtu between 1280 and 65535".to_owned(),
             Self::NoV6(_) => format!(

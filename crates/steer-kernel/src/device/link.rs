@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::SockProtocol;
 use steer_core::instance::Instance;
+use steer_core::object::Layer;
 
 use crate::netlink::message::{Body, Message, attrs, number, text};
 use crate::netlink::{NLM_F_CREATE, NLM_F_EXCL, Netlink, Refused};
@@ -19,8 +20,12 @@ pub(crate) struct Link {
     pub(crate) alias: Option<String>,
     /// `tun`, `bridge` and so on; `None` for what is no virtual one.
     pub(crate) kind: Option<String>,
+    /// What a TUN or TAP device carries; `None` for every other one.
+    pub(crate) layer: Option<Layer>,
     /// Whether it is up.
     pub(crate) up: bool,
+    /// Its longest packet.
+    pub(crate) mtu: u32,
     /// Whether a device's packets have a `struct tun_pi` before them.
     pub(crate) informs: bool,
 }
@@ -161,19 +166,31 @@ pub(crate) fn read(message: Message<'_>) -> Option<Link> {
         name: String::new(),
         alias: None,
         kind: None,
+        layer: None,
+        mtu: 0,
         up: number(&head[8..12]) & IFF_UP != 0,
         informs: false,
     };
     for (kind, data) in message.attrs(HEADER) {
         match kind {
             IFLA_IFNAME => link.name = text(data),
+            IFLA_MTU if data.len() == 4 => link.mtu = number(data),
             IFLA_IFALIAS => link.alias = Some(text(data)),
             IFLA_LINKINFO => {
                 let value = |wanted| attrs(data).find(|(kind, _)| *kind == wanted);
                 link.kind = value(IFLA_INFO_KIND).map(|(_, data)| text(data));
                 let of_kind = value(IFLA_INFO_DATA).map_or(&[][..], |(_, data)| data);
-                link.informs = link.kind.as_deref() == Some("tun")
-                    && attrs(of_kind).any(|(kind, on)| kind == IFLA_TUN_PI && on == [1]);
+                if link.kind.as_deref() != Some("tun") {
+                    continue;
+                }
+                for (kind, data) in attrs(of_kind) {
+                    match (kind, data) {
+                        (IFLA_TUN_PI, [1]) => link.informs = true,
+                        (IFLA_TUN_TYPE, [TUN]) => link.layer = Some(Layer::Ip),
+                        (IFLA_TUN_TYPE, [TAP]) => link.layer = Some(Layer::Ethernet),
+                        _ => {}
+                    }
+                }
             }
             _ => {}
         }
@@ -219,8 +236,12 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_F_NODAD: u8 = 2;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_TUN_TYPE: u16 = 3;
 const IFLA_TUN_PI: u16 = 4;
+const TUN: u8 = libc::IFF_TUN as u8;
+const TAP: u8 = libc::IFF_TAP as u8;

@@ -19,11 +19,11 @@ use nix::sys::socket::{
 };
 use steer_core::object::{Domain, Object};
 use steer_core::plan::{Netns, Planned};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use self::noticed::Noticed;
-use self::state::{is_about, look};
+use self::state::{is_about, lapses, look};
 use super::entry;
 use crate::drivers::netns::within;
 use crate::netlink::message::messages;
@@ -32,7 +32,13 @@ use crate::sys::socket::watched;
 
 /// What is expected to stand, by whoever put it in force; clones are about the same.
 #[derive(Clone, Debug, Default)]
-pub struct Watched(Arc<watch::Sender<BTreeMap<Netns, Vec<Object>>>>);
+pub struct Watched(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    expected: watch::Sender<BTreeMap<Netns, Vec<Object>>>,
+    lapsed: Notify,
+}
 
 impl Watched {
     /// Expects the routes, rules and devices among these objects, whose symbols are resolved.
@@ -54,7 +60,13 @@ impl Watched {
                 place.push(planned.object.clone());
             }
         }
-        self.0.send_replace(places);
+        self.0.expected.send_replace(places);
+    }
+
+    /// Waits until a device has lost routes or addresses because it was down for a while, or too
+    /// narrow for IPv6: whoever put them in force can do it again. Cancel safe.
+    pub async fn lapsed(&self) {
+        self.0.lapsed.notified().await;
     }
 
     /// Logs what is noticed; returns only where there is nothing to watch or nothing can be seen.
@@ -96,15 +108,31 @@ impl Watched {
             .into_iter()
             .filter(Noticed::is_of_others)
             .collect();
-        let mut expected = self.0.subscribe();
+        let mut expected = self.0.expected.subscribe();
         let mut buffer = vec![0; BUFFER];
         let (mut looks, mut told) = (true, Vec::new());
+        // Devices that were in a state in which the kernel takes from them what it does not give
+        // back; they may have been so between two looks.
+        let mut lapsing = BTreeSet::new();
         loop {
             let ours = self.of(netns);
             // While ours is changed nothing is compared.
             if looks && !ours.is_empty() {
                 let found = look(&mut asking, &ours)?;
-                told.extend(found.difference(&known).cloned());
+                let lapses: BTreeSet<&str> = found.iter().filter_map(Noticed::lapsing).collect();
+                lapsing.extend(lapses.iter().map(|name| (*name).to_owned()));
+                let mut news: Vec<Noticed> = found.difference(&known).cloned().collect();
+                if lapses.is_empty() && !lapsing.is_empty() {
+                    let lapsed = std::mem::take(&mut lapsing);
+                    if found.iter().any(Noticed::is_missing) {
+                        // It went with the state, and nobody is to be blamed.
+                        news.retain(|noticed| !noticed.is_missing());
+                        let lapsed = lapsed.into_iter();
+                        news.extend(lapsed.map(|name| Noticed::DeviceLapsed { name }));
+                        self.0.lapsed.notify_one();
+                    }
+                }
+                told.extend(news);
                 known = found;
             }
             for noticed in told {
@@ -120,7 +148,12 @@ impl Watched {
                 }
             };
             (looks, told) = match ready.try_io(|fd| Ok(receive(fd.get_ref(), &mut buffer)?)) {
-                Ok(Ok(length)) => self.read(netns, &mut asking, &buffer[..length])?,
+                Ok(Ok(length)) => {
+                    let bytes = &buffer[..length];
+                    let ours = self.of(netns);
+                    lapsing.extend(messages(bytes).filter_map(|message| lapses(message, &ours)));
+                    self.read(netns, &mut asking, bytes)?
+                }
                 // Messages were lost.
                 Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => (true, Vec::new()),
                 Ok(Err(error)) => return Err(error),
@@ -155,11 +188,16 @@ impl Watched {
     }
 
     fn of(&self, netns: &Netns) -> Vec<Object> {
-        self.0.borrow().get(netns).cloned().unwrap_or_default()
+        self.0
+            .expected
+            .borrow()
+            .get(netns)
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn places(&self) -> Vec<Netns> {
-        self.0.borrow().keys().cloned().collect()
+        self.0.expected.borrow().keys().cloned().collect()
     }
 }
 

@@ -156,6 +156,30 @@ pub(crate) fn a_device_goes_with_an_orderly_release() {
         .assert_same_as(&before);
 }
 
+pub(crate) fn what_lost_its_device_is_retired_and_cannot_be_changed() {
+    let (stage, before, engine) = engaged(OnFailure::Open);
+    let keeper = stage.keeper_of("main");
+    let taking = stage.rules();
+    stage.app.ip(&["link", "del", "tun-main"]);
+    engine.write(b"commit\n");
+    engine.wait_line(|line| line.starts_with("refused: "));
+    let told = engine.stdout();
+    assert!(told.contains("another program removed it"), "{told}");
+    assert!(told.contains("help: restart steer"), "{told}");
+    assert_eq!(stage.rules(), taking);
+    engine.write(b"retire\n");
+    engine.wait_line(|line| line == "done");
+    assert_ne!(stage.rules(), taking);
+    engine.write(b"release\n");
+    engine.wait_line(|line| line == "released Clean");
+    engine.close_input();
+    assert_eq!(engine.wait(), Status::Exited(0));
+    stage.wait_clean(keeper);
+    Snapshot::take(&stage.app)
+        .of_host_only()
+        .assert_same_as(&before);
+}
+
 pub(crate) fn open_leaves_no_device_and_no_route_when_the_engine_is_killed() {
     let (stage, before, engine) = engaged(OnFailure::Open);
     let keeper = stage.keeper_of("main");

@@ -61,6 +61,11 @@ pub(crate) fn engine() -> ! {
         match line.unwrap().as_str() {
             "restore" => keeper.restore().unwrap(),
             "retire" => keeper.retire().unwrap(),
+            "commit" => {
+                if let Err(error) = keeper.commit(&job) {
+                    println!("refused: {error}; help: {}", error.help());
+                }
+            }
             "swap" => {
                 let mut next = job.clone();
                 next.objects.retain(|planned| planned.life == Life::Steer);

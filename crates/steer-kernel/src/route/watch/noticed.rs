@@ -37,6 +37,21 @@ pub enum Noticed {
         /// Its name.
         name: String,
     },
+    /// The MTU of a device of ours is less than IPv6 needs.
+    DeviceNarrow {
+        /// Its name.
+        name: String,
+        /// The MTU that it has.
+        mtu: u32,
+        /// The one that it was made with.
+        wanted: u32,
+    },
+    /// A device of ours was down, or too narrow for IPv6, and lost what the kernel takes from such
+    /// ones; it is to be given that again ([`Watched::lapsed`](super::Watched::lapsed)).
+    DeviceLapsed {
+        /// Its name.
+        name: String,
+    },
     /// An address of a device of ours is gone.
     AddressGone {
         /// The device's name.
@@ -91,6 +106,19 @@ impl Noticed {
         matches!(self, Self::RuleBefore { .. } | Self::DefaultRoute { .. })
     }
 
+    /// Whether a device is in a state in which the kernel takes from it what it does not give back.
+    pub(super) fn lapsing(&self) -> Option<&str> {
+        match self {
+            Self::DeviceDown { name } | Self::DeviceNarrow { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether something of ours is missing that can be made again while the device is the same.
+    pub(super) const fn is_missing(&self) -> bool {
+        matches!(self, Self::AddressGone { .. } | Self::Gone { .. })
+    }
+
     /// Writes it to the log: as a warning where somebody should act.
     pub(super) fn log(&self) {
         match self.help() {
@@ -111,13 +139,16 @@ impl Noticed {
                 }
             ),
             Self::DeviceDown { name } => format!("bring it up: ip link set {name} up"),
+            Self::DeviceNarrow { name, wanted, .. } => {
+                format!("set it again: ip link set {name} mtu {wanted}")
+            }
             Self::DeviceGone { .. }
             | Self::DeviceRenamed { .. }
             | Self::AddressGone { .. }
             | Self::Gone { .. } => {
                 "start steer again; ip monitor tells which program takes it away".to_owned()
             }
-            Self::DefaultRoute { .. } => return None,
+            Self::DeviceLapsed { .. } | Self::DefaultRoute { .. } => return None,
         })
     }
 }
@@ -134,6 +165,14 @@ impl fmt::Display for Noticed {
                 write!(f, "the device {name} was renamed to {now}")
             }
             Self::DeviceDown { name } => write!(f, "the device {name} is down"),
+            Self::DeviceNarrow { name, mtu, .. } => write!(
+                f,
+                "the device {name} has an MTU of {mtu}, and no IPv6 below 1280"
+            ),
+            Self::DeviceLapsed { name } => write!(
+                f,
+                "the device {name} was down or too narrow, and its routes are made again"
+            ),
             Self::AddressGone { name, address } => {
                 write!(f, "the device {name} has lost its address {address}")
             }
