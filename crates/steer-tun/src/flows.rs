@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 mod flow;
 mod half_open;
+mod numbers;
 mod sharded;
 mod stand_in;
 
@@ -49,6 +50,10 @@ pub struct Flows {
     port: u16,
     half_open: Mutex<HalfOpen>,
     began: Instant,
+    /// When it was last swept, in seconds since it began.
+    swept: AtomicU32,
+    /// Seconds that passed while nobody swept.
+    skipped: AtomicU32,
 }
 
 impl Flows {
@@ -64,6 +69,8 @@ impl Flows {
             most: most.min(StandIn::COUNT as usize / 2),
             half_open: Mutex::new(HalfOpen::default()),
             began: Instant::now(),
+            swept: AtomicU32::new(0),
+            skipped: AtomicU32::new(0),
         }
     }
 
@@ -98,9 +105,13 @@ impl Flows {
         self.by_stand_in.get(&stand_in)
     }
 
-    /// The seconds of a time, as flows note them.
+    /// The seconds of a time, as flows note them: those in which the process stood still do not count.
     #[must_use]
     pub fn seconds(&self, now: Instant) -> u32 {
+        self.passed(now).saturating_sub(self.skipped.load(Relaxed))
+    }
+
+    fn passed(&self, now: Instant) -> u32 {
         let passed = now.saturating_duration_since(self.began).as_secs();
         u32::try_from(passed).unwrap_or(u32::MAX)
     }
@@ -157,8 +168,15 @@ impl Flows {
         }
     }
 
-    /// Ends those that are over or silent for too long.
+    /// Ends those that are over or silent for too long; to be called [every second](SWEEP_EVERY).
+    ///
+    /// Where it was not called for long, neither were packets read: flows were not silent, nobody heard.
     pub fn sweep(&self, now: Instant) {
+        let passed = self.passed(now);
+        let gap = passed.saturating_sub(self.swept.fetch_max(passed, Relaxed));
+        if gap > GAP_MOST {
+            self.skipped.fetch_add(gap, Relaxed);
+        }
         let now = self.seconds(now);
         for flow in self.by_key.those(|flow| flow.is_over(now)) {
             self.end(&flow);
@@ -177,6 +195,9 @@ impl Flows {
 
 /// How often flows are looked at for those that are over.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Seconds between two sweeps that a busy host may need.
+const GAP_MOST: u32 = 5;
 
 /// Numbers that are tried for one flow.
 const TRIES: usize = 4096;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 mod ends;
+mod failing;
 mod own;
 mod run;
 mod setup;

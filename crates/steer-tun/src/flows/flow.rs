@@ -7,6 +7,7 @@ use steer_core::address::Family;
 use steer_core::object::device_address;
 
 use super::StandIn;
+use super::numbers::Numbers;
 use crate::packet::{Change, Segment};
 use crate::wire::Hop;
 
@@ -37,6 +38,7 @@ pub struct Flow {
     station: AtomicU64,
     /// What was seen of it.
     seen: AtomicU8,
+    numbers: Numbers,
     /// The sequence number after the FIN, of each end that has sent one.
     ends: [AtomicU32; 2],
     /// When a segment came last, in seconds.
@@ -69,6 +71,7 @@ impl Flow {
             stand_in,
             station: AtomicU64::new(0),
             seen: AtomicU8::new(0),
+            numbers: Numbers::default(),
             ends: [AtomicU32::new(0), AtomicU32::new(0)],
             last: AtomicU32::new(seconds),
             inward: Change::new(
@@ -124,6 +127,21 @@ impl Flow {
         seen & RESET != 0 || seen & (ENDED | ACKNOWLEDGED) == ENDED | ACKNOWLEDGED
     }
 
+    /// Whether the client has reset it: nothing of it goes to the client any more.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        self.seen.load(Relaxed) & RESET != 0
+    }
+
+    /// Whether a segment from the client's side is so near to what was last seen that hardly anybody
+    /// else can have made it.
+    #[must_use]
+    pub fn is_own(&self, segment: &Segment) -> bool {
+        self.seen.load(Relaxed) & ANSWERED != 0
+            && !segment.is(Segment::SYN | Segment::RST)
+            && self.numbers.is_near(segment)
+    }
+
     /// Whether nothing more is to be expected of it, at this time.
     #[must_use]
     pub fn is_over(&self, now: u32) -> bool {
@@ -132,7 +150,12 @@ impl Flow {
             (false, true) => HALF_OPEN_FOR,
             (false, false) => SILENT_FOR,
         };
-        now.saturating_sub(self.last.load(Relaxed)) > patience
+        // A time that is yet to come was noted before some were found to have been skipped.
+        let last = self.last.load(Relaxed);
+        if last > now {
+            self.last.fetch_min(now, Relaxed);
+        }
+        now.saturating_sub(last) > patience
     }
 
     /// Takes note of where the client's packets come from.
@@ -146,30 +169,50 @@ impl Flow {
 
     /// Takes note of a segment that goes this way. Returned is whether it was the connection's last.
     pub fn note(&self, direction: Direction, segment: &Segment, now: u32) -> bool {
-        if self.last.load(Relaxed) != now {
-            self.last.store(now, Relaxed);
+        if segment.is(Segment::RST) {
+            return match direction {
+                // The listener's end is the kernel's, which does not reset what lives on.
+                Direction::Out => true,
+                Direction::In => self.is_reset_by(segment, now),
+            };
         }
+        self.is_heard(now);
         let seen = self.seen.load(Relaxed);
+        match direction {
+            Direction::In if segment.begins() => {
+                if seen & BEGUN == 0 {
+                    self.numbers.begin(segment);
+                    self.seen.fetch_or(BEGUN, Relaxed);
+                }
+                return false;
+            }
+            Direction::In if !self.is_own(segment) => return false,
+            Direction::In => self.numbers.inward(segment),
+            Direction::Out if segment.is(Segment::SYN) => {
+                let is_other = self.numbers.answer(segment);
+                if is_other || seen & ANSWERED == 0 {
+                    self.numbers.answered(segment);
+                }
+                match is_other {
+                    true => self.seen.store(BEGUN | ANSWERED, Relaxed),
+                    false => _ = self.seen.fetch_or(ANSWERED, Relaxed),
+                }
+                return false;
+            }
+            Direction::Out => self.numbers.outward(segment),
+        }
         let (mine, other) = match direction {
             Direction::In => (0, 1),
             Direction::Out => (1, 0),
         };
-        if segment.is(Segment::RST) {
-            self.seen.fetch_or(RESET, Relaxed);
-            // The listener's end is the kernel's, which does not reset what lives on. A client's may be
-            // anybody's: what it says counts where nothing else comes.
-            return direction == Direction::Out || seen & ESTABLISHED == 0;
-        }
-        let mut then = seen & !RESET;
+        let mut then = seen;
         if segment.is(Segment::FIN) {
             self.ends[mine].store(segment.end(), Relaxed);
             then |= ENDED_CLIENT << mine;
         }
         if segment.is(Segment::ACK) {
-            match direction {
-                Direction::Out if segment.is(Segment::SYN) => then |= ANSWERED,
-                Direction::In if seen & ANSWERED != 0 => then |= ESTABLISHED,
-                Direction::In | Direction::Out => {}
+            if direction == Direction::In {
+                then |= ESTABLISHED;
             }
             let end = self.ends[other].load(Relaxed);
             // Distances of sequence numbers are modulo 2^32.
@@ -178,13 +221,28 @@ impl Flow {
                 then |= ACKNOWLEDGED_CLIENT << other;
             }
         }
-        if seen & RESET != 0 {
-            self.seen.fetch_and(!RESET, Relaxed);
-        }
         if then & !seen != 0 {
             self.seen.fetch_or(then, Relaxed);
         }
         false
+    }
+
+    /// Takes note of a reset from the client's side, which may be anybody's: one with another number than
+    /// the kernel would take has no effect here. Returned is whether it was the connection's last segment.
+    fn is_reset_by(&self, reset: &Segment, now: u32) -> bool {
+        if self.seen.load(Relaxed) & BEGUN == 0 || !self.numbers.is_next(reset) {
+            return false;
+        }
+        self.is_heard(now);
+        let was_half_open = self.is_half_open();
+        self.seen.fetch_or(RESET, Relaxed);
+        was_half_open
+    }
+
+    fn is_heard(&self, now: u32) {
+        if self.last.load(Relaxed) != now {
+            self.last.store(now, Relaxed);
+        }
     }
 }
 
@@ -199,12 +257,14 @@ fn set(place: &AtomicU64, value: u64) {
 const ANSWERED: u8 = 1;
 /// The client has acknowledged it.
 const ESTABLISHED: u8 = 1 << 1;
-/// An end has reset it.
+/// The client has reset it.
 const RESET: u8 = 1 << 2;
 /// The client has sent its last byte; the next bit is the listener's.
 const ENDED_CLIENT: u8 = 1 << 3;
 /// The listener has acknowledged it; the next bit is the client's of the listener's.
 const ACKNOWLEDGED_CLIENT: u8 = 1 << 5;
+/// The client's first segment was seen.
+const BEGUN: u8 = 1 << 7;
 const ENDED: u8 = ENDED_CLIENT | ENDED_CLIENT << 1;
 const ACKNOWLEDGED: u8 = ACKNOWLEDGED_CLIENT | ACKNOWLEDGED_CLIENT << 1;
 

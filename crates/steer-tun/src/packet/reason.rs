@@ -37,11 +37,13 @@ pub enum Reason {
     Frame,
     /// The device did not take what was written.
     Unwritten,
+    /// The device did not give what there was to read.
+    Unread,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Length,
         Self::Version,
         Self::Checksum,
@@ -57,6 +59,7 @@ impl Reason {
         Self::Icmp,
         Self::Frame,
         Self::Unwritten,
+        Self::Unread,
     ];
 
     /// Its name in reports.
@@ -78,6 +81,7 @@ impl Reason {
             Self::Icmp => "icmp",
             Self::Frame => "frame",
             Self::Unwritten => "unwritten",
+            Self::Unread => "unread",
         }
     }
 }

@@ -9,13 +9,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::failing::{Failing, Then};
 use super::{Path, Ways};
 use crate::flows::SWEEP_EVERY;
 use crate::packet::Reason;
-use crate::port::{Port, Room, is_gone};
+use crate::port::{Port, Room};
 use crate::segment::{Segment, Taken};
 use crate::wire::Hop;
 
@@ -136,10 +136,12 @@ struct Reader {
 impl Reader {
     fn run(&self) {
         let mut room = Room::new();
+        let mut failing = Failing::default();
         let name = self.lane.port.name();
         loop {
             let error = match self.next(&mut room) {
                 Ok(()) => {
+                    failing.is_over();
                     if let Some(link) = &self.link {
                         link.look();
                     }
@@ -147,25 +149,27 @@ impl Reader {
                 }
                 Err(error) => error,
             };
-            match error.raw_os_error().map(Errno::from_raw) {
-                // Whoever opened it does not wait.
-                Some(Errno::EAGAIN) => {
+            match failing.because_of(&error) {
+                Then::Wait => {
                     let fd = PollFd::new(self.lane.port.as_fd(), PollFlags::POLLIN);
                     // An error of the poll comes again at the next read.
                     let _ = poll(&mut [fd], PollTimeout::NONE);
                 }
-                _ if is_gone(&error) => {
+                Then::Stop => {
                     tracing::debug!(name, "the device is gone");
                     return;
                 }
-                _ => {
-                    tracing::warn!(
-                        name,
-                        %error,
-                        help = "start again",
-                        "a queue of the device cannot be read any more"
-                    );
-                    return;
+                Then::GoOn(pause) => {
+                    self.path.counters.count(Reason::Unread);
+                    if failing.is_to_be_told() {
+                        tracing::warn!(
+                            name,
+                            %error,
+                            help = "start again if its clients have no way",
+                            "a queue of the device can hardly be read"
+                        );
+                    }
+                    thread::sleep(pause);
                 }
             }
         }

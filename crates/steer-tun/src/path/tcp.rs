@@ -47,7 +47,10 @@ impl Tcp {
             Ok(flow) => flow,
             Err(reason) => return refuse(came.ways.outer, came.hop, packet, parsed, reason),
         };
-        flow.is_at(came.hop);
+        // Where it is that asked first is told by the first segment alone; who moves it knows its numbers.
+        if flow.is_own(&segment) {
+            flow.is_at(came.hop);
+        }
         let way = Way {
             wire: came.ways.inner,
             hop: Hop::Host,
@@ -68,7 +71,9 @@ impl Tcp {
         let flow = self
             .flows
             .behind(SocketAddr::new(parsed.destination, stand_in));
-        let Some(flow) = flow.filter(|_| listener == self.flows.port()) else {
+        // What the listener has yet to say to a client that has reset would reach its next connection.
+        let is_open = |flow: &Arc<Flow>| listener == self.flows.port() && !flow.is_reset();
+        let Some(flow) = flow.filter(is_open) else {
             return refuse(came.ways.inner, Hop::Host, packet, parsed, Reason::NoFlow);
         };
         let way = Way {
@@ -82,9 +87,9 @@ impl Tcp {
     /// The connection that a client's segment is of.
     fn flow_of(&self, key: Key, segment: &Segment, came: &Came<'_>) -> Result<Arc<Flow>, Reason> {
         match self.flows.of(&key) {
-            Some(flow) if !segment.begins() || !flow.has_ended() => return Ok(flow),
-            Some(ended) => self.flows.end(&ended),
-            None => {}
+            Some(ended) if segment.begins() && ended.has_ended() => self.flows.end(&ended),
+            Some(flow) if !flow.is_reset() => return Ok(flow),
+            Some(_) | None => {}
         }
         match segment.begins() {
             true => self

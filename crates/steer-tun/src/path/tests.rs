@@ -85,28 +85,24 @@ type Sent = (Hop, Offload, Vec<u8>);
 
 /// A segment of TCP with its checksum.
 fn segment(from: SocketAddr, to: SocketAddr, flags: u8, data: &[u8]) -> Vec<u8> {
+    numbered(from, to, flags, (100, 200), data)
+}
+
+/// The same with these numbers: its own and what it acknowledges.
+fn numbered(
+    from: SocketAddr,
+    to: SocketAddr,
+    flags: u8,
+    (sequence, acknowledged): (u32, u32),
+    data: &[u8],
+) -> Vec<u8> {
     let ends = build::Ends::new(from.ip(), to.ip()).unwrap();
     let mut tcp = Vec::new();
     tcp.extend(from.port().to_be_bytes());
     tcp.extend(to.port().to_be_bytes());
-    tcp.extend([
-        0,
-        0,
-        0,
-        100,
-        0,
-        0,
-        0,
-        200,
-        5 << 4,
-        flags,
-        255,
-        255,
-        0,
-        0,
-        0,
-        0,
-    ]);
+    tcp.extend(sequence.to_be_bytes());
+    tcp.extend(acknowledged.to_be_bytes());
+    tcp.extend([5 << 4, flags, 255, 255, 0, 0, 0, 0]);
     tcp.extend(data);
     let sum = ends.pseudo(Transport::Tcp, tcp.len()) + checksum::sum(&tcp);
     tcp[16..18].copy_from_slice(&(!checksum::fold(sum)).to_be_bytes());
@@ -271,6 +267,98 @@ fn clients_cannot_speak_for_the_listener() {
     assert_eq!(scene.path.counters().of(Reason::Source), 1);
 }
 
+/// A connection from a station: the client's numbers go on at 100, the listener's at 900.
+fn connected(scene: &mut Scene, client: SocketAddr, server: SocketAddr) -> [SocketAddr; 2] {
+    let none = Offload::default();
+    let syn = numbered(client, server, Segment::SYN, (99, 0), b"");
+    let [_, inner] = scene.take(Side::Outer, &syn, none, STATION);
+    let (stand_in, listener, _) = ends_of(&inner[0].2);
+    let both = Segment::SYN | Segment::ACK;
+    let answer = numbered(listener, stand_in, both, (899, 100), b"");
+    scene.take(Side::Inner, &answer, none, Hop::Host);
+    let last = numbered(client, server, Segment::ACK, (100, 900), b"");
+    scene.take(Side::Outer, &last, none, STATION);
+    [stand_in, listener]
+}
+
+#[test]
+fn what_the_listener_has_yet_to_say_never_reaches_the_next_connection_of_a_port() {
+    for (client, server) in pairs() {
+        let mut scene = Scene::new();
+        let none = Offload::default();
+        let [stand_in, listener] = connected(&mut scene, client, server);
+        let reset = numbered(client, server, Segment::RST, (100, 0), b"");
+        let [_, inner] = scene.take(Side::Outer, &reset, none, STATION);
+        assert_eq!(inner.len(), 1, "the listener is told");
+        let late = numbered(listener, stand_in, Segment::ACK, (900, 100), b"late");
+        for begins in [false, true] {
+            if begins {
+                let syn = numbered(client, server, Segment::SYN, (7000, 0), b"");
+                let [outer, inner] = scene.take(Side::Outer, &syn, none, STATION);
+                assert_eq!((outer.len(), inner.len()), (0, 1));
+                assert_ne!(ends_of(&inner[0].2).0, stand_in, "another one stands in");
+            }
+            // The listener's end, if it has not ended, is told once more.
+            let [outer, inner] = scene.take(Side::Inner, &late, none, Hop::Host);
+            assert_eq!((outer.len(), inner.len()), (0, 1), "{begins}");
+            let (_, _, told) = ends_of(&inner[0].2);
+            assert!(told.is(Segment::RST) && told.sequence == 100);
+        }
+        assert_eq!(scene.path.flows().len(), 1);
+    }
+}
+
+#[test]
+fn a_blind_reset_is_left_to_the_kernel_and_a_connection_lives_through_it() {
+    for (client, server) in pairs() {
+        let mut scene = Scene::new();
+        let none = Offload::default();
+        let [stand_in, listener] = connected(&mut scene, client, server);
+        for flags in [Segment::RST, Segment::SYN] {
+            let blind = numbered(client, server, flags, (12_345, 0), b"");
+            let [outer, inner] = scene.take(Side::Outer, &blind, none, OTHER);
+            assert_eq!((outer.len(), inner.len()), (0, 1));
+            assert_eq!(ends_of(&inner[0].2).0, stand_in);
+        }
+        let data = numbered(listener, stand_in, Segment::ACK, (900, 100), b"data");
+        let [outer, _] = scene.take(Side::Inner, &data, none, Hop::Host);
+        assert_eq!(outer[0].0, STATION, "nor does it move the client");
+    }
+}
+
+#[test]
+fn the_listener_s_reset_is_delivered_and_nothing_after_it() {
+    let (client, server) = pairs()[0];
+    let mut scene = Scene::new();
+    let none = Offload::default();
+    let [stand_in, listener] = connected(&mut scene, client, server);
+    let reset = numbered(listener, stand_in, Segment::RST, (900, 0), b"");
+    let [outer, _] = scene.take(Side::Inner, &reset, none, Hop::Host);
+    assert!(ends_of(&outer[0].2).2.is(Segment::RST));
+    assert!(scene.path.flows().is_empty());
+    assert_eq!(scene.take(Side::Inner, &reset, none, Hop::Host)[0], []);
+}
+
+#[test]
+fn a_client_moves_to_another_station_with_segments_of_its_own_alone() {
+    let (client, server) = pairs()[0];
+    let mut scene = Scene::new();
+    let none = Offload::default();
+    let [stand_in, listener] = connected(&mut scene, client, server);
+    let far = 1 << 30;
+    for (numbers, at) in [
+        ((far, 900), STATION),
+        ((100, far), STATION),
+        ((100, 900), OTHER),
+    ] {
+        let moved = numbered(client, server, Segment::ACK, numbers, b"");
+        scene.take(Side::Outer, &moved, none, OTHER);
+        let data = numbered(listener, stand_in, Segment::ACK, (900, 100), b"data");
+        let [outer, _] = scene.take(Side::Inner, &data, none, Hop::Host);
+        assert_eq!(outer[0].0, at, "{numbers:?}");
+    }
+}
+
 /// Packets that are nearly right: some fields are changed, and some of the end is missing.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let flags = any::<u8>();
@@ -352,4 +440,5 @@ proptest! {
 }
 
 const STATION: Hop = Hop::Station([2, 0, 0, 0, 0, 9]);
+const OTHER: Hop = Hop::Station([2, 0, 0, 0, 0, 10]);
 const LISTENER: u16 = 15001;
