@@ -14,7 +14,7 @@ fn rendered(tests: Vec<Test>, verdict: Verdict, family: Family) -> Vec<String> {
 fn each_test_and_verdict_has_its_arguments() {
     let steer = MarkRef::Fixed(Mark::STEER);
     let udp = || Test::Protocol(Protocol::Udp);
-    let cases: [(Vec<Test>, Verdict, &[&str]); 14] = [
+    let cases: [(Vec<Test>, Verdict, &[&str]); 15] = [
         (
             vec![
                 Test::Protocol(Protocol::Tcp),
