@@ -87,6 +87,13 @@ impl Force {
         changed.unwrap_or(Ok(()))
     }
 
+    /// Makes again what others took away of the plan that is in force.
+    pub(crate) async fn renew(&self) -> Result<(), KeeperError> {
+        let renewed = self.with(Engaged::renew).await;
+        self.0.asked.notify_one();
+        renewed.unwrap_or(Ok(()))
+    }
+
     /// Takes no further flow.
     pub(crate) async fn retire(&self) -> Result<(), KeeperError> {
         self.with(Engaged::retire).await.unwrap_or(Ok(()))

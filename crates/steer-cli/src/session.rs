@@ -170,13 +170,24 @@ impl Session {
         self.inside.as_ref()
     }
 
-    /// Replaces a keeper that is gone, each time one is; never returns. Cancel safe: whoever calls
-    /// it again goes on where it was.
+    /// Replaces a keeper that is gone, each time one is, and makes again what a device lost while it
+    /// was down; never returns. Cancel safe: whoever calls it again goes on where it was.
     pub(crate) async fn guard(&mut self) {
         loop {
-            let Self { lost, force, .. } = self;
+            let Self {
+                lost,
+                force,
+                watched,
+                ..
+            } = self;
             tokio::select! {
                 () = lost.as_mut() => {}
+                () = watched.lapsed() => {
+                    if let Err(error) = force.renew().await {
+                        tracing::warn!(%error, help = error.help(), "nothing is steered by a device that was down");
+                    }
+                    continue;
+                }
                 // It may have called a successor in the place of a keeper that was gone.
                 () = force.asked() => {
                     self.lost = self.force.watch().await;

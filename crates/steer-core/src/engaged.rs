@@ -208,6 +208,14 @@ impl Engaged {
         Ok(())
     }
 
+    /// Makes again what others took away of what is in force.
+    ///
+    /// # Errors
+    /// What stood stands.
+    pub fn renew(&mut self) -> Result<(), KeeperError> {
+        self.keeper.commit(&self.job)
+    }
+
     /// Hands over the listeners, for [`Steerer::intake`](crate::steerer::Steerer::intake).
     pub fn take_bound(&mut self) -> Vec<Bound> {
         std::mem::take(&mut self.bound)
