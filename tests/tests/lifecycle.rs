@@ -12,6 +12,8 @@ mod datagrams;
 mod device;
 #[path = "lifecycle/elsewhere.rs"]
 mod elsewhere;
+#[path = "lifecycle/forgotten.rs"]
+mod forgotten;
 #[path = "lifecycle/gateway.rs"]
 mod gateway;
 #[path = "lifecycle/host.rs"]
