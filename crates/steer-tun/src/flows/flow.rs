@@ -127,6 +127,12 @@ impl Flow {
         seen & RESET != 0 || seen & (ENDED | ACKNOWLEDGED) == ENDED | ACKNOWLEDGED
     }
 
+    /// Whether the listener has answered: until then a client has nothing to send but its first segment.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.seen.load(Relaxed) & ANSWERED != 0
+    }
+
     /// Whether the client has reset it: nothing of it goes to the client any more.
     #[must_use]
     pub fn is_reset(&self) -> bool {
@@ -137,7 +143,7 @@ impl Flow {
     /// else can have made it.
     #[must_use]
     pub fn is_own(&self, segment: &Segment) -> bool {
-        self.seen.load(Relaxed) & ANSWERED != 0
+        self.is_answered()
             && !segment.is(Segment::SYN | Segment::RST)
             && self.numbers.is_near(segment)
     }
@@ -172,7 +178,8 @@ impl Flow {
         if segment.is(Segment::RST) {
             return match direction {
                 // The listener's end is the kernel's, which does not reset what lives on.
-                Direction::Out => true,
+                // To a segment of another connection it has another number.
+                Direction::Out => !self.is_answered() || self.numbers.is_last(segment),
                 Direction::In => self.is_reset_by(segment, now),
             };
         }

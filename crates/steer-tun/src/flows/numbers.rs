@@ -77,6 +77,12 @@ impl Numbers {
             .any(|number| number.load(Relaxed) == reset.sequence)
     }
 
+    /// Whether a reset by the listener comes after all that it has sent, some of which another queue may
+    /// yet have.
+    pub(super) fn is_last(&self, reset: &Segment) -> bool {
+        reset.sequence.wrapping_sub(self.sent.load(Relaxed)) < NEAR / 32
+    }
+
     fn begin_at(&self, first: u32) {
         self.first.store(first, Relaxed);
         self.acknowledged.store(first, Relaxed);

@@ -152,6 +152,9 @@ fn the_listener_s_reset_is_the_last_segment() {
     let now = Instant::now();
     let flow = established(&flows, 1, now);
     let at = flows.seconds(now);
+    // What it answers to a segment of another connection is none of this one.
+    assert!(!flow.note(Direction::Out, &segment(RST, 1 << 30, 0, 0), at));
+    assert!(!flow.has_ended());
     assert!(flow.note(Direction::Out, &segment(RST, 900, 0, 0), at));
 }
 

@@ -47,6 +47,10 @@ impl Tcp {
             Ok(flow) => flow,
             Err(reason) => return refuse(came.ways.outer, came.hop, packet, parsed, reason),
         };
+        // Of a connection before: a listener that has not heard the first segment would reset this one.
+        if !flow.is_answered() && !segment.is(Segment::SYN | Segment::RST) {
+            return Err(Reason::NoFlow.into());
+        }
         // Where it is that asked first is told by the first segment alone; who moves it knows its numbers.
         if flow.is_own(&segment) {
             flow.is_at(came.hop);

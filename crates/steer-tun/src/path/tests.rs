@@ -211,10 +211,8 @@ fn where_there_is_no_room_the_client_is_told() {
 
 #[test]
 fn a_packet_that_stands_for_several_segments_goes_on_as_one() {
-    let mut scene = Scene::new();
-    let (client, server) = pairs()[0];
-    let syn = segment(client, server, Segment::SYN, b"");
-    scene.take(Side::Both, &syn, Offload::default(), Hop::Host);
+    let (mut scene, (client, server)) = (Scene::new(), pairs()[0]);
+    connected(&mut scene, client, server);
     let packet = segment(client, server, Segment::ACK, &[7; 5000]);
     let gso = |kind, headers| Offload {
         partial: Some((20, 16)),
@@ -327,9 +325,18 @@ fn a_blind_reset_is_left_to_the_kernel_and_a_connection_lives_through_it() {
 }
 
 #[test]
+fn a_late_segment_does_not_reach_a_listener_that_would_reset_the_next_connection() {
+    let (mut scene, (client, server)) = (Scene::new(), pairs()[0]);
+    for (flags, count) in [(Segment::SYN, 1), (Segment::ACK, 0)] {
+        let packet = segment(client, server, flags, b"");
+        let [outer, inner] = scene.take(Side::Outer, &packet, Offload::default(), STATION);
+        assert_eq!((outer.len(), inner.len()), (0, count));
+    }
+}
+
+#[test]
 fn the_listener_s_reset_is_delivered_and_nothing_after_it() {
-    let (client, server) = pairs()[0];
-    let mut scene = Scene::new();
+    let (mut scene, (client, server)) = (Scene::new(), pairs()[0]);
     let none = Offload::default();
     let [stand_in, listener] = connected(&mut scene, client, server);
     let reset = numbered(listener, stand_in, Segment::RST, (900, 0), b"");
@@ -341,8 +348,7 @@ fn the_listener_s_reset_is_delivered_and_nothing_after_it() {
 
 #[test]
 fn a_client_moves_to_another_station_with_segments_of_its_own_alone() {
-    let (client, server) = pairs()[0];
-    let mut scene = Scene::new();
+    let (mut scene, (client, server)) = (Scene::new(), pairs()[0]);
     let none = Offload::default();
     let [stand_in, listener] = connected(&mut scene, client, server);
     let far = 1 << 30;
