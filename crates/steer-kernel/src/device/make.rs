@@ -49,6 +49,9 @@ pub(super) fn fit(instance: &Instance, device: &Device) -> Result<(), Fault> {
     links
         .set(index, |body| body.number(IFLA_MTU, device.mtu))
         .map_err(Fault::Mtu)?;
+    links
+        .set(index, |body| body.number(IFLA_TXQLEN, QUEUE))
+        .map_err(Fault::Describe)?;
     let has_v6 = device.addresses.iter().any(|(ip, _)| ip.is_ipv6());
     if has_v6 {
         allow_v6(&device.name);
@@ -172,6 +175,11 @@ const TURN: Duration = Duration::from_millis(1);
 const AF_INET: u16 = libc::AF_INET as u16;
 const AF_INET6: u16 = libc::AF_INET6 as u16;
 const IFLA_MTU: u16 = 4;
+const IFLA_TXQLEN: u16 = 13;
+/// How many packets each queue has room for, eight times the kernel's own number: a reset that finds no
+/// room is lost for good, and an engine that ends resets all of its connections at once. What waits is
+/// bounded by the buffers of those who send.
+const QUEUE: u32 = 4000;
 const IFLA_MASTER: u16 = 10;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;

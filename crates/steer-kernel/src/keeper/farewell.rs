@@ -47,13 +47,18 @@ pub(super) fn say(drivers: &Drivers, objects: &[Planned]) {
             continue;
         }
         let flows: HashSet<Flow> = flows.into_iter().collect();
-        let queues = queues(drivers, objects, &netns);
+        let mut queues = queues(drivers, objects, &netns);
         let told = within(Domain::Device, &netns, || {
-            let left = tell(&flows, queues).unwrap_or_else(|error| {
+            let silent = tell(&flows, &mut queues).unwrap_or_else(|error| {
                 tracing::warn!(%error, "steered connections cannot be reset under their addresses");
                 flows.clone()
             });
-            end(&left)
+            // One that answered with what it sent long before was told a number that is over.
+            let mistold: HashSet<Flow> = here(&flows)?.difference(&silent).copied().collect();
+            if !mistold.is_empty() {
+                tell(&mistold, &mut queues)?;
+            }
+            end(&flows)
         });
         match told {
             Ok(Ok(())) => {}
@@ -64,7 +69,8 @@ pub(super) fn say(drivers: &Drivers, objects: &[Planned]) {
 }
 
 /// Waits until the engine, which lives, has read what its sockets said last: their resets are in the
-/// queues of the devices, and reach nobody once those are gone.
+/// queues of the devices, and reach nobody once those are gone. Whom a full queue has kept one from is
+/// ended here.
 pub(super) fn settle(drivers: &Drivers, objects: &[Planned]) {
     let is_device = |planned: &Planned| planned.object.domain() == Domain::Device;
     if !objects.iter().any(is_device) {
@@ -75,9 +81,9 @@ pub(super) fn settle(drivers: &Drivers, objects: &[Planned]) {
         .filter(|line| line.domain == Domain::Device)
         .map(|line| line.fd)
         .collect();
-    let end = Instant::now() + SETTLED_BY;
+    let until = Instant::now() + SETTLED_BY;
     let mut quiet = 0;
-    while quiet < QUIET && Instant::now() < end {
+    while quiet < QUIET && Instant::now() < until {
         let mut fds: Vec<PollFd<'_>> = queues
             .iter()
             .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN))
@@ -93,6 +99,13 @@ pub(super) fn settle(drivers: &Drivers, objects: &[Planned]) {
         drop(fds);
         // What was read last is still on its way back.
         thread::sleep(STEP);
+    }
+    for (netns, flows) in drivers.flows_by_device(objects) {
+        let flows = flows.into_iter().collect();
+        let ended = within(Domain::Device, &netns, || end(&flows));
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::warn!(?ended, "steered connections are not ended");
+        }
     }
 }
 
@@ -136,7 +149,7 @@ fn queues(drivers: &Drivers, objects: &[Planned], netns: &Netns) -> Vec<Queue> {
 }
 
 /// Asks each flow's client what it expects, and resets it there; gives those that said nothing.
-fn tell(flows: &HashSet<Flow>, mut queues: Vec<Queue>) -> io::Result<HashSet<Flow>> {
+fn tell(flows: &HashSet<Flow>, queues: &mut Vec<Queue>) -> io::Result<HashSet<Flow>> {
     let out = Out::open()?;
     let mut silent = flows.clone();
     let mut buffer = vec![0; LONGEST];
@@ -148,14 +161,14 @@ fn tell(flows: &HashSet<Flow>, mut queues: Vec<Queue>) -> io::Result<HashSet<Flo
                 out.send(*client, &question(*server, *client, sequence));
             }
             // Answers of this host are there already; those of others are waited for below.
-            listen(&mut queues, Duration::ZERO, &mut buffer, |segment| {
+            listen(queues, Duration::ZERO, &mut buffer, |segment| {
                 answer(&out, flows, &mut silent, segment);
             });
         }
         let end = Instant::now() + PATIENCE;
         while !silent.is_empty()
             && let Some(left) = end.checked_duration_since(Instant::now())
-            && listen(&mut queues, left, &mut buffer, |segment| {
+            && listen(queues, left, &mut buffer, |segment| {
                 answer(&out, flows, &mut silent, segment);
             })
         {}
@@ -221,11 +234,27 @@ fn listen(
     !queues.is_empty()
 }
 
-/// Ends what is left and has its socket here.
-fn end(left: &HashSet<Flow>) -> io::Result<()> {
-    if left.is_empty() {
-        return Ok(());
+/// Those whose socket is here and has not ended; what was sent to it just now may be on its way.
+fn here(flows: &HashSet<Flow>) -> io::Result<HashSet<Flow>> {
+    let diag = SockDiag::open()?;
+    let mut found = HashSet::new();
+    for _ in 0..LOOKS {
+        let all = diag.tcp()?.into_iter();
+        found = all
+            .filter(|one| !one.listens && !one.opens)
+            .map(|one| (one.local, one.peer))
+            .filter(|flow| flows.contains(flow))
+            .collect();
+        if found.is_empty() {
+            break;
+        }
+        thread::sleep(STEP);
     }
+    Ok(found)
+}
+
+/// Ends those that have their socket here, whatever they were told.
+fn end(left: &HashSet<Flow>) -> io::Result<()> {
     let diag = SockDiag::open()?;
     for one in diag.tcp()? {
         let taken = !one.listens && !one.opens && left.contains(&(one.local, one.peer));
@@ -267,6 +296,8 @@ impl Out {
 /// between two looks.
 const QUIET: u32 = 4;
 const STEP: Duration = Duration::from_millis(5);
+/// How often sockets are looked for that have been told.
+const LOOKS: u32 = 6;
 /// A host that goes on sending must not keep its own end waiting.
 const SETTLED_BY: Duration = Duration::from_secs(2);
 /// How many are asked before their answers are read: a device's queue has 500 places.
