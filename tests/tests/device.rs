@@ -12,5 +12,7 @@ mod many;
 mod routes;
 #[path = "device/scene.rs"]
 mod scene;
+#[path = "device/source.rs"]
+mod source;
 #[path = "device/transfer.rs"]
 mod transfer;

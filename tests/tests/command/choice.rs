@@ -168,15 +168,3 @@ fn nobody_gets_a_proxy_port_who_did_not_ask_for_one() {
     assert_eq!(up.wait(), Status::Exited(0));
     site.assert_untouched();
 }
-
-#[test]
-fn a_config_for_a_method_that_is_not_built_is_not_right() {
-    lab::require!(Namespaces);
-    let site = Site::new("unbuilt");
-    let config = site.write("c.yaml", "method: tun\nscope: { host: true }\n");
-    let output = site.steer().args(["check", "-c"]).arg(config).run();
-    assert_eq!(output.status, Status::Exited(1), "{output:#?}");
-    for word in ["tun is not in this build", "tproxy"] {
-        assert!(output.stderr.contains(word), "{word}: {output:#?}");
-    }
-}

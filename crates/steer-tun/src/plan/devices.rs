@@ -67,11 +67,10 @@ fn device(intent: &Intent, layer: Layer) -> Device {
 
 /// This host's address on a link of its own, beside the gateway's, with the length of its prefix.
 ///
-/// That of IPv4 is the last of the device's network, which stands for nobody; alone, as the network is
-/// the inner device's.
+/// That of IPv4 is the one before the inner device's network, whose last one is its broadcast address.
 fn station(family: Family) -> (IpAddr, u8) {
     match family {
-        Family::V4 => (Ipv4Addr::new(192, 0, 0, 127).into(), 32),
+        Family::V4 => (Ipv4Addr::new(192, 0, 0, 63).into(), 32),
         Family::V6 => (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2).into(), 64),
     }
 }
