@@ -23,7 +23,7 @@ fn nothing_of_a_taken_flow_leaves_although_its_sockets_close_at_once() {
             site.intent.on_failure = Some(OnFailure::Open);
             site.intent.traffic.quic = Some(steer_core::intent::Quic::Leave);
             let takes_udp = method.profile().protocols.len() == 2;
-            let _server = site.server.serve(7, Service::Echo);
+            let server = site.server.serve(7, Service::Echo);
             let witness = Capture::start(&site.server, "eth0");
             let engine = Engine::start(&site.engine, method, &site.intent);
             for family in Family::BOTH {
@@ -68,7 +68,7 @@ fn an_engine_without_listeners_refuses_at_once_or_lets_pass_as_the_intent_says()
         for failure in [OnFailure::Closed, OnFailure::Open] {
             let mut site = make();
             site.intent.on_failure = Some(failure);
-            let server = site.server.serve(7, Service::Echo);
+            let _server = site.server.serve(7, Service::Echo);
             let datagrams = site.server.serve_udp(7);
             let engine = Engine::start_deaf(&site.engine, &Tproxy, &site.intent);
             for family in Family::BOTH {
