@@ -1,15 +1,16 @@
 //! An engine for tests: it says what was brought to it, and answers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use lab::{Client, Family, Host, Snapshot, UdpClient, eventually};
+use socket2::SockRef;
 use steer_core::address::{Destination, Protocol};
 use steer_core::datagram::Batch;
 use steer_core::engaged::Engaged;
 use steer_core::instance::Instance;
-use steer_core::intake::{Bound, Intake};
+use steer_core::intake::{Bound, Intake, Sockets};
 use steer_core::intent::{Backend, Intent, OnFailure, Scope, Selector};
 use steer_core::policy::App;
 use steer_core::steered::{Flow, Refusal, Steered};
@@ -70,7 +71,15 @@ impl Engine {
 
     /// As [`Self::start`], with the listeners closed as soon as the plan is in force.
     pub(crate) fn start_deaf(host: &Host, method: &'static dyn Steerer, intent: &Intent) -> Self {
-        Self::run(host, method, intent, |_| {}, |_| {})
+        let close = |bound: Bound| {
+            if let Sockets::Tcp(listeners) = &bound.sockets {
+                for listener in listeners {
+                    // A program that another test starts just then has a copy until it executes.
+                    SockRef::from(listener).shutdown(Shutdown::Both).unwrap();
+                }
+            }
+        };
+        Self::run(host, method, intent, |_| {}, close)
     }
 
     /// As [`Self::start`], with facts that the host does not tell by itself.
