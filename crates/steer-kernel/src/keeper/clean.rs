@@ -74,6 +74,9 @@ pub fn clean(drivers: &mut Drivers, dir: &RunDir, reach: Reach) -> Result<Cleane
         let Ok(journal) = &entry.journal else {
             continue;
         };
+        if reach == Reach::Dead {
+            done.failures.extend(settle(journal).err());
+        }
         let Some(mut live) = living(journal) else {
             continue;
         };
@@ -234,6 +237,17 @@ pub(super) fn living(journal: &Journal) -> Option<Live> {
     })
 }
 
+/// Gives a keeper whose engine is dead the time to clear up, or to die where it was killed too.
+fn settle(journal: &Journal) -> Result<(), KeeperError> {
+    if living(journal).is_some_and(|live| live.engine.is_none() && !live.waits) {
+        wait(journal.keeper, MOMENT).map_err(|source| KeeperError::Lost {
+            what: format!("wait for the keeper of {}", journal.job.instance()),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
 /// Ends the engine, in order where it lets us, and then a keeper that still waits for something.
 fn end(journal: &Journal) -> std::io::Result<()> {
     stop(journal.engine, &[Signal::SIGTERM, Signal::SIGKILL])?;
@@ -369,6 +383,9 @@ impl fmt::Display for Live {
         }
     }
 }
+
+/// How long a keeper has to clear up before it is told of as one that may hang.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// How long an engine may drain before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
