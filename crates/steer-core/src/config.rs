@@ -280,11 +280,11 @@ impl Config {
             address: parsed.address,
             credentials: parsed.credentials,
         });
-        self.policy.rules.push(Rule {
-            name: CLI.to_owned(),
-            condition: Condition::default(),
-            action: Action::Upstream(CLI.to_owned()),
-        });
+        self.policy.rules.push(Rule::new(
+            CLI,
+            Condition::default(),
+            Action::Upstream(CLI.to_owned()),
+        ));
         Ok(self)
     }
 

@@ -99,6 +99,8 @@ fn the_example_means_what_it_says() {
                         ..Condition::default()
                     },
                     action: Action::Upstream("corp".to_owned()),
+                    http: Default::default(),
+                    tls: Default::default(),
                 },
                 Rule {
                     name: "no-telemetry".to_owned(),
@@ -107,8 +109,11 @@ fn the_example_means_what_it_says() {
                         ..Condition::default()
                     },
                     action: Action::Reject,
+                    http: Default::default(),
+                    tls: Default::default(),
                 },
             ],
+            ..Policy::default()
         },
         log: Log {
             connections: LogTarget::Stdout,

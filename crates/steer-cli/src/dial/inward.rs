@@ -23,10 +23,13 @@ pub(crate) fn engine(intent: &Intent, bound: &[Bound]) -> Option<EngineBuilder> 
             name: "publish".to_owned(),
             condition: Condition::default(),
             action: Action::Direct,
+            http: Default::default(),
+            tls: Default::default(),
         };
         let policy = Policy {
             upstreams: Vec::new(),
             rules: vec![publish],
+            ..Policy::default()
         };
         Engine::builder(policy)
             .sockets(MadeSockets::new(inside, intent.bypass))

@@ -8,7 +8,7 @@ use super::report::Report;
 use super::section::{Keys, Section};
 use super::traffic::protocol;
 use super::{program, value};
-use crate::policy::{Action, App, Condition, Rule};
+use crate::policy::{Action, App, Condition, Http, Inspect, RequestCondition, Rule};
 
 /// The rules of a configuration with the places where they name upstreams.
 #[derive(Default)]
@@ -69,6 +69,8 @@ fn rule(
         name: name?,
         condition: condition?,
         action: action?,
+        http: Http::default(),
+        tls: Inspect::default(),
     })
 }
 
@@ -128,6 +130,7 @@ fn condition(node: &Node, path: &str, report: &mut Report<'_>) -> Option<Conditi
         command: value::list(&section, "command", report, program::command),
         cgroup: value::list(&section, "cgroup", report, program::cgroup),
         app: value::list(&section, "app", report, app),
+        request: RequestCondition::default(),
     })
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::intent::{Backend, Dial, Dns, Relay, Source, Traffic};
 use crate::method::Method;
-use crate::policy::Policy;
+use crate::policy::{Policy, Tls};
 
 /// Reads the whole configuration, noting all that is wrong.
 pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
@@ -105,6 +105,7 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
                 .map(|(upstream, _)| upstream)
                 .collect(),
             rules: rules.read,
+            tls: Tls::default(),
         },
         log: log.unwrap_or_default(),
     })

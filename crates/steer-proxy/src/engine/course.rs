@@ -31,7 +31,11 @@ impl Course {
         loops: &Loops,
         sockets: &dyn SocketFactory,
     ) -> Result<Self, EngineError> {
-        let Policy { upstreams, rules } = policy;
+        let Policy {
+            upstreams,
+            rules,
+            tls: _,
+        } = policy;
         let rules = Rules(rules);
         if let Some((rule, name)) = rules
             .upstreams()

@@ -164,6 +164,7 @@ fn keys(condition: &Condition, facts: Facts<'_>) -> [Held; 10] {
         command,
         cgroup,
         app,
+        request: _,
     } = condition;
     let Facts {
         destination,

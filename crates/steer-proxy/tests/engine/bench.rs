@@ -209,6 +209,8 @@ pub(crate) fn rule(name: &str, condition: Condition, action: Action) -> Rule {
         name: name.to_owned(),
         condition,
         action,
+        http: Default::default(),
+        tls: Default::default(),
     }
 }
 
@@ -230,6 +232,7 @@ pub(crate) fn through(
             Condition::default(),
             Action::Upstream(name.to_owned()),
         )],
+        ..Policy::default()
     }
 }
 

@@ -13,6 +13,7 @@ fn reject(name: &str) -> Policy {
     Policy {
         upstreams: Vec::new(),
         rules: vec![rule(name, Condition::default(), Action::Reject)],
+        ..Policy::default()
     }
 }
 
@@ -60,6 +61,7 @@ async fn a_policy_that_is_wrong_is_an_error_and_changes_nothing() {
             Condition::default(),
             Action::Upstream("gone".to_owned()),
         )],
+        ..Policy::default()
     };
     let error = bench.engine.prepare(missing).unwrap_err();
     assert!(
@@ -74,6 +76,7 @@ async fn a_policy_that_is_wrong_is_an_error_and_changes_nothing() {
             credentials: None,
         }],
         rules: Vec::new(),
+        ..Policy::default()
     };
     let error = bench.engine.prepare(own).unwrap_err();
     assert!(matches!(error, EngineError::OwnUpstream { .. }), "{error}");

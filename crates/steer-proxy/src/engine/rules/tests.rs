@@ -3,11 +3,7 @@ use steer_core::policy::App;
 use super::*;
 
 fn rule(name: &str, condition: Condition) -> Rule {
-    Rule {
-        name: name.to_owned(),
-        condition,
-        action: Action::Reject,
-    }
+    Rule::new(name, condition, Action::Reject)
 }
 
 fn facts(destination: &Destination) -> Facts<'_> {
