@@ -31,6 +31,7 @@
 //! server.wait_for(|seen| seen[0].received == 5);
 //! ```
 
+mod golden;
 mod need;
 mod rootless;
 
@@ -75,6 +76,7 @@ pub use container::Container;
 pub use datagrams::UdpClient;
 pub use dns::{DnsQuery, DnsReply, DnsServer, Kind, Record, Resolver, Transport};
 pub use family::Family;
+pub use golden::assert_golden;
 pub use hierarchy::Hierarchy;
 pub use host::{Host, Interface};
 pub use iperf::Iperf;

@@ -5,8 +5,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
-
 use steer_core::host::Host;
 use steer_core::instance::Instance;
 use steer_core::intent::{
@@ -40,12 +38,7 @@ fn hold(name: &str, intent: &Intent) {
     assert_eq!(plan, Ebpf.plan(intent, &host()).unwrap(), "equal inputs");
     let text = serde_json::to_string(&plan).unwrap();
     assert_eq!(plan, serde_json::from_str::<Plan>(&text).unwrap(), "serde");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));
-    if std::env::var_os("STEER_BLESS").is_some() {
-        std::fs::write(&path, plan.to_string()).unwrap();
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(plan.to_string(), expected, "{}", path.display());
+    lab::assert_golden(env!("CARGO_MANIFEST_DIR"), name, &plan.to_string());
 }
 
 #[test]

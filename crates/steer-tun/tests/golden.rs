@@ -5,8 +5,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
-
 use steer_core::address::{Family, Protocol};
 use steer_core::host::{Descriptor, Host, Interface, Presence};
 use steer_core::instance::Instance;
@@ -93,16 +91,8 @@ fn hold(method: &dyn Steerer, name: &str, intent: &Intent, host: &Host) {
     assert_eq!(plan, method.plan(intent, host).unwrap(), "equal inputs");
     let text = serde_json::to_string(&plan).unwrap();
     assert_eq!(plan, serde_json::from_str::<Plan>(&text).unwrap(), "serde");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(method.method().name())
-        .join(format!("{name}.txt"));
-    let shown = plan.to_string();
-    if std::env::var_os("STEER_BLESS").is_some() {
-        std::fs::write(&path, &shown).unwrap();
-    }
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(shown, golden, "{}", path.display());
+    let name = format!("{}/{name}", method.method().name());
+    lab::assert_golden(env!("CARGO_MANIFEST_DIR"), &name, &plan.to_string());
 }
 
 #[test]

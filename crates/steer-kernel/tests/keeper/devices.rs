@@ -133,6 +133,23 @@ fn sent_with_the_mark(stage: &Stage, family: lab::Family) -> Result<usize, Errno
     })
 }
 
+/// Nothing of ours is left, and the host is as it was.
+fn assert_untouched(stage: &Stage, keeper: Pid, before: &Snapshot) {
+    stage.wait_clean(keeper);
+    Snapshot::take(&stage.app)
+        .of_host_only()
+        .assert_same_as(before);
+}
+
+/// The engine gives its objects back and ends.
+fn release(stage: &Stage, engine: &Proc, keeper: Pid, before: &Snapshot) {
+    engine.write(b"release\n");
+    engine.wait_line(|line| line == "released Clean");
+    engine.close_input();
+    assert_eq!(engine.wait(), Status::Exited(0));
+    assert_untouched(stage, keeper, before);
+}
+
 fn wait_gone(keeper: Pid) {
     eventually("the keeper is gone", || {
         (!Path::new(&format!("/proc/{keeper}/stat")).exists()).then_some(())
@@ -150,10 +167,7 @@ pub(crate) fn a_device_goes_with_an_orderly_release() {
     assert!(device(&stage).is_none());
     engine.close_input();
     assert_eq!(engine.wait(), Status::Exited(0));
-    stage.wait_clean(keeper);
-    Snapshot::take(&stage.app)
-        .of_host_only()
-        .assert_same_as(&before);
+    assert_untouched(&stage, keeper, &before);
 }
 
 pub(crate) fn what_lost_its_device_is_retired_and_cannot_be_changed() {
@@ -170,24 +184,14 @@ pub(crate) fn what_lost_its_device_is_retired_and_cannot_be_changed() {
     engine.write(b"retire\n");
     engine.wait_line(|line| line == "done");
     assert_ne!(stage.rules(), taking);
-    engine.write(b"release\n");
-    engine.wait_line(|line| line == "released Clean");
-    engine.close_input();
-    assert_eq!(engine.wait(), Status::Exited(0));
-    stage.wait_clean(keeper);
-    Snapshot::take(&stage.app)
-        .of_host_only()
-        .assert_same_as(&before);
+    release(&stage, &engine, keeper, &before);
 }
 
 pub(crate) fn open_leaves_no_device_and_no_route_when_the_engine_is_killed() {
     let (stage, before, engine) = engaged(OnFailure::Open);
     let keeper = stage.keeper_of("main");
     engine.kill();
-    stage.wait_clean(keeper);
-    Snapshot::take(&stage.app)
-        .of_host_only()
-        .assert_same_as(&before);
+    assert_untouched(&stage, keeper, &before);
 }
 
 pub(crate) fn closed_leaves_the_way_nowhere_when_the_engine_is_killed_and_the_next_start_has_it() {
@@ -209,14 +213,7 @@ pub(crate) fn closed_leaves_the_way_nowhere_when_the_engine_is_killed_and_the_ne
     let engine = stage.engaged(&with_device(OnFailure::Closed));
     assert!(device(&stage).is_some());
     let keeper = stage.keeper_of("main");
-    engine.write(b"release\n");
-    engine.wait_line(|line| line == "released Clean");
-    engine.close_input();
-    engine.wait();
-    stage.wait_clean(keeper);
-    Snapshot::take(&stage.app)
-        .of_host_only()
-        .assert_same_as(&before);
+    release(&stage, &engine, keeper, &before);
 }
 
 pub(crate) fn a_device_outlives_its_keeper_and_the_next_one_has_it() {
@@ -258,10 +255,7 @@ pub(crate) fn both_killed_leaves_no_device_and_clean_removes_what_leads_nowhere(
         }
         let output = stage.role("clean").run();
         assert_eq!(output.status, Status::Exited(0), "{output:?}");
-        stage.wait_clean(keeper);
-        Snapshot::take(&stage.app)
-            .of_host_only()
-            .assert_same_as(&before);
+        assert_untouched(&stage, keeper, &before);
     }
 }
 
@@ -271,8 +265,5 @@ pub(crate) fn clean_all_ends_a_device_that_is_read() {
     let output = stage.role("clean").arg("all").run();
     assert_eq!(output.status, Status::Exited(0), "{output:?}");
     engine.wait();
-    stage.wait_clean(keeper);
-    Snapshot::take(&stage.app)
-        .of_host_only()
-        .assert_same_as(&before);
+    assert_untouched(&stage, keeper, &before);
 }
