@@ -23,8 +23,28 @@ impl Records {
         Self { path: path.into() }
     }
 
-    /// The records that are written, but for those of lookups in the module `zone`.
+    /// The records of connections that are written, but for those of lookups in the module `zone`.
     pub fn all(&self) -> Vec<Record> {
+        let whole = self.lines().into_iter();
+        let connections = whole.filter(|record| record["kind"] == "connection");
+        let records = connections.filter(|record| !is_lookup(record));
+        records.map(by_address).collect()
+    }
+
+    /// The records of requests that are written.
+    pub fn requests(&self) -> Vec<Record> {
+        let whole = self.lines().into_iter();
+        whole.filter(|record| record["kind"] == "request").collect()
+    }
+
+    /// Waits until there are so many records of requests, and gives them.
+    pub fn wait_for_requests(&self, count: usize) -> Vec<Record> {
+        eventually(&format!("{count} records of requests"), || {
+            Some(self.requests()).filter(|records| records.len() >= count)
+        })
+    }
+
+    fn lines(&self) -> Vec<Record> {
         let text = fs::read_to_string(&self.path).unwrap_or_default();
         // The last line may be on its way.
         let whole = text
@@ -32,8 +52,6 @@ impl Records {
             .filter(|line| line.ends_with('\n'));
         whole
             .map(|line| serde_json::from_str(line).expect("a record is an object"))
-            .filter(|record: &Record| !is_lookup(record))
-            .map(by_address)
             .collect()
     }
 

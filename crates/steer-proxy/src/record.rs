@@ -1,5 +1,14 @@
-//! Connection records: one JSON line for each connection, written when it ends.
+//! Records: one line for each connection and for each request in it, written when it ends.
+//!
+//! ```text
+//! connection ─> Record ────────┐
+//!                              ├─ Recorder ─ json | text ─> stdout, stderr, a file
+//! request ────> RequestRecord ─┘
+//! ```
+mod id;
+mod request;
 mod sink;
+mod text;
 
 use std::path::PathBuf;
 
@@ -12,7 +21,9 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
-pub use sink::{Recorder, SinkError};
+pub use id::ConnectionId;
+pub use request::RequestRecord;
+pub use sink::{Format, Recorder, SinkError};
 
 /// What happened to one connection. The keys of its JSON form and their values are a contract.
 ///
@@ -27,10 +38,12 @@ pub use sink::{Recorder, SinkError};
 /// let mut record = Record::new(Method::Explicit, client, &destination, &Identity::default());
 /// record.outcome = Outcome::Denied;
 /// let line = serde_json::to_value(&record).unwrap();
+/// assert_eq!(line["kind"], "connection");
 /// assert_eq!(line["destination"], "example.com:443");
 /// assert_eq!(line["outcome"], "denied");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename = "connection")]
 pub struct Record {
     /// When the connection ended: RFC 3339, UTC, milliseconds.
     pub time: String,
@@ -76,6 +89,26 @@ pub struct Record {
     pub outcome: Outcome,
     /// Why it ended so, in words.
     pub error: Option<String>,
+    /// Tells it from every other one of the process; its requests carry the same.
+    pub connection: ConnectionId,
+    /// How many requests were made in it; none where nobody looked.
+    pub requests: Option<u64>,
+    /// What became of the TLS in it; none where there was none.
+    pub tls: Option<TlsSeen>,
+    /// The server name that the client's hello asks for.
+    pub sni: Option<HostName>,
+    /// The protocols that the client's hello offers, in its order; none where there is no hello.
+    pub alpn: Option<Vec<String>>,
+}
+
+/// What became of the TLS in a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsSeen {
+    /// It passed as it was.
+    Pass,
+    /// It was opened.
+    Intercepted,
 }
 
 /// Where the name of a connection comes from.
@@ -158,16 +191,61 @@ impl Record {
             duration_ms: 0,
             outcome: Outcome::Ok,
             error: None,
+            connection: ConnectionId::default(),
+            requests: None,
+            tls: None,
+            sni: None,
+            alpn: None,
         }
     }
 
     /// Stamps the record with the end of the connection.
     pub fn end(&mut self, at: OffsetDateTime) {
-        let utc = at.to_offset(UtcOffset::UTC);
-        self.time = utc
-            .format(RFC3339_MILLIS)
-            .expect("every field of the format is one of a date and time");
+        self.time = stamp(at);
     }
+
+    /// Notes the protocols that a hello offers, as many as a sensible client has.
+    pub fn offered(&mut self, alpn: Vec<String>) {
+        let mut alpn = alpn;
+        alpn.truncate(MOST_OFFERED);
+        self.alpn = Some(alpn);
+    }
+}
+
+/// Protocols of one hello that are told; a hello has room for thousands.
+const MOST_OFFERED: usize = 16;
+
+impl Outcome {
+    /// Every way to end.
+    pub const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::Refused,
+        Self::Reset,
+        Self::Timeout,
+        Self::Denied,
+        Self::Loop,
+        Self::Error,
+    ];
+
+    /// The word in records and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::Denied => "denied",
+            Self::Loop => "loop",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A time as it stands in records.
+fn stamp(at: OffsetDateTime) -> String {
+    let utc = at.to_offset(UtcOffset::UTC);
+    utc.format(RFC3339_MILLIS)
+        .expect("every field of the format is one of a date and time")
 }
 
 /// RFC 3339 with always three digits of a second's fraction, so that lines sort as text.
@@ -221,12 +299,13 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&record).unwrap(),
             concat!(
-                r#"{"time":"2026-02-28T23:02:03.450Z","method":"redirect","protocol":"tcp","#,
+                r#"{"kind":"connection","time":"2026-02-28T23:02:03.450Z","method":"redirect","protocol":"tcp","#,
                 r#""client":"192.0.2.9:1234","destination":"[2001:db8::1]:443","host":null,"#,
                 r#""host_from":null,"app":"opaque","pid":7,"uid":1000,"exe":"/usr/bin/curl","#,
                 r#""gid":100,"command":"curl","cgroup":"user.slice","container":null,"#,
                 r#""rule":null,"upstream":"none","sent":0,"received":0,"duration_ms":0,"#,
-                r#""outcome":"ok","error":null}"#
+                r#""outcome":"ok","error":null,"connection":0,"requests":null,"tls":null,"#,
+                r#""sni":null,"alpn":null}"#
             )
         );
         assert_eq!(
@@ -241,7 +320,27 @@ mod tests {
 
     #[test]
     fn a_record_can_be_read_back() {
-        let line = serde_json::to_string(&record()).unwrap();
-        assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record());
+        let mut record = record();
+        record.connection = ConnectionId::next();
+        record.tls = Some(TlsSeen::Intercepted);
+        record.offered(vec!["h2".to_owned()]);
+        let line = serde_json::to_string(&record).unwrap();
+        assert!(line.contains(r#""tls":"intercepted""#), "{line}");
+        assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
+    }
+
+    #[test]
+    fn a_hello_with_thousands_of_protocols_makes_no_long_line() {
+        let mut record = record();
+        record.offered(vec!["x".to_owned(); 4000]);
+        assert_eq!(record.alpn.unwrap().len(), MOST_OFFERED);
+    }
+
+    #[test]
+    fn the_name_of_an_outcome_is_how_it_is_written() {
+        for outcome in Outcome::ALL {
+            let written = serde_json::to_value(outcome).unwrap();
+            assert_eq!(written, outcome.name());
+        }
     }
 }

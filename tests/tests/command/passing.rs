@@ -11,7 +11,7 @@ use steer_tests::{Record, steer};
 use crate::site::{Means, OnFailure, Site};
 
 /// The keys that readers of the log rely on.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 28] = [
     "time",
     "method",
     "protocol",
@@ -34,6 +34,12 @@ const KEYS: [&str; 22] = [
     "duration_ms",
     "outcome",
     "error",
+    "kind",
+    "connection",
+    "requests",
+    "tls",
+    "sni",
+    "alpn",
 ];
 
 fn closed(site: &Site) -> Program {

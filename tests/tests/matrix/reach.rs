@@ -163,11 +163,13 @@ pub(crate) fn a_name_is_resolved_by_the_engine(mount: Mount) {
 }
 
 /// The keys of a record, which are a contract, in the order of the alphabet.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 28] = [
+    "alpn",
     "app",
     "cgroup",
     "client",
     "command",
+    "connection",
     "container",
     "destination",
     "duration_ms",
@@ -176,14 +178,18 @@ const KEYS: [&str; 22] = [
     "gid",
     "host",
     "host_from",
+    "kind",
     "method",
     "outcome",
     "pid",
     "protocol",
     "received",
+    "requests",
     "rule",
     "sent",
+    "sni",
     "time",
+    "tls",
     "uid",
     "upstream",
 ];

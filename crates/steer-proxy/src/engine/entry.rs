@@ -15,7 +15,7 @@ use super::Shared;
 use super::course::Course;
 use super::opening::Failure;
 use super::rules::{Decision, Facts};
-use crate::record::{DIRECT, HostFrom, NO_UPSTREAM, Outcome, Record};
+use crate::record::{ConnectionId, DIRECT, HostFrom, NO_UPSTREAM, Outcome, Record, TlsSeen};
 use crate::relay::{End, Expired, Side, Traffic};
 use crate::sniff::Sniffer;
 use crate::upstream::direct::Dialler;
@@ -25,6 +25,7 @@ use crate::upstream::direct::Dialler;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) shared: Arc<Shared>,
+    pub(super) id: ConnectionId,
     /// What it goes by.
     pub(super) course: Arc<Course>,
     /// What dials for it: the engine's, or one where its program is.
@@ -72,6 +73,7 @@ impl Entry {
         Self {
             course: shared.course(),
             shared,
+            id: ConnectionId::next(),
             dialler,
             destination: steered.destination.clone(),
             asked: None,
@@ -250,7 +252,13 @@ impl Drop for Entry {
                 self.rule = rule.map(|rule| rule.name.clone());
             }
         }
+        record.connection = self.id;
         record.app = sniffed.app;
+        if let App::Tls | App::Quic = sniffed.app {
+            record.tls = Some(TlsSeen::Pass);
+            record.sni = sniffed.host.clone();
+            record.offered(sniffed.alpn);
+        }
         if record.host.is_none() && sniffed.host.is_some() {
             record.host_from = Some(match sniffed.app {
                 App::Tls => HostFrom::Sni,

@@ -1,4 +1,7 @@
 //! Where records go.
+#[cfg(test)]
+mod tests;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Record;
+use serde::Serialize;
+
+use super::{Record, RequestRecord, text};
 
 /// A record sink that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +45,16 @@ impl SinkError {
     }
 }
 
+/// What a line of the records looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// A JSON object, whose keys are a contract.
+    #[default]
+    Json,
+    /// Columns for people, which may change with any release.
+    Text,
+}
+
 /// Writes records, each as one line, without ever holding up the connections.
 ///
 /// A thread of its own does the writing: a full disk or a reader that stops reading must not stop
@@ -49,6 +64,9 @@ impl SinkError {
 pub struct Recorder {
     queue: Option<Arc<Queue>>,
     writer: Option<JoinHandle<()>>,
+    format: Format,
+    /// Whether requests are told too.
+    requests: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +89,8 @@ impl Recorder {
         Self {
             queue: None,
             writer: None,
+            format: Format::Json,
+            requests: false,
         }
     }
 
@@ -100,7 +120,23 @@ impl Recorder {
         Ok(Self {
             queue: Some(queue),
             writer: Some(writer),
+            format: Format::Json,
+            requests: true,
         })
+    }
+
+    /// The same with lines of this form.
+    #[must_use]
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// The same without the records of requests.
+    #[must_use]
+    pub fn without_requests(mut self) -> Self {
+        self.requests = false;
+        self
     }
 
     /// Another recorder of the same sink. It loses what comes to it after the one that was opened
@@ -110,6 +146,8 @@ impl Recorder {
         Self {
             queue: self.queue.clone(),
             writer: None,
+            format: self.format,
+            requests: self.requests,
         }
     }
 
@@ -118,13 +156,30 @@ impl Recorder {
         self.queue.is_none()
     }
 
-    /// Hands over one record.
+    /// Whether records of requests go nowhere, so that none need be made.
+    pub fn is_without_requests(&self) -> bool {
+        self.queue.is_none() || !self.requests
+    }
+
+    /// Hands over the record of one connection.
     pub fn write(&self, record: &Record) {
         let Some(queue) = &self.queue else { return };
-        let mut line = Vec::with_capacity(512);
-        serde_json::to_writer(&mut line, record).expect("a record is plain data");
-        line.push(b'\n');
-        queue.push(&line);
+        queue.push(&match self.format {
+            Format::Json => json(record),
+            Format::Text => line(text::connection(record)),
+        });
+    }
+
+    /// Hands over the record of one request.
+    pub fn write_request(&self, record: &RequestRecord) {
+        let Some(queue) = &self.queue else { return };
+        if !self.requests {
+            return;
+        }
+        queue.push(&match self.format {
+            Format::Json => json(record),
+            Format::Text => line(text::request(record)),
+        });
     }
 
     /// Records that could not be written.
@@ -147,6 +202,18 @@ impl Drop for Recorder {
             let _ = writer.join();
         }
     }
+}
+
+fn json(record: &impl Serialize) -> Vec<u8> {
+    let mut line = Vec::with_capacity(640);
+    serde_json::to_writer(&mut line, record).expect("a record is plain data");
+    line.push(b'\n');
+    line
+}
+
+fn line(mut text: String) -> Vec<u8> {
+    text.push('\n');
+    text.into_bytes()
 }
 
 /// Bytes that may wait for a slow sink.
@@ -253,137 +320,5 @@ impl Warnings {
             self.told = lost;
             self.last = Some(Instant::now());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use steer_core::address::ClientAddr;
-    use steer_core::method::Method;
-    use steer_core::steered::Identity;
-
-    use super::*;
-
-    fn record(port: u16) -> Record {
-        let destination = format!("192.0.2.1:{port}").parse().unwrap();
-        let client = ClientAddr("192.0.2.9:1234".parse().unwrap());
-        Record::new(Method::Redirect, client, &destination, &Identity::default())
-    }
-
-    /// Fails for the first `failures` writes, taking `taken` bytes of each.
-    #[derive(Clone)]
-    struct Failing {
-        failures: usize,
-        taken: usize,
-        written: Arc<Mutex<Vec<u8>>>,
-        half: bool,
-    }
-
-    impl Write for Failing {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut written = self.written.lock().unwrap();
-            if self.failures == 0 {
-                written.extend_from_slice(bytes);
-                return Ok(bytes.len());
-            }
-            self.half = !self.half;
-            if self.half {
-                written.extend_from_slice(&bytes[..self.taken]);
-                return Ok(self.taken);
-            }
-            self.failures -= 1;
-            Err(io::ErrorKind::StorageFull.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_file_gets_every_record_as_a_line_after_those_of_before() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log.jsonl");
-        for run in 0..2 {
-            let recorder = Recorder::file(&path).unwrap();
-            std::thread::scope(|scope| {
-                for thread in 0..4 {
-                    let recorder = &recorder;
-                    scope.spawn(move || {
-                        (1..=500).for_each(|port| {
-                            recorder.write(&record(run * 2000 + thread * 500 + port))
-                        })
-                    });
-                }
-            });
-        }
-        let text = std::fs::read_to_string(&path).unwrap();
-        let mut ports: Vec<u16> = text
-            .lines()
-            .map(|line| serde_json::from_str::<Record>(line).unwrap().destination)
-            .map(|destination| destination.rsplit_once(':').unwrap().1.parse().unwrap())
-            .collect();
-        ports.sort_unstable();
-        assert_eq!(ports, (1..=4000).collect::<Vec<u16>>());
-    }
-
-    #[test]
-    fn a_failing_sink_loses_and_counts_records_and_never_tears_the_next_line() {
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let sink = Failing {
-            failures: 1,
-            taken: 10,
-            written: Arc::clone(&written),
-            half: false,
-        };
-        let recorder = Recorder::to(sink).unwrap();
-        recorder.write(&record(1));
-        while recorder.lost() == 0 {
-            std::thread::yield_now();
-        }
-        recorder.write(&record(2));
-        drop(recorder);
-        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-        let mut lines = text.lines();
-        assert_eq!(lines.next().unwrap().len(), 10);
-        assert_eq!(
-            serde_json::from_str::<Record>(lines.next().unwrap()).unwrap(),
-            record(2)
-        );
-        assert_eq!(lines.next(), None);
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_opened_is_named() {
-        let error = Recorder::file(Path::new("/nonexistent/log")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "connection records cannot be written to /nonexistent/log"
-        );
-        assert!(error.help().contains("/nonexistent/log"));
-    }
-
-    #[test]
-    fn a_shared_recorder_writes_to_the_same_sink_and_ends_nothing() {
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let sink = Failing {
-            failures: 0,
-            taken: 0,
-            written: Arc::clone(&written),
-            half: false,
-        };
-        let recorder = Recorder::to(sink).unwrap();
-        let shared = recorder.share();
-        shared.write(&record(1));
-        drop(shared);
-        recorder.write(&record(2));
-        drop(recorder);
-        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 2, "{text}");
-        assert!(
-            lines[0].contains("192.0.2.1:1") && lines[1].contains("192.0.2.1:2"),
-            "{text}"
-        );
     }
 }
