@@ -40,6 +40,7 @@ pub mod plan;
 pub mod policy;
 pub mod profile;
 pub mod program;
+pub mod proxy_protocol;
 pub mod requirement;
 pub mod ruleset;
 pub mod steered;
