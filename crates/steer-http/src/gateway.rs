@@ -40,6 +40,12 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// An exchange has ended.
     fn ended(&self, exchange: Self::Exchange, end: &End);
+
+    /// Ready when sessions should finish what they have begun and take no more requests; asked
+    /// anew for each request.
+    fn drain(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// What becomes of a request.

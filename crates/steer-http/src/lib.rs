@@ -9,10 +9,14 @@
 //! forwarded as it came: order, case and spaces of fields, the framing of bodies, trailers.
 #![forbid(unsafe_code)]
 
+pub mod error;
 pub mod fields;
 pub mod gateway;
+pub mod limits;
 pub mod message;
 
+pub use error::{Malformed, SessionError, Stage};
 pub use fields::Fields;
 pub use gateway::{Connected, End, Gateway, Refused, Verdict};
+pub use limits::Limits;
 pub use message::{Request, Response, Version};
