@@ -5,7 +5,7 @@
 pub(crate) enum Speech {
     /// SOCKS5 (RFC 1928).
     Socks5,
-    /// SOCKS4, which is refused in its own terms.
+    /// SOCKS4, with or without names.
     Socks4,
     /// HTTP/1, or text that HTTP's error message can answer.
     Http,

@@ -80,7 +80,7 @@ impl Steerer for Explicit {
     }
 }
 
-/// The listener that speaks SOCKS5, CONNECT and absolute-form HTTP.
+/// The listener that speaks SOCKS5, SOCKS4, CONNECT and absolute-form HTTP.
 pub(crate) fn proxy_listener(method: Method, address: SocketAddr) -> Listener {
     Listener {
         id: ListenerId(LISTENER.to_owned()),
@@ -167,8 +167,8 @@ const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHO
 
 static PROFILE: Profile = Profile {
     method: Method::Explicit,
-    summary: "one port that speaks SOCKS5, HTTP CONNECT and HTTP requests in absolute form, and \
-              forward ports, for programs that are configured with them",
+    summary: "one port that speaks SOCKS5, SOCKS4a, HTTP CONNECT and HTTP requests in absolute \
+              form, and forward ports, for programs that are configured with them",
     transparent: false,
     protocols: &[Protocol::Tcp, Protocol::Udp],
     // `dns: leave` and `quic: leave` hold because nothing is taken that is not sent here.
@@ -195,7 +195,8 @@ static PROFILE: Profile = Profile {
         "A datagram brings no login: after the login on the connection, whoever can send from the \
          client's address and port counts as the client; on one host, its user alone.",
         "SOCKS5's BIND is answered with `command not supported`.",
-        "No SOCKS4.",
+        "SOCKS4 and SOCKS4a serve CONNECT alone and carry no password: where `listen.auth` is \
+         written their clients are refused, and the user id that they send is never believed.",
         "Requests in absolute form are http:// only, HTTP/1.1 or 1.0, one a connection; https:// \
          goes through CONNECT.",
         "Neither `open` nor `closed`: when the engine is gone, its clients are refused, but any \

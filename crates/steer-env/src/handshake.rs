@@ -18,13 +18,12 @@ use crate::detect::Speech;
 use crate::exchange::Exchange;
 use crate::farewell::farewell;
 use crate::gate::Guest;
-use crate::head::read_head;
+use crate::head::{Peek, read_head};
 use crate::login::Login;
 use crate::reply::Fault;
 use crate::request::Request;
-use crate::socks5::{
-    self, Claim, NOT_SERVED, SOCKS4_REJECTED, SocksAnswer, associated, not_supported,
-};
+use crate::socks4::{self, Socks4Answer};
+use crate::socks5::{self, Claim, NOT_SERVED, SocksAnswer, associated, not_supported};
 
 /// Why a handshake led nowhere.
 #[derive(Debug)]
@@ -148,14 +147,22 @@ async fn tell(mut stream: TcpStream, opened: Result<Association, End>) -> Option
 }
 
 /// What a client asked for.
-enum Asked {
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// A connection.
     Stream(AskedStream),
+    /// A UDP port.
     Datagrams(Option<Claim>),
 }
 
 /// A connection that a client asked for, in its protocol.
-enum AskedStream {
-    Socks(Destination),
+#[derive(Debug)]
+pub(crate) enum AskedStream {
+    /// By SOCKS5.
+    Socks5(Destination),
+    /// By SOCKS4.
+    Socks4(Destination),
+    /// By HTTP.
     Http(Request),
 }
 
@@ -165,7 +172,8 @@ impl Asked {
         match (guest, &self) {
             (Guest::Admitted, _) => Ok(self),
             (Guest::Stranger, Self::Stream(AskedStream::Http(_))) => Err(Fault::Stranger.into()),
-            (Guest::Stranger, Self::Stream(AskedStream::Socks(_)) | Self::Datagrams(_)) => {
+            (Guest::Stranger, Self::Stream(AskedStream::Socks4(_))) => Err(socks4::rejected()),
+            (Guest::Stranger, Self::Stream(AskedStream::Socks5(_)) | Self::Datagrams(_)) => {
                 Err(End::Words(NOT_SERVED.to_vec()))
             }
         }
@@ -175,7 +183,8 @@ impl Asked {
 impl AskedStream {
     fn answered(self, stream: TcpStream) -> (Flow, Destination, Box<dyn Answer>) {
         match self {
-            Self::Socks(destination) => (Flow::Tcp(stream), destination, Box::new(SocksAnswer)),
+            Self::Socks5(destination) => (Flow::Tcp(stream), destination, Box::new(SocksAnswer)),
+            Self::Socks4(destination) => (Flow::Tcp(stream), destination, Box::new(Socks4Answer)),
             Self::Http(Request::Connect(destination)) => {
                 let answer = ConnectAnswer {
                     destination: destination.clone(),
@@ -200,8 +209,10 @@ impl AskedStream {
     }
 }
 
-async fn ask(
-    stream: &mut TcpStream,
+/// Reads what a client asks for, and not a byte more; `speech` is what it speaks as soon as that is
+/// known.
+pub(crate) async fn ask<S: Peek>(
+    stream: &mut S,
     login: Option<&Login>,
     speech: &mut Speech,
 ) -> Result<Asked, End> {
@@ -212,16 +223,19 @@ async fn ask(
     *speech = Speech::of(first[0]);
     match speech {
         Speech::Socks5 => Ok(match socks5::request(stream, login).await? {
-            socks5::Request::Connect(to) => Asked::Stream(AskedStream::Socks(to)),
+            socks5::Request::Connect(to) => Asked::Stream(AskedStream::Socks5(to)),
             socks5::Request::Associate(claim) => Asked::Datagrams(claim),
         }),
-        Speech::Socks4 => Err(End::Words(SOCKS4_REJECTED.to_vec())),
+        Speech::Socks4 => {
+            let to = socks4::request(stream, login).await?;
+            Ok(Asked::Stream(AskedStream::Socks4(to)))
+        }
         Speech::Http => {
             let head = read_head(stream).await?;
             let request = Request::parse(&head, login)?;
             Ok(Asked::Stream(AskedStream::Http(request)))
         }
-        Speech::Unknown => Err(End::Silent("neither SOCKS5 nor HTTP/1")),
+        Speech::Unknown => Err(End::Silent("neither SOCKS nor HTTP/1")),
     }
 }
 

@@ -1,17 +1,31 @@
 //! Reading the head of an HTTP/1 message, and not a byte more.
 
-use tokio::io::AsyncReadExt;
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::handshake::End;
 use crate::reply::Fault;
+
+/// A connection whose bytes can be looked at before they are taken.
+pub(crate) trait Peek: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Waits for bytes and gives the first of them, which stay; none at the end of the stream.
+    fn peek(&mut self, bytes: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+}
+
+impl Peek for TcpStream {
+    fn peek(&mut self, bytes: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+        Self::peek(self, bytes)
+    }
+}
 
 /// Reads a head with the empty line at its end; what follows stays in the socket.
 ///
 /// The bytes are looked at in the socket first, so that the connection can be spliced afterwards.
 /// What was looked at and belongs to the head is taken at once, so that waiting for more really
 /// waits.
-pub(crate) async fn read_head(stream: &mut TcpStream) -> Result<Vec<u8>, End> {
+pub(crate) async fn read_head<S: Peek>(stream: &mut S) -> Result<Vec<u8>, End> {
     let mut scanner = Scanner::default();
     let mut head = Vec::new();
     loop {

@@ -7,13 +7,14 @@
 //!                                                                   v
 //!   accepted ─> handshake ─> detect ─┬─> socks5 ─┬──────────────────┬─> Steered
 //!   (a task each)                    │           └─> associate ─────┤   (a flow a target)
+//!                                    ├─> socks4 ────────────────────┤
 //!                                    ├─> head ─> request ─> connect ┤
 //!                                    │                └> absolute ──┤
 //!                                    └─> refused                    │
 //!   accepted at a forward listener ────────────────────────────────┘
 //! ```
 //!
-//! A tunnel (SOCKS5, CONNECT) is read byte for byte up to the end of its handshake, so that it
+//! A tunnel (SOCKS, CONNECT) is read byte for byte up to the end of its handshake, so that it
 //! stays a socket of the kernel that a relay may splice. A request in absolute form passes
 //! through an exchange, which ends it where its framing says.
 
@@ -32,6 +33,7 @@ mod owner;
 mod handshake;
 
 mod detect;
+mod socks4;
 mod socks5;
 
 mod associate;
@@ -48,6 +50,11 @@ mod farewell;
 mod login;
 mod probe;
 mod reply;
+
+#[cfg(any(test, feature = "trial"))]
+mod pieces;
+#[cfg(any(test, feature = "trial"))]
+pub mod trial;
 
 pub use env::Env;
 pub use explicit::{DEFAULT_PORT, Explicit};

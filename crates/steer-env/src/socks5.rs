@@ -208,9 +208,6 @@ where
     Ok(bytes)
 }
 
-/// What a SOCKS4 client understands as "rejected".
-pub(crate) const SOCKS4_REJECTED: [u8; 8] = [0, 0x5b, 0, 0, 0, 0, 0, 0];
-
 const VERSION: u8 = 5;
 const NO_LOGIN: u8 = 0;
 const PASSWORD: u8 = 2;

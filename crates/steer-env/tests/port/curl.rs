@@ -76,6 +76,8 @@ async fn each_kind_of_tunnel_asks_for_what_the_url_says() {
         (vec!["-p", "-x", &proxy, &direct], "127.0.0.1"),
         (vec!["--socks5-hostname", &proxy, &named], "origin.test"),
         (vec!["--socks5", &proxy, &direct], "127.0.0.1"),
+        (vec!["--socks4a", &proxy, &named], "origin.test"),
+        (vec!["--socks4", &proxy, &direct], "127.0.0.1"),
     ] {
         let (status, seen) = curl(&engine, &arguments).await;
         assert_eq!(status, 0, "{arguments:?}");
@@ -95,6 +97,11 @@ async fn a_login_is_asked_for_in_each_protocol() {
     let proxy = engine.address().to_string();
     let url = format!("http://{}/", origin.named());
     let right = "ann:p@ss:/%é";
+    for kind in ["--socks4", "--socks4a"] {
+        // A user id is no login, whatever it says.
+        let (status, _) = curl(&engine, &[kind, &proxy, "-U", "ann", &url]).await;
+        assert_eq!(status, 97, "{kind}");
+    }
     for kind in [&["-x"][..], &["-p", "-x"], &["--socks5-hostname"]] {
         let with = |login| [kind, &[proxy.as_str(), "-U", login, &url]].concat();
         let (status, seen) = curl(&engine, &with(right)).await;

@@ -33,9 +33,14 @@ async fn garbage_gets_the_fitting_error_and_the_port_goes_on() {
         (b"GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n", Status("501 ")),
         (long.as_bytes(), Status("431 ")),
         (
-            b"\x04\x01\x00\x50\x7f\x00\x00\x01me\x00",
+            b"\x04\x02\x00\x50\x7f\x00\x00\x01me\x00",
             Bytes(&[0, 0x5b, 0, 0, 0, 0, 0, 0]),
         ),
+        (
+            b"\x04\x01\x00\x50\x00\x00\x00\x01\x00\xff\xfe\x00",
+            Bytes(&[0, 0x5b, 0, 0, 0, 0, 0, 0]),
+        ),
+        (b"\x04\x01\x00\x50\x7f", Reset),
         (b"\x05\x01\x01", Bytes(&[5, 0xff])),
         (b"\x05\x00", Bytes(&[5, 0xff])),
         (

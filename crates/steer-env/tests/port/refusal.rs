@@ -53,6 +53,16 @@ async fn a_destination_that_is_not_reached_is_told_in_the_clients_protocol() {
         socks.extend(b"early");
         let answer = told(engine.address(), &socks).await;
         assert_eq!(answer, [5, 0, 5, code, 0, 1, 0, 0, 0, 0, 0, 0], "{host}");
+        let [high, low] = port.to_be_bytes();
+        let socks4 = [
+            b"\x04\x01",
+            &[high, low][..],
+            b"\0\0\0\x01me\0",
+            host.as_bytes(),
+        ]
+        .concat();
+        let answer = told(engine.address(), &[&socks4[..], b"\0early"].concat()).await;
+        assert_eq!(answer, [0, 0x5b, 0, 0, 0, 0, 0, 0], "{host}");
     }
 }
 
