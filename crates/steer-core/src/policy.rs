@@ -3,6 +3,7 @@
 mod condition;
 mod exe;
 mod http;
+mod path;
 mod secret;
 mod tls;
 mod upstream;
@@ -12,9 +13,10 @@ use serde::{Deserialize, Serialize};
 pub use condition::Condition;
 pub use exe::{ExePattern, ExePatternError};
 pub use http::{
-    Edits, FieldCondition, Http, PathEdit, PathPattern, Plaintext, Reply, RequestCondition, Scheme,
-    Target, Value, ValueSource,
+    Edits, FieldCondition, Http, PathEdit, Plaintext, Reply, RequestCondition, Scheme, Target,
+    Value, ValueSource,
 };
+pub use path::{NormalPath, PathPattern, PathPatternError};
 pub use secret::{Secret, SecretError};
 pub use tls::{Certificate, Failing, Inspect, Tls};
 pub use upstream::{Credentials, Upstream, UpstreamKind};
@@ -29,6 +31,35 @@ pub struct Policy {
     /// How TLS is opened, and what it is believed by.
     #[serde(default)]
     pub tls: Tls,
+}
+
+impl Policy {
+    /// Whether it holds a value that nobody may see, or says where one is.
+    ///
+    /// ```
+    /// assert!(!steer_core::policy::Policy::default().has_secrets());
+    /// ```
+    #[must_use]
+    pub fn has_secrets(&self) -> bool {
+        let Self {
+            upstreams,
+            rules,
+            tls: _,
+        } = self;
+        let login = |upstream: &Upstream| upstream.credentials.is_some();
+        upstreams.iter().any(login) || rules.iter().any(|rule| rule.http.holds_secret())
+    }
+
+    /// Whether a rule looks at requests or into TLS.
+    ///
+    /// ```
+    /// assert!(!steer_core::policy::Policy::default().looks_inside());
+    /// ```
+    #[must_use]
+    pub fn looks_inside(&self) -> bool {
+        let looks = |rule: &Rule| rule.is_about_requests() || rule.tls == Inspect::Intercept;
+        self.rules.iter().any(looks)
+    }
 }
 
 /// What to do with the connections that match.
@@ -66,6 +97,24 @@ impl Rule {
             http: Http::default(),
             tls: Inspect::default(),
         }
+    }
+
+    /// Whether it is asked for requests, and not for connections of which none is seen.
+    ///
+    /// ```
+    /// use steer_core::policy::{Action, Condition, RequestCondition, Rule};
+    ///
+    /// let mut rule = Rule::new("posts", Condition::default(), Action::Reject);
+    /// assert!(!rule.is_about_requests());
+    /// rule.condition.request = RequestCondition {
+    ///     method: vec!["POST".to_owned()],
+    ///     ..RequestCondition::default()
+    /// };
+    /// assert!(rule.is_about_requests());
+    /// ```
+    #[must_use]
+    pub const fn is_about_requests(&self) -> bool {
+        !(self.condition.request.is_empty() && self.http.is_empty())
     }
 }
 

@@ -56,7 +56,7 @@ impl ExePattern {
 }
 
 /// Whether a text fits a pattern whose stars stand for any bytes.
-fn fits(pattern: &[u8], text: &[u8]) -> bool {
+pub(super) fn fits(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
     // Where the last star is, and how much of the text stands for it so far: of several stars only
     // the last one may have to take more.

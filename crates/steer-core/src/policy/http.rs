@@ -1,10 +1,14 @@
 //! What rules ask of requests, and do to them.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::PathPattern;
+use super::exe::fits;
+use super::secret::hidden;
 use crate::address::HostName;
 
 /// What of a request must hold; a key without values holds.
@@ -35,10 +39,6 @@ impl RequestCondition {
     }
 }
 
-/// A path with `*` for any text, `/` too.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PathPattern(pub String);
-
 /// A header field that must be there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FieldCondition {
@@ -46,6 +46,26 @@ pub struct FieldCondition {
     pub name: String,
     /// Its value, with `*` for any text; none is whatever value.
     pub value: Option<String>,
+}
+
+impl FieldCondition {
+    /// Whether one of a field's values is meant.
+    ///
+    /// ```
+    /// use steer_core::policy::FieldCondition;
+    ///
+    /// let condition = FieldCondition {
+    ///     name: "accept".to_owned(),
+    ///     value: Some("text/*".to_owned()),
+    /// };
+    /// assert!(condition.fits(b"text/html"));
+    /// assert!(!condition.fits(b"image/png"));
+    /// ```
+    #[must_use]
+    pub fn fits(&self, value: &[u8]) -> bool {
+        let pattern = self.value.as_deref();
+        pattern.is_none_or(|pattern| fits(pattern.as_bytes(), value))
+    }
 }
 
 /// What a rule does to its requests and their responses.
@@ -96,6 +116,14 @@ impl Http {
             .chain(add)
             .any(|(name, value)| value.is_secret(name))
     }
+
+    /// Whether it holds a secret for anybody, the client too.
+    #[must_use]
+    pub(super) fn holds_secret(&self) -> bool {
+        let Edits { set, add, .. } = &self.response;
+        let mut answered = set.iter().chain(add);
+        self.has_secret() || answered.any(|(name, value)| value.is_secret(name))
+    }
 }
 
 /// Changes of a head, in this order: remove, set, add. Names are in lower case.
@@ -119,7 +147,7 @@ impl Edits {
 }
 
 /// The value of a field: what its source gives, between two texts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Value {
     /// Where it comes from.
     pub source: ValueSource,
@@ -140,11 +168,13 @@ impl Value {
     }
 }
 
-/// Where a value comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a value comes from. What is written into the configuration is shown by no form of output:
+/// it may be a credential under any name.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueSource {
     /// The configuration itself.
+    #[serde(serialize_with = "hidden")]
     Literal(String),
     /// An environment variable of the engine.
     Env(String),
@@ -157,6 +187,21 @@ pub enum ValueSource {
         /// How long what it printed is used.
         lifetime: Duration,
     },
+}
+
+impl fmt::Debug for ValueSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(_) => f.write_str("Literal(…)"),
+            Self::Env(name) => f.debug_tuple("Env").field(name).finish(),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Command { argv, lifetime } => f
+                .debug_struct("Command")
+                .field("argv", argv)
+                .field("lifetime", lifetime)
+                .finish(),
+        }
+    }
 }
 
 /// Where a request goes instead of its own destination.
@@ -209,4 +254,54 @@ pub enum Plaintext {
     Refuse,
     /// In plain text as well, to the address that the engine finds for the name.
     Allow,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn literal(text: &str) -> Value {
+        Value {
+            source: ValueSource::Literal(text.to_owned()),
+            prefix: String::new(),
+            suffix: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_literal_value_is_shown_by_no_form_of_output() {
+        let edits = Edits {
+            remove: Vec::new(),
+            set: vec![("authorization".to_owned(), literal("hunter2"))],
+            add: vec![("x-api-key".to_owned(), literal("hunter2"))],
+        };
+        let yaml = serde_yaml::to_string(&edits).unwrap();
+        let json = serde_json::to_string(&edits).unwrap();
+        for text in [format!("{edits:?}"), format!("{edits:#?}"), yaml, json] {
+            assert!(!text.contains("hunter2"), "{text}");
+            assert!(text.contains("authorization"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_elsewhere_and_every_credential_is_a_secret() {
+        assert!(literal("x").is_secret("authorization"));
+        assert!(literal("x").is_secret("cookie"));
+        assert!(!literal("x").is_secret("x-env"));
+        let kept = Value {
+            source: ValueSource::Env("TOKEN".to_owned()),
+            ..literal("")
+        };
+        assert!(kept.is_secret("x-env"));
+        let asks = |request| Http {
+            request,
+            ..Http::default()
+        };
+        let set = |name: &str, value: Value| Edits {
+            set: vec![(name.to_owned(), value)],
+            ..Edits::default()
+        };
+        assert!(!asks(set("x-env", literal("x"))).has_secret());
+        assert!(asks(set("x-env", kept)).has_secret());
+    }
 }

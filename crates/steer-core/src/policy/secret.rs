@@ -67,7 +67,8 @@ impl Secret {
     }
 }
 
-fn hidden<S: serde::Serializer>(_value: &str, serializer: S) -> Result<S::Ok, S::Error> {
+/// Writes a sign that there is a value.
+pub(super) fn hidden<S: serde::Serializer>(_value: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str("(hidden)")
 }
 
