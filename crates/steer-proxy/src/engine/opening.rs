@@ -1,6 +1,6 @@
 //! From a steered connection to a connected upstream: decide, dial, answer.
 mod choice;
-mod proxied;
+pub(super) mod proxied;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

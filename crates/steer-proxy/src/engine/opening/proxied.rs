@@ -46,7 +46,7 @@ impl Opening {
 }
 
 /// Connects through a proxy to the first of the addresses that it reaches.
-pub(super) async fn through_to(
+pub(in crate::engine) async fn through_to(
     addresses: &[SocketAddr],
     dialler: &Dialler,
     proxy: &Proxy,
@@ -67,6 +67,17 @@ pub(super) async fn through_to(
         }
     }
     Err(last.into())
+}
+
+/// Connects through a proxy to a destination.
+pub(in crate::engine) async fn through_for(
+    target: &Destination,
+    dialler: &Dialler,
+    proxy: &Proxy,
+    terms: Terms,
+) -> Result<Opened, Failure> {
+    let dialled = dialler.dial(&proxy.address, terms).await?;
+    ask(proxy, dialled, target, terms).await
 }
 
 /// Asks a proxy for a destination.
