@@ -37,12 +37,14 @@
 //! | `rules[].upstream` | instead of an action, the name of an upstream |
 //! | `forward[].listen`, `.to` | an address to listen on, and the `HOST:PORT` its connections go to |
 //! | `forward[].upstream` | the upstream they take whatever the rules say |
+//! | `forward[].proxy_protocol.from` | networks: connections from there begin with a PROXY protocol header (v1 or v2), whose client is believed |
 //! | `listen.outbound` | the port at which steered connections arrive |
 //! | `listen.inbound` | the port at which connections to this host arrive that are steered on their way in |
 //! | `listen.dns` | the port at which steered DNS arrives, UDP and TCP |
 //! | `listen.external` | `ADDRESS:PORT` of another proxy that takes what is steered, in the place of `listen.outbound`, and asks the kernel for the original destinations |
 //! | `listen.explicit` | the address at which clients that know of the proxy connect |
 //! | `listen.auth` | the `username` and `password` that they must give |
+//! | `listen.proxy_protocol.from` | networks: connections from there to `listen.explicit` begin with a PROXY protocol header (v1 or v2), whose client is believed |
 //! | `mark.steer`, `mark.bypass` | `"VALUE/MASK"`, decimal or `0x…`: the firewall marks of packets on their way to the engine and of the engine's own; a value alone means its own bits |
 //! | `source` | `engine`, `client`: whose address an upstream sees |
 //! | `dial` | `inside`, `outside`: whether the engine dials from the namespace of `scope.netns` or from its own |
@@ -65,6 +67,11 @@
 //! | `dns.fake_ip.except` | names that never get one |
 //! | `dns.fake_ip.file` | where the mapping is kept over restarts |
 //! | `log.connections` | `stdout`, `stderr`, `none` or `{ file: PATH }` |
+//! | `log.requests` | `same`, `none`: whether the records of requests go where those of connections go |
+//! | `log.format` | `json`, `text`: what a line of the records looks like; `text` is for people alone |
+//! | `metrics.listen` | the address at which Prometheus finds `/metrics` |
+//! | `metrics.expose` | `yes`, `no`: whether that may be an address that others than this host reach |
+//! | `events.listen` | `unix:/PATH`: the socket at which events are told |
 //!
 //! # Example
 //!
@@ -106,6 +113,7 @@ mod fault;
 mod listen;
 mod log;
 mod mark;
+mod metrics;
 mod nearest;
 mod netns;
 mod program;
@@ -126,8 +134,9 @@ pub use device::DeviceError;
 pub use dns::PoolError;
 pub use error::{ConfigError, Mistake, Mistakes};
 pub use fault::Fault;
-pub use log::{Log, LogTarget};
+pub use log::{Log, LogFormat, LogTarget, RequestLog};
 pub use mark::{MarkError, Marks};
+pub use metrics::{Events, Metrics};
 pub use program::ProgramError;
 pub use url::UrlError;
 
@@ -175,6 +184,10 @@ pub struct Config {
     pub policy: Policy,
     /// Where records go.
     pub log: Log,
+    /// Where metrics are served; `None` was not written.
+    pub metrics: Option<Metrics>,
+    /// Where events are told; `None` was not written.
+    pub events: Option<Events>,
 }
 
 impl Config {

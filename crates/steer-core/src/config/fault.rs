@@ -264,6 +264,12 @@ pub enum Fault {
         /// The key of our listener.
         key: String,
     },
+    /// A listener that others than this host can reach, where nobody has said so.
+    #[error("others than this host can reach {0}")]
+    Exposed(SocketAddr),
+    /// Where events are told.
+    #[error("{0:?} is not the path of a socket")]
+    Socket(String),
     /// Two listeners that cannot both be.
     #[error("{listen} is already taken by `{other}`, on line {first}")]
     ListenTwice {
@@ -403,6 +409,12 @@ impl Fault {
             }
             Self::Ourselves { .. } => "write another address, or move the listener".to_owned(),
             Self::External { .. } => "remove one of the two".to_owned(),
+            Self::Exposed(_) => "write an address of loopback, \"127.0.0.1:15020\", or add \
+                 `expose: yes` where everybody who reaches it may read it"
+                .to_owned(),
+            Self::Socket(_) => "write `unix:` and an absolute path of at most 107 bytes: \
+                 \"unix:/run/steer/main.events\""
+                .to_owned(),
             Self::ListenTwice { .. } => "choose another port for one of them".to_owned(),
         }
     }

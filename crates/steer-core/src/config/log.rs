@@ -1,4 +1,4 @@
-//! `log`: where connection records go.
+//! `log`: where records go.
 
 use std::path::PathBuf;
 
@@ -15,6 +15,32 @@ use super::value;
 pub struct Log {
     /// Where the record of each connection goes.
     pub connections: LogTarget,
+    /// What becomes of the record of each request.
+    pub requests: RequestLog,
+    /// What a line looks like.
+    pub format: LogFormat,
+}
+
+/// What becomes of the records of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestLog {
+    /// They go where those of connections go.
+    #[default]
+    Same,
+    /// They go nowhere.
+    None,
+}
+
+/// What a line of the records looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// A JSON object.
+    #[default]
+    Json,
+    /// Columns for people.
+    Text,
 }
 
 /// Where records go, one line each.
@@ -35,15 +61,28 @@ pub enum LogTarget {
 
 /// Reads `log`.
 pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Log> {
-    let section = Section::open(node, "log", Keys::new(&["connections"]), report)?;
+    let section = Section::open(node, "log", Keys::new(&KEYS), report)?;
     let connections = match section.at("connections") {
         None => Some(LogTarget::None),
         Some(node) => target(node, &section.path_of("connections"), report),
     };
+    let requests = section.at("requests").map(|node| {
+        let words = [("same", RequestLog::Same), ("none", RequestLog::None)];
+        value::word(node, "log.requests", &words, &["same", "none"], report)
+    });
+    let format = section.at("format").map(|node| {
+        let words = [("json", LogFormat::Json), ("text", LogFormat::Text)];
+        value::word(node, "log.format", &words, &["json", "text"], report)
+    });
     Some(Log {
         connections: connections?,
+        requests: requests.unwrap_or_else(|| Some(RequestLog::default()))?,
+        format: format.unwrap_or_else(|| Some(LogFormat::default()))?,
     })
 }
+
+/// The keys of `log`.
+const KEYS: [&str; 3] = ["connections", "requests", "format"];
 
 fn target(node: &Node, key: &str, report: &mut Report<'_>) -> Option<LogTarget> {
     if matches!(node.value, Value::Map(_)) {

@@ -11,8 +11,8 @@ use super::rule::Rules;
 use super::section::{Keys, Section};
 use super::upstream::Upstreams;
 use super::{
-    Config, MethodChoice, choice, device, dns, log, mark, netns, rule, scope, traffic, upstream,
-    value,
+    Config, MethodChoice, choice, device, dns, log, mark, metrics, netns, rule, scope, traffic,
+    upstream, value,
 };
 use crate::intent::{Backend, Dial, Dns, Relay, Source, Traffic};
 use crate::method::Method;
@@ -67,6 +67,12 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
     let confine = top
         .at("netns")
         .and_then(|node| netns::read(node, &mut listeners, report));
+    let metrics = top
+        .at("metrics")
+        .and_then(|node| metrics::read(node, &mut listeners, report));
+    let events = top
+        .at("events")
+        .and_then(|node| metrics::read_events(node, report));
     let upstreams = match top.at("upstreams") {
         Some(node) => upstream::read(node, report),
         None => Upstreams::default(),
@@ -108,6 +114,8 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
             tls: Tls::default(),
         },
         log: log.unwrap_or_default(),
+        metrics,
+        events,
     })
 }
 
@@ -185,6 +193,8 @@ const KEYS: Keys = Keys {
         "device",
         "dns",
         "log",
+        "metrics",
+        "events",
     ],
-    unsupported: &["http", "tls", "metrics"],
+    unsupported: &["http", "tls"],
 };
