@@ -1,0 +1,10 @@
+//! The authority, the interceptor and the connector against clients and servers of others.
+
+#[path = "tls/common.rs"]
+mod common;
+#[path = "tls/connector.rs"]
+mod connector;
+#[path = "tls/interceptor.rs"]
+mod interceptor;
+#[path = "tls/leaf.rs"]
+mod leaf;
