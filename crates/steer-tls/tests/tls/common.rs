@@ -1,5 +1,4 @@
 //! Authorities, certificates and servers of tests.
-#![allow(clippy::unwrap_used)] // helpers of tests that are no tests themselves
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
