@@ -29,11 +29,18 @@
 //! | `traffic.dns` | `leave`, `capture` |
 //! | `traffic.quic` | `steer`, `reject`, `leave` |
 //! | `on_failure` | `open`, `closed` |
-//! | `upstreams.NAME.url` | `socks5://HOST:PORT` (`socks5h` is the same: a known name always goes to the proxy; port 1080 where none is written) or `http://HOST:PORT` (the port must be written), either with `USER:PASSWORD@` |
+//! | `upstreams.NAME.url` | `socks5://HOST:PORT` (`socks5h` is the same: a known name always goes to the proxy; port 1080 where none is written) or `http://HOST:PORT` (the port must be written), either with `USER:PASSWORD@`; the same in TLS as `socks5+tls://HOST:PORT` and `https://HOST:PORT`; `tcp://HOST:PORT`: a place that takes every connection as it is |
 //! | `upstreams.NAME.username`, `.password` | both or neither; a password is text, `{ env: NAME }` or `{ file: PATH }` |
 //! | `rules[].name` | for records; `rule-N` where none is written |
 //! | `rules[].match` | `host`, `cidr`, `port`, `protocol`, `uid`, `gid`, `exe` (a program file: an absolute path or a file's name alone, `*` for any characters), `command` (as `scope.command`), `cgroup` (a path, which means all below it too, or a unit's name, wherever in a path it stands), `app` (`tls`, `http1`, `http2`, `quic`, `dns`, `opaque`); no `match` means every connection |
 //! | `rules[].action` | `direct`, `reject` |
+//! | `upstreams.NAME.via` | another upstream, that this one is reached through |
+//! | `upstreams.NAME.tls` | `name` (the certificate is verified for it; else for the host of the URL), `roots` (files of certificates believed beside the host's), `certificate` (`chain` and `key`: what we show); for the URLs with TLS |
+//! | `upstreams.NAME.proxy_protocol` | `v1`, `v2`: it is told of the client by the PROXY protocol |
+//! | `upstreams.NAME.endpoints` | `HOST:PORT`: where it is beside its URL's; one that fails is followed by the next |
+//! | `upstreams.NAME.health` | `interval` (5s), `fall` (3), `rise` (2), `timeout` (2s): how its endpoints are checked; without it the connections alone tell |
+//! | `upstreams.NAME.limits` | `connections`: how many at a time; `connect`: how long connecting to an endpoint may take |
+//! | `upstreams.NAME.resolve` | `upstream` (it is asked for names), `here` (for addresses alone) |
 //! | `rules[].upstream` | instead of an action, the name of an upstream |
 //! | `forward[].listen`, `.to` | an address to listen on, and the `HOST:PORT` its connections go to |
 //! | `forward[].upstream` | the upstream they take whatever the rules say |
@@ -102,7 +109,7 @@ use crate::intent::{
     Source, Traffic,
 };
 use crate::mark::Mark;
-use crate::policy::{Action, Condition, Policy, Rule, Upstream};
+use crate::policy::{Action, Condition, Policy, Rule, Upstream, UpstreamTls};
 
 mod choice;
 mod device;
@@ -138,6 +145,7 @@ pub use log::{Log, LogFormat, LogTarget, RequestLog};
 pub use mark::{MarkError, Marks};
 pub use metrics::{Events, Metrics};
 pub use program::ProgramError;
+pub use upstream::UpstreamFault;
 pub use url::UrlError;
 
 use document::Span;
@@ -288,10 +296,9 @@ impl Config {
             .retain(|upstream| upstream.name != CLI);
         self.policy.rules.retain(|rule| rule.name != CLI);
         self.policy.upstreams.push(Upstream {
-            name: CLI.to_owned(),
-            kind: parsed.kind,
-            address: parsed.address,
             credentials: parsed.credentials,
+            tls: parsed.tls.then(UpstreamTls::default),
+            ..Upstream::new(CLI, parsed.kind, parsed.address)
         });
         self.policy.rules.push(Rule::new(
             CLI,

@@ -19,7 +19,10 @@ pub use http::{
 pub use path::{NormalPath, PathPattern, PathPatternError};
 pub use secret::{Secret, SecretError};
 pub use tls::{Certificate, Failing, Inspect, Tls};
-pub use upstream::{Credentials, Upstream, UpstreamKind};
+pub use upstream::{
+    ClientCertificate, Credentials, Health, Resolving, Upstream, UpstreamKind, UpstreamLimits,
+    UpstreamTls,
+};
 
 /// Upstreams and rules; the first rule that matches decides, and none means direct.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

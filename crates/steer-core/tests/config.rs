@@ -82,13 +82,15 @@ fn the_example_means_what_it_says() {
         resolve: Resolve::default(),
         policy: Policy {
             upstreams: vec![Upstream {
-                name: "corp".to_owned(),
-                kind: UpstreamKind::Socks5,
-                address: "10.0.0.1:1080".parse().unwrap(),
                 credentials: Some(Credentials {
                     username: "u".to_owned(),
                     password: Secret::File("/run/secrets/pw".into()),
                 }),
+                ..Upstream::new(
+                    "corp",
+                    UpstreamKind::Socks5,
+                    "10.0.0.1:1080".parse().unwrap(),
+                )
             }],
             rules: vec![
                 Rule {

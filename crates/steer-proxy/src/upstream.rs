@@ -48,6 +48,7 @@ impl Login {
                 "HTTP basic authentication forbids a colon in it",
             )),
             UpstreamKind::Http => Ok(()),
+            UpstreamKind::Tcp => Err(("user name", "nothing is asked of a tcp:// upstream")),
         }
     }
 }

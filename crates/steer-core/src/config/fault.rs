@@ -6,6 +6,7 @@ use super::device::DeviceError;
 use super::dns::PoolError;
 use super::mark::MarkError;
 use super::program::ProgramError;
+use super::upstream::UpstreamFault;
 use super::url::UrlError;
 use crate::address::{CidrError, DestinationError, HostNameError, RangeError};
 use crate::instance::InstanceError;
@@ -229,6 +230,9 @@ pub enum Fault {
     /// The address of a proxy.
     #[error(transparent)]
     Url(#[from] UrlError),
+    /// An upstream.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamFault),
     /// Credentials in the URL and beside it.
     #[error("the upstream has credentials in its URL and as keys")]
     CredentialsTwice,
@@ -399,6 +403,7 @@ impl Fault {
                 (_, None) => format!("the upstreams are {}", listed(known, "and")),
             },
             Self::Url(error) => error.help(),
+            Self::Upstream(error) => error.help(),
             Self::CredentialsTwice => {
                 "keep `username` and `password`, and take them out of the URL".to_owned()
             }

@@ -10,7 +10,7 @@ use super::section::{Keys, Section};
 use super::{upstream, value};
 use crate::address::{Destination, Family, canonical};
 use crate::intent::{Forward, Listen, overlap};
-use crate::policy::{Upstream, UpstreamKind};
+use crate::policy::UpstreamKind;
 
 /// The listeners of a configuration with their places.
 #[derive(Default)]
@@ -167,7 +167,7 @@ impl Listeners {
     /// listeners.
     pub(super) fn check(
         &self,
-        proxies: &[(Upstream, Span)],
+        proxies: &[(Destination, Span)],
         resolver: Option<&(Destination, &Span)>,
         report: &mut Report<'_>,
     ) {
@@ -178,9 +178,7 @@ impl Listeners {
             .destinations
             .iter()
             .map(|(to, span)| ("destination", to, span));
-        let proxies = proxies
-            .iter()
-            .map(|(u, span)| ("upstream", &u.address, span));
+        let proxies = proxies.iter().map(|(to, span)| ("upstream", to, span));
         for (what, to, span) in destinations.chain(proxies).chain(resolver) {
             if let Some(listen) = self.reached_by(to) {
                 let what = format!("the {what} {to}");

@@ -83,11 +83,12 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
     };
     let dns = dns.unwrap_or_default();
     let traffic = traffic.unwrap_or_default();
-    listeners.check(&upstreams.read, dns.asked().as_ref(), report);
+    listeners.check(&upstreams.dialled, dns.asked().as_ref(), report);
     dns.check(&traffic.exclude.cidrs, report);
     needs(&top, root, &traffic, method.as_ref(), report);
     resolve(&listeners.references, &upstreams.names, report);
     resolve(&rules.references, &upstreams.names, report);
+    resolve(&upstreams.references, &upstreams.names, report);
     Some(Config {
         name,
         method: method.unwrap_or_default(),
@@ -105,11 +106,7 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
         relay,
         resolve: dns.resolve,
         policy: Policy {
-            upstreams: upstreams
-                .read
-                .into_iter()
-                .map(|(upstream, _)| upstream)
-                .collect(),
+            upstreams: upstreams.read,
             rules: rules.read,
             tls: Tls::default(),
         },

@@ -1,6 +1,9 @@
 //! `upstreams`: the proxies that rules can name.
 
-use std::path::PathBuf;
+mod amount;
+mod error;
+mod login;
+mod settings;
 
 use super::document::{Name, Node, Span, Value};
 use super::fault::Fault;
@@ -8,14 +11,23 @@ use super::report::Report;
 use super::section::{Keys, Section, duplicates};
 use super::url::{self, ProxyUrl};
 use super::value;
-use crate::policy::{Credentials, Secret, Upstream, UpstreamKind};
+use crate::address::Destination;
+use crate::policy::{Resolving, Upstream, UpstreamKind, UpstreamTls};
+use crate::proxy_protocol::Version;
+
+pub use error::UpstreamFault;
+pub(super) use login::credentials;
 
 /// The upstreams of a configuration with the places of their addresses.
 #[derive(Default)]
 pub(super) struct Upstreams {
     /// Every name written, also of those whose value was wrong: naming one is no second mistake.
     pub(super) names: Vec<String>,
-    pub(super) read: Vec<(Upstream, Span)>,
+    pub(super) read: Vec<Upstream>,
+    /// The addresses that the engine dials itself.
+    pub(super) dialled: Vec<(Destination, Span)>,
+    /// Where upstreams name each other.
+    pub(super) references: Vec<(String, Span)>,
 }
 
 /// Reads `upstreams`, a mapping of names.
@@ -30,138 +42,173 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Upstreams {
         return Upstreams::default();
     };
     duplicates(entries, report);
-    Upstreams {
+    let mut upstreams = Upstreams {
         names: entries.iter().map(|(name, _)| name.text.clone()).collect(),
-        read: entries
-            .iter()
-            .filter_map(|(name, node)| upstream(name, node, report))
-            .collect(),
+        ..Upstreams::default()
+    };
+    for (name, node) in entries {
+        let upstream = upstreams.upstream(name, node, report);
+        upstreams.read.extend(upstream);
     }
+    upstreams.circles(entries, report);
+    upstreams
 }
 
-/// Reads `username` and `password` of a section, which every one of the protocols has to carry;
-/// both or neither are written.
-pub(super) fn credentials(
-    section: &Section<'_>,
-    carriers: &[UpstreamKind],
-    report: &mut Report<'_>,
-) -> Option<Credentials> {
-    let username = section.at("username").and_then(|node| {
-        let key = section.path_of("username");
-        Some((value::text(node, &key, "a user name", report)?, node))
-    });
-    let password = section
-        .at("password")
-        .and_then(|node| Some((secret(node, &section.path_of("password"), report)?, node)));
-    for (present, absent) in [("username", "password"), ("password", "username")] {
-        if let (Some(span), None) = (section.key_span(present), section.at(absent))
-            && section.known
-        {
-            let fault = Fault::HalfCredentials {
-                section: format!("`{}`", section.path),
-                present,
-                absent,
-            };
-            report.fault(span, fault);
-        }
-    }
-    let ((username, name_node), (password, password_node)) = (username?, password?);
-    let literal = match &password {
-        Secret::Literal(literal) => Some(literal.as_str()),
-        Secret::Env(_) | Secret::File(_) => None,
-    };
-    let unsendable = carriers
-        .iter()
-        .find_map(|kind| url::sendable(*kind, username, literal).err());
-    if let Some((part, why)) = unsendable {
-        let node = if part == "password" {
-            password_node
-        } else {
-            name_node
+impl Upstreams {
+    fn upstream(&mut self, name: &Name, node: &Node, report: &mut Report<'_>) -> Option<Upstream> {
+        let path = format!("upstreams.{}", name.text);
+        let known = value::name(&name.text, &name.span, &RESERVED, report);
+        let section = Section::open(node, &path, Keys::new(&KEYS), report)?;
+        let via = section.at("via").and_then(|node| {
+            let key = section.path_of("via");
+            let via = value::text(node, &key, "the name of an upstream", report)?;
+            self.references.push((via.to_owned(), node.span.clone()));
+            Some(via.to_owned())
+        });
+        let endpoints = endpoints(&section, report);
+        let limits = section.at("limits").and_then(|node| {
+            let path = section.path_of("limits");
+            settings::limits(node, &path, report)
+        });
+        let health = section.at("health").and_then(|node| {
+            let path = section.path_of("health");
+            settings::health(node, &path, report)
+        });
+        let proxy_protocol = section.at("proxy_protocol").and_then(|node| {
+            let key = section.path_of("proxy_protocol");
+            let words = [("v1", Version::V1), ("v2", Version::V2)];
+            value::word(node, &key, &words, &["v1", "v2"], report)
+        });
+        let url_node = section.required("url", "url: \"socks5://HOST:PORT\"", report)?;
+        let text = value::text(url_node, &section.path_of("url"), "a URL", report)?;
+        let parsed = match url::parse(text) {
+            Ok(parsed) => parsed,
+            Err(error) => return report.none(&url_node.span, error),
         };
-        return report.none(&node.span, Fault::Unsendable { part, why });
-    }
-    Some(Credentials {
-        username: username.to_owned(),
-        password,
-    })
-}
-
-fn upstream(name: &Name, node: &Node, report: &mut Report<'_>) -> Option<(Upstream, Span)> {
-    let path = format!("upstreams.{}", name.text);
-    let known = value::name(&name.text, &name.span, &RESERVED, report);
-    let section = Section::open(node, &path, Keys::new(&KEYS), report)?;
-    let url_node = section.required("url", "url: \"socks5://HOST:PORT\"", report)?;
-    let text = value::text(url_node, &section.path_of("url"), "a URL", report)?;
-    let parsed = match url::parse(text) {
-        Ok(parsed) => parsed,
-        Err(error) => return report.none(&url_node.span, error),
-    };
-    let ProxyUrl {
-        kind,
-        address,
-        credentials: in_url,
-    } = parsed;
-    let as_keys = credentials(&section, &[kind], report);
-    let written = section
-        .key_span("username")
-        .or(section.key_span("password"));
-    if let (Some(_), Some(span)) = (&in_url, written) {
-        report.fault(span, Fault::CredentialsTwice);
-    }
-    let upstream = Upstream {
-        name: known?,
-        kind,
-        address,
-        credentials: in_url.or(as_keys),
-    };
-    Some((upstream, url_node.span.clone()))
-}
-
-/// Reads a secret: the value itself, `{ env: NAME }` or `{ file: PATH }`.
-fn secret(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Secret> {
-    match &node.value {
-        Value::Text(literal) => Some(Secret::Literal(literal.clone())),
-        Value::Null => report.none(&node.span, Fault::Empty(key.to_owned())),
-        Value::List(_) => {
-            let fault = Fault::Kind {
-                key: key.to_owned(),
-                found: node.value.kind(),
-                expected: SECRET_FORMS.to_owned(),
-            };
-            report.none(&node.span, fault)
+        let ProxyUrl {
+            kind,
+            tls,
+            address,
+            credentials: in_url,
+        } = parsed;
+        let as_keys = credentials(&section, &[kind], report);
+        let written = section
+            .key_span("username")
+            .or(section.key_span("password"));
+        if let (Some(_), Some(span)) = (&in_url, written) {
+            report.fault(span, Fault::CredentialsTwice);
         }
-        Value::Map(entries) => {
-            let section = Section::open(node, key, Keys::new(&SECRET_KEYS), report)?;
-            let fault = Fault::Kind {
-                key: key.to_owned(),
-                found: "another mapping",
-                expected: SECRET_FORMS.to_owned(),
-            };
-            if entries.len() != 1 {
-                return report.none(&node.span, fault);
-            }
-            if let Some(node) = section.at("env") {
-                let name = value::text(node, &section.path_of("env"), "a variable", report)?;
-                if name.is_empty() || name.contains(['=', '\0']) {
-                    return report.none(&node.span, Fault::Empty(section.path_of("env")));
+        let tls = sealing(&section, tls, report);
+        let resolve = resolving(&section, kind, report);
+        if let Some((to, span)) = endpoints.iter().find(|(to, _)| *to == address) {
+            report.fault(span, Fault::Twice(format!("the endpoint {to}")));
+        }
+        // What is reached through another proxy is dialled by that one, from where it is.
+        if via.is_none() {
+            self.dialled.push((address.clone(), url_node.span.clone()));
+            self.dialled.extend(endpoints.iter().cloned());
+        }
+        Some(Upstream {
+            endpoints: endpoints.into_iter().map(|(to, _)| to).collect(),
+            credentials: in_url.or(as_keys),
+            tls,
+            proxy_protocol,
+            via,
+            health,
+            limits: limits.unwrap_or_default(),
+            resolve: resolve.unwrap_or_default(),
+            ..Upstream::new(known?, kind, address)
+        })
+    }
+
+    /// Notes upstreams that go through each other and lead nowhere, each circle once.
+    fn circles(&self, entries: &[(Name, Node)], report: &mut Report<'_>) {
+        let via = |name: &str| {
+            let upstream = self.read.iter().find(|upstream| upstream.name == name)?;
+            upstream.via.as_deref()
+        };
+        let mut told: Vec<&str> = Vec::new();
+        for Upstream { name: first, .. } in &self.read {
+            let mut path = vec![first.as_str()];
+            while let Some(next) = via(path.last().expect("a path has a beginning")) {
+                path.push(next);
+                if path[..path.len() - 1].contains(&next) {
+                    break;
                 }
-                return Some(Secret::Env(name.to_owned()));
             }
-            let node = section.at("file")?;
-            let path = value::text(node, &section.path_of("file"), "a path", report)?;
-            if path.is_empty() {
-                return report.none(&node.span, Fault::Empty(section.path_of("file")));
+            let circle = path.len() > 1 && path.first() == path.last();
+            if !circle || told.contains(&first.as_str()) {
+                continue;
             }
-            Some(Secret::File(PathBuf::from(path)))
+            let at = entries.iter().find(|(name, _)| name.text == *first);
+            if let Some(node) = at.and_then(|(_, node)| node.entry("via")) {
+                let names = path.iter().map(|name| (*name).to_owned()).collect();
+                report.fault(&node.span, UpstreamFault::Circle(names));
+            }
+            told.extend(path);
         }
     }
+}
+
+/// Reads `endpoints`: none is a place that the list, or the URL, has already.
+fn endpoints(section: &Section<'_>, report: &mut Report<'_>) -> Vec<(Destination, Span)> {
+    let mut endpoints: Vec<(Destination, Span)> = Vec::new();
+    value::list(section, "endpoints", report, |node, key, report| {
+        let given = value::text(node, key, "HOST:PORT", report)?;
+        let read = given.parse::<Destination>().ok();
+        let Some(to) = read.filter(|to| to.port() != 0) else {
+            return report.none::<()>(&node.span, UpstreamFault::Endpoint(given.to_owned()));
+        };
+        if endpoints.iter().any(|(other, _)| *other == to) {
+            return report.none(&node.span, Fault::Twice(format!("the endpoint {to}")));
+        }
+        endpoints.push((to, node.span.clone()));
+        Some(())
+    });
+    endpoints
+}
+
+/// What is said of the TLS of a URL that has it.
+fn sealing(section: &Section<'_>, tls: bool, report: &mut Report<'_>) -> Option<UpstreamTls> {
+    let Some(node) = section.at("tls") else {
+        return tls.then(UpstreamTls::default);
+    };
+    let read = settings::tls(node, &section.path_of("tls"), report);
+    if let (false, Some(span)) = (tls, section.key_span("tls")) {
+        let needs = "a `url` of `https://` or `socks5+tls://`";
+        report.fault(span, Fault::Needs { key: "tls", needs });
+    }
+    read
+}
+
+/// Who resolves names.
+fn resolving(
+    section: &Section<'_>,
+    kind: UpstreamKind,
+    report: &mut Report<'_>,
+) -> Option<Resolving> {
+    let node = section.at("resolve")?;
+    let words = [("upstream", Resolving::Upstream), ("here", Resolving::Here)];
+    let names = &["upstream", "here"];
+    let resolve = value::word(node, &section.path_of("resolve"), &words, names, report)?;
+    if kind == UpstreamKind::Tcp {
+        return report.none(&node.span, UpstreamFault::NothingAsked);
+    }
+    Some(resolve)
 }
 
 /// The keys of an upstream.
-const KEYS: [&str; 3] = ["url", "username", "password"];
-/// The keys of a secret that is kept elsewhere.
-const SECRET_KEYS: [&str; 2] = ["env", "file"];
-const SECRET_FORMS: &str = "the password, `{ env: NAME }` or `{ file: PATH }`";
+const KEYS: [&str; 10] = [
+    "url",
+    "username",
+    "password",
+    "tls",
+    "endpoints",
+    "health",
+    "limits",
+    "proxy_protocol",
+    "resolve",
+    "via",
+];
 /// `direct` and `none` stand in records for no upstream; `cli` is that of the command line.
 const RESERVED: [&str; 3] = ["direct", "none", "cli"];

@@ -7,6 +7,8 @@ use crate::policy::{Credentials, Secret, UpstreamKind};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ProxyUrl {
     pub(super) kind: UpstreamKind,
+    /// Whether it is spoken to in TLS.
+    pub(super) tls: bool,
     pub(super) address: Destination,
     pub(super) credentials: Option<Credentials>,
 }
@@ -25,7 +27,7 @@ pub enum UrlError {
     #[error("the URL has no valid host")]
     Host,
     /// The port is missing, and the scheme has no usual one.
-    #[error("the URL has no port, and HTTP proxies have no usual one")]
+    #[error("the URL has no port, and its scheme has no usual one")]
     NoPort,
     /// The port is no port.
     #[error("the port of the URL is not a number from 1 to 65535")]
@@ -58,8 +60,9 @@ impl UrlError {
     pub fn help(&self) -> String {
         match self {
             Self::NoScheme | Self::Scheme(_) => {
-                "write socks5://HOST:PORT (socks5h means the same: names always go to the proxy) \
-                 or http://HOST:PORT"
+                "write socks5://HOST:PORT (socks5h means the same: names always go to the proxy), \
+                 http://HOST:PORT, the same in TLS as socks5+tls:// and https://, or \
+                 tcp://HOST:PORT"
             }
             Self::Host => "write SCHEME://HOST:PORT, with an IPv6 address in brackets",
             Self::NoPort => "add the port: http://HOST:3128",
@@ -74,18 +77,23 @@ impl UrlError {
     }
 }
 
-/// Reads `socks5://`, `socks5h://` or `http://`, `USER:PASSWORD@`, a host and a port.
+/// Reads a scheme, `USER:PASSWORD@`, a host and a port.
 ///
 /// SOCKS5 has a usual port, 1080 (registered for it); for an HTTP proxy clients disagree about
-/// one, so that it must be written.
+/// one, and in TLS nothing has one, so that it must be written.
 pub(super) fn parse(text: &str) -> Result<ProxyUrl, UrlError> {
     let (scheme, rest) = text.split_once("://").ok_or(UrlError::NoScheme)?;
     let scheme = scheme.to_ascii_lowercase();
-    let (kind, usual_port) = match scheme.as_str() {
-        "socks5" | "socks5h" => (UpstreamKind::Socks5, Some(1080)),
-        "http" => (UpstreamKind::Http, None),
+    let (kind, tls, usual_port) = match scheme.as_str() {
+        "socks5" | "socks5h" => (UpstreamKind::Socks5, false, Some(1080)),
+        "socks5+tls" | "socks5h+tls" => (UpstreamKind::Socks5, true, None),
+        "http" => (UpstreamKind::Http, false, None),
+        "https" => (UpstreamKind::Http, true, None),
+        "tcp" => (UpstreamKind::Tcp, false, None),
         // A scheme is a word; anything else could hold a secret and is not repeated.
-        word if !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+        word if !word.is_empty()
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') =>
+        {
             return Err(UrlError::Scheme(scheme));
         }
         _ => return Err(UrlError::NoScheme),
@@ -102,6 +110,7 @@ pub(super) fn parse(text: &str) -> Result<ProxyUrl, UrlError> {
     let address = address(authority, usual_port)?;
     Ok(ProxyUrl {
         kind,
+        tls,
         address,
         credentials,
     })
@@ -132,6 +141,7 @@ pub(super) fn sendable(
                 return Err(("password", "SOCKS5 demands 1 to 255 bytes"));
             }
         }
+        UpstreamKind::Tcp => return Err(("user name", "nothing is asked of a tcp:// upstream")),
         // RFC 7617, section 2: the first colon ends the user name.
         UpstreamKind::Http => {
             if username.contains(':') {
@@ -210,6 +220,21 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_tells_what_is_spoken_and_whether_in_tls() {
+        for (scheme, kind, tls) in [
+            ("socks5", UpstreamKind::Socks5, false),
+            ("socks5+tls", UpstreamKind::Socks5, true),
+            ("http", UpstreamKind::Http, false),
+            ("https", UpstreamKind::Http, true),
+            ("tcp", UpstreamKind::Tcp, false),
+        ] {
+            let url = parse(&format!("{scheme}://proxy.example:1")).unwrap();
+            assert_eq!((url.kind, url.tls), (kind, tls), "{scheme}");
+        }
+        assert!(sendable(UpstreamKind::Tcp, "u", None).is_err());
+    }
+
+    #[test]
     fn socks_has_a_usual_port_and_http_has_none() {
         assert_eq!(parse("socks5h://proxy").unwrap().address.port(), 1080);
         assert_eq!(parse("http://proxy"), Err(UrlError::NoPort));
@@ -219,7 +244,10 @@ mod tests {
     fn what_is_no_proxy_url_is_refused() {
         for (text, error) in [
             ("10.0.0.1:1080", UrlError::NoScheme),
-            ("https://p:1", UrlError::Scheme("https".to_owned())),
+            ("socks4://p:1", UrlError::Scheme("socks4".to_owned())),
+            ("https://p", UrlError::NoPort),
+            ("socks5+tls://p", UrlError::NoPort),
+            ("tcp://p", UrlError::NoPort),
             ("socks5://", UrlError::Host),
             ("socks5://::1", UrlError::Host),
             ("http://[::1]", UrlError::NoPort),

@@ -64,6 +64,7 @@ fn proxy(
         kind,
         address,
         credentials,
+        ..
     } = upstream;
     if let Destination::Addr(to) = &address
         && loops.leads_back(to.addr(), sockets)

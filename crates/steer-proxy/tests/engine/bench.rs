@@ -222,10 +222,8 @@ pub(crate) fn through(
 ) -> Policy {
     Policy {
         upstreams: vec![Upstream {
-            name: name.to_owned(),
-            kind,
-            address: Destination::addr(address),
             credentials,
+            ..Upstream::new(name, kind, Destination::addr(address))
         }],
         rules: vec![rule(
             "all",

@@ -69,12 +69,11 @@ async fn a_policy_that_is_wrong_is_an_error_and_changes_nothing() {
         "{error}"
     );
     let own = Policy {
-        upstreams: vec![Upstream {
-            name: "own".to_owned(),
-            kind: UpstreamKind::Http,
-            address: Destination::addr("127.0.0.1:9".parse().unwrap()),
-            credentials: None,
-        }],
+        upstreams: vec![Upstream::new(
+            "own",
+            UpstreamKind::Http,
+            Destination::addr("127.0.0.1:9".parse().unwrap()),
+        )],
         rules: Vec::new(),
         ..Policy::default()
     };

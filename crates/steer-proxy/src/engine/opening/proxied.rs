@@ -93,6 +93,7 @@ async fn ask(
         match proxy.kind {
             UpstreamKind::Socks5 => socks5::connect(stream, target, login).await,
             UpstreamKind::Http => connect::connect(stream, target, login).await,
+            UpstreamKind::Tcp => Ok(Vec::new()),
         }
     };
     match timeout_at(terms.deadline, asked).await {

@@ -1,0 +1,37 @@
+//! What can be wrong about an upstream alone.
+
+/// What can be wrong about an upstream alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamFault {
+    /// A time.
+    #[error("{0:?} is not a time from 1ms to 60m")]
+    Time(String),
+    /// A number of something.
+    #[error("{0:?} is not a number from 1 on")]
+    Count(String),
+    /// Upstreams that lead to each other and nowhere else.
+    #[error("the upstreams go through each other in a circle: {}", .0.join(" -> "))]
+    Circle(Vec<String>),
+    /// An endpoint without a port, or with the port 0.
+    #[error("{0:?} is not HOST:PORT")]
+    Endpoint(String),
+    /// Version 1 where there is nothing for it to carry.
+    #[error("a `tcp://` upstream is asked for nothing, so that nobody there resolves a name")]
+    NothingAsked,
+}
+
+impl UpstreamFault {
+    /// What would be right.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::Time(_) => "write a number and a unit: 500ms, 5s, 1m",
+            Self::Count(_) => "write a whole number, or remove the key",
+            Self::Circle(_) => "take `via` out of one of them: that one is reached directly",
+            Self::Endpoint(_) => "write \"HOST:PORT\", with an IPv6 address in brackets",
+            Self::NothingAsked => "remove `resolve`",
+        }
+        .to_owned()
+    }
+}
