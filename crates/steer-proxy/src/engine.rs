@@ -11,6 +11,7 @@ mod change;
 mod connection;
 mod course;
 mod dns;
+mod edits;
 mod entry;
 mod flood;
 mod lanes;

@@ -15,3 +15,4 @@ pub mod record;
 pub mod relay;
 pub mod sniff;
 pub mod upstream;
+pub mod value;

@@ -1,5 +1,11 @@
 //! The rules: the first one that matches decides.
 //!
+//! ```text
+//! connection ─ decide ─┬─ Rule ────> its way
+//!                      ├─ Inspect ─> session of HTTP ─┐
+//!                      └─ Open ────> TLS ─> session ──┴─ decide_request, for each request
+//! ```
+//!
 //! A name may have several addresses, of which a `cidr` key matches some. A rule that rejects then
 //! holds: no rule before it has let the connection pass. A rule that lets it pass holds for the
 //! addresses that match, and only these may be dialled: to dial another one would pass by the
@@ -8,10 +14,18 @@
 use std::net::IpAddr;
 
 use steer_core::address::{Destination, HostName, Protocol};
-use steer_core::policy::{Action, Condition, ExePattern, Rule};
+use steer_core::policy::{Action, Rule};
 use steer_core::steered::Identity;
 
 use crate::sniff::Sniffed;
+
+mod keys;
+mod request;
+
+pub(super) use keys::permits;
+pub(super) use request::{RequestDecision, RequestFacts};
+
+use keys::{Asked, Held, Meant, asks_for_address, holds, may_mean, meant, trusts_first_request};
 
 /// The rules of an engine, in order.
 #[derive(Debug)]
@@ -55,6 +69,10 @@ impl<'a> Facts<'a> {
 pub(super) enum Decision<'a> {
     /// This rule decides, or none does.
     Rule(Option<&'a Rule>),
+    /// It is a session of HTTP whose requests are asked about one by one; this rule is about them.
+    Inspect(&'a Rule),
+    /// It is TLS that is opened, by this rule, to ask about the requests in it.
+    Open(&'a Rule),
     /// It depends on the client's first bytes.
     Sniff,
     /// It depends on the addresses of the name that was asked for.
@@ -63,25 +81,93 @@ pub(super) enum Decision<'a> {
     Unknown(&'a Rule),
 }
 
+/// Whether what is inside a connection can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inside {
+    Seen,
+    Unseen,
+}
+
 impl Rules {
+    /// What the rules say of a connection.
+    ///
+    /// Where a rule about requests may hold for one of a session's, the session is inspected: a
+    /// later request can be for another name than the first, so that names are asked of each
+    /// request alone. A rule for connections that the name of the first request alone fulfils lets
+    /// the session pass only where no such rule follows.
     pub(super) fn decide(&self, facts: Facts<'_>) -> Decision<'_> {
+        self.walk(facts, Inside::Seen)
+    }
+
+    /// What the rules say of a connection whose inside is not looked at: TLS that passes although
+    /// a rule opens it, or holds something else than HTTP. Rules about requests do not hold.
+    pub(super) fn decide_unseen(&self, facts: Facts<'_>) -> Decision<'_> {
+        self.walk(facts, Inside::Unseen)
+    }
+
+    fn walk(&self, facts: Facts<'_>, inside: Inside) -> Decision<'_> {
+        // What decides unless a rule about requests follows.
+        let mut first: Option<&Rule> = None;
         for rule in &self.0 {
-            match holds(&rule.condition, facts) {
-                Held::Yes => return Decision::Rule(Some(rule)),
-                Held::No => {}
-                Held::IfSniffed => return Decision::Sniff,
-                Held::IfResolved => return Decision::Resolve,
-                Held::IfKnown => return Decision::Unknown(rule),
+            match meant(rule, facts, inside) {
+                Meant::Nothing => {}
+                Meant::Connection => match holds(rule, facts, Asked::Connection) {
+                    Held::No => {}
+                    Held::Yes if first.is_some() => {
+                        if !trusts_first_request(rule, facts) {
+                            break;
+                        }
+                    }
+                    Held::Yes
+                        if inside == Inside::Seen
+                            && rule.action != Action::Reject
+                            && trusts_first_request(rule, facts) =>
+                    {
+                        first = Some(rule);
+                    }
+                    Held::Yes => return Decision::Rule(Some(rule)),
+                    _ if first.is_some() => {}
+                    Held::IfSniffed => return Decision::Sniff,
+                    Held::IfResolved => return Decision::Resolve,
+                    Held::IfKnown => return Decision::Unknown(rule),
+                },
+                Meant::Session => match holds(rule, facts, Asked::Session) {
+                    Held::No => {}
+                    // What else has to be known is asked where a request is meant.
+                    _ => return Decision::Inspect(rule),
+                },
+                Meant::Opening => match holds(rule, facts, Asked::Opening) {
+                    Held::No => {}
+                    Held::Yes => return Decision::Open(rule),
+                    Held::IfSniffed => return Decision::Sniff,
+                    Held::IfResolved => return Decision::Resolve,
+                    Held::IfKnown => return Decision::Unknown(rule),
+                },
+                Meant::IfSniffed => {
+                    if may_mean(rule, facts) {
+                        return Decision::Sniff;
+                    }
+                }
             }
         }
-        Decision::Rule(None)
+        Decision::Rule(first)
     }
 
     /// Whether the connection goes direct whatever its first bytes say, so that there is no need to
     /// wait for them.
     pub(super) fn leave_direct(&self, facts: Facts<'_>) -> bool {
         for rule in &self.0 {
-            match holds(&rule.condition, facts) {
+            match meant(rule, facts, Inside::Seen) {
+                Meant::Nothing => continue,
+                Meant::Connection => {}
+                Meant::IfSniffed | Meant::Session | Meant::Opening => {
+                    if may_mean(rule, facts) {
+                        return false;
+                    }
+                    continue;
+                }
+            }
+            match holds(rule, facts, Asked::Connection) {
                 Held::No => {}
                 Held::Yes => return rule.action == Action::Direct,
                 // With addresses that were looked up, the rule would also choose among them.
@@ -95,11 +181,16 @@ impl Rules {
     /// Whether the connection may only go to addresses that the rules have seen, now that `decided`
     /// has decided: that rule asks for an address, or one that rejects other addresses was passed.
     pub(super) fn pins(&self, decided: Option<&Rule>, facts: Facts<'_>) -> bool {
+        self.pinned(decided, |rule| {
+            meant(rule, facts, Inside::Unseen) == Meant::Connection
+                && asks_for_address(rule, facts, Asked::Connection)
+        })
+    }
+
+    fn pinned(&self, decided: Option<&Rule>, asks_for_address: impl Fn(&Rule) -> bool) -> bool {
         for rule in &self.0 {
             let is_last = decided.is_some_and(|decided| std::ptr::eq(decided, rule));
-            if (is_last || rule.action == Action::Reject)
-                && asks_for_address(&rule.condition, facts)
-            {
+            if (is_last || rule.action == Action::Reject) && asks_for_address(rule) {
                 return true;
             }
             if is_last {
@@ -115,137 +206,6 @@ impl Rules {
             Action::Upstream(name) => Some((rule, name.as_str())),
             Action::Direct | Action::Reject => None,
         })
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
-    Yes,
-    No,
-    IfSniffed,
-    IfResolved,
-    IfKnown,
-}
-
-/// The addresses that a rule which lets a connection pass lets it go to.
-pub(super) fn permits(rule: Option<&Rule>, address: IpAddr) -> bool {
-    let cidr = rule.map_or(&[][..], |rule| &rule.condition.cidr);
-    any(cidr, |net| net.contains(address)) == Held::Yes
-}
-
-/// Whether a condition has networks, and its other keys do not settle it without them.
-fn asks_for_address(condition: &Condition, facts: Facts<'_>) -> bool {
-    !condition.cidr.is_empty() && !keys(condition, facts)[1..].contains(&Held::No)
-}
-
-fn holds(condition: &Condition, facts: Facts<'_>) -> Held {
-    let keys = keys(condition, facts);
-    // A key that fails settles it, whatever the others depend on.
-    if keys.contains(&Held::No) {
-        return Held::No;
-    }
-    // What can be found out is, before the rest is given up.
-    [Held::IfResolved, Held::IfSniffed, Held::IfKnown]
-        .into_iter()
-        .find(|held| keys.contains(held))
-        .unwrap_or(Held::Yes)
-}
-
-/// How each key holds, the networks first.
-fn keys(condition: &Condition, facts: Facts<'_>) -> [Held; 10] {
-    let Condition {
-        host,
-        cidr,
-        port,
-        protocol,
-        uid,
-        gid,
-        exe,
-        command,
-        cgroup,
-        app,
-        request: _,
-    } = condition;
-    let Facts {
-        destination,
-        identity,
-        sniffed,
-        addresses,
-        ..
-    } = facts;
-    [
-        match (cidr.is_empty(), destination) {
-            (true, _) => Held::Yes,
-            (false, Destination::Addr(to)) => any(cidr, |net| net.contains(to.addr().ip())),
-            (false, Destination::Name { .. }) => match addresses {
-                None => Held::IfResolved,
-                Some(addresses) => any(cidr, |net| addresses.iter().any(|ip| net.contains(*ip))),
-            },
-        },
-        any(port, |range| range.contains(destination.port())),
-        any(protocol, |protocol| *protocol == facts.protocol),
-        known(uid, identity.uid, |range, id| range.contains(id)),
-        known(gid, identity.gid, |range, id| range.contains(id)),
-        known(exe, identity.exe.as_deref(), ExePattern::matches),
-        known(command, identity.command.as_deref(), |name, is| name == is),
-        known(cgroup, identity.cgroup.as_deref(), |wanted, is| {
-            is_within(is, wanted)
-        }),
-        match (
-            host.is_empty(),
-            destination.name().or(facts.answered),
-            sniffed,
-        ) {
-            (true, _, _) => Held::Yes,
-            (false, Some(name), _) => any(host, |pattern| pattern.matches(name)),
-            (false, None, None) => Held::IfSniffed,
-            (false, None, Some(sniffed)) => {
-                let name: Option<&HostName> = sniffed.host.as_ref();
-                any(host, |pattern| {
-                    name.is_some_and(|name| pattern.matches(name))
-                })
-            }
-        },
-        match (app.is_empty(), sniffed) {
-            (true, _) => Held::Yes,
-            (false, None) => Held::IfSniffed,
-            (false, Some(sniffed)) => any(app, |app| *app == sniffed.app),
-        },
-    ]
-}
-
-/// A key about who asks: what is not known neither holds nor fails.
-fn known<T, F: Copy>(values: &[T], fact: Option<F>, holds: impl Fn(&T, F) -> bool) -> Held {
-    match (values.is_empty(), fact) {
-        (true, _) => Held::Yes,
-        (false, Some(fact)) => any(values, |value| holds(value, fact)),
-        (false, None) => Held::IfKnown,
-    }
-}
-
-/// Whether a cgroup is the one that is wanted, or below it. A single name is a unit of systemd's,
-/// whose path nobody has to know.
-fn is_within(cgroup: &str, wanted: &str) -> bool {
-    let cgroup = cgroup.trim_start_matches('/');
-    let below = cgroup
-        .strip_prefix(wanted)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    // A user's own unit can have the name of the system's; whoever minds writes the path.
-    below || is_unit(wanted) && cgroup.split('/').any(|part| part == wanted)
-}
-
-/// Whether a text is the name of a unit that can have processes (systemd.unit(5)).
-fn is_unit(text: &str) -> bool {
-    let ends = [".service", ".scope", ".slice", ".socket", ".mount", ".swap"];
-    !text.contains('/') && ends.iter().any(|end| text.ends_with(end))
-}
-
-/// A key without values holds; otherwise one of its values must.
-fn any<T>(values: &[T], holds: impl FnMut(&T) -> bool) -> Held {
-    if values.is_empty() || values.iter().any(holds) {
-        Held::Yes
-    } else {
-        Held::No
     }
 }
 

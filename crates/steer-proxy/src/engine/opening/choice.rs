@@ -100,6 +100,10 @@ impl Opening {
                     entry.decided_by(&rule.name);
                     return Err(Failure::Stranger);
                 }
+                Decision::Inspect(rule) | Decision::Open(rule) => {
+                    entry.decided_by(&rule.name);
+                    return Err(Failure::Denied);
+                }
                 Decision::Sniff if course.rules.leave_direct(facts) => {
                     entry.decided_later();
                     return Ok((Route::Direct, None));

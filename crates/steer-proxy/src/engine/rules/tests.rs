@@ -1,6 +1,10 @@
-use steer_core::policy::App;
+use steer_core::address::HostName;
+use steer_core::policy::{App, Condition};
 
+use super::keys::is_within;
 use super::*;
+
+mod requests;
 
 fn rule(name: &str, condition: Condition) -> Rule {
     Rule::new(name, condition, Action::Reject)
