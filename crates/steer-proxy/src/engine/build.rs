@@ -20,6 +20,7 @@ use super::{Engine, Limits, Shared};
 use crate::record::Recorder;
 use crate::upstream::direct::{Dialler, needs_tuning};
 use crate::upstream::{PlainSockets, Resolver, SocketFactory, SystemResolver};
+use crate::value::ValueError;
 
 /// Why an engine cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,9 @@ pub enum EngineError {
         /// What the protocol demands.
         why: &'static str,
     },
+    /// A value that a rule puts into a field could not be had.
+    #[error("a value that a rule puts into a field could not be had")]
+    Value(#[from] ValueError),
 }
 
 impl EngineError {
@@ -71,6 +75,7 @@ impl EngineError {
                 format!("give {upstream:?} the address of another proxy")
             }
             Self::Secret { source, .. } => source.help(),
+            Self::Value(source) => source.help(),
             Self::Unsendable { part, upstream, .. } => {
                 format!("choose another {part} at the proxy that {upstream:?} names")
             }

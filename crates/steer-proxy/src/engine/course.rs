@@ -5,6 +5,7 @@ use super::EngineError;
 use super::loops::Loops;
 use super::rules::Rules;
 use crate::upstream::{Login, SocketFactory};
+use crate::value::Values;
 use steer_core::address::Destination;
 
 /// What connections go by. One keeps to what it met when it came: its own stands for as long as it
@@ -13,6 +14,8 @@ use steer_core::address::Destination;
 pub(super) struct Course {
     pub(super) rules: Rules,
     pub(super) proxies: Vec<Proxy>,
+    /// What the rules put into fields.
+    pub(super) values: Values,
 }
 
 /// A proxy that connections can be sent through, its secrets read.
@@ -31,6 +34,7 @@ impl Course {
         loops: &Loops,
         sockets: &dyn SocketFactory,
     ) -> Result<Self, EngineError> {
+        let values = Values::new(&policy)?;
         let Policy {
             upstreams,
             rules,
@@ -50,7 +54,11 @@ impl Course {
             .into_iter()
             .map(|upstream| proxy(upstream, loops, sockets))
             .collect::<Result<_, _>>()?;
-        Ok(Self { rules, proxies })
+        Ok(Self {
+            rules,
+            proxies,
+            values,
+        })
     }
 }
 
