@@ -130,6 +130,7 @@ mod scope;
 mod secrecy;
 mod section;
 mod snippet;
+mod tls;
 mod top;
 mod traffic;
 mod upstream;

@@ -274,6 +274,9 @@ pub enum Fault {
     /// Where events are told.
     #[error("{0:?} is not the path of a socket")]
     Socket(String),
+    /// A path of a file or folder.
+    #[error("{0:?} is not a path")]
+    Path(String),
     /// Two listeners that cannot both be.
     #[error("{listen} is already taken by `{other}`, on line {first}")]
     ListenTwice {
@@ -420,6 +423,9 @@ impl Fault {
             Self::Socket(_) => "write `unix:` and an absolute path of at most 107 bytes: \
                  \"unix:/run/steer/main.events\""
                 .to_owned(),
+            Self::Path(_) => {
+                "write a path from the root on, or from your home: /etc/ca.pem, ~/ca.pem".to_owned()
+            }
             Self::ListenTwice { .. } => "choose another port for one of them".to_owned(),
         }
     }

@@ -41,7 +41,8 @@ fn search(text: &str, node: &Node, context: Context, found: &mut Vec<Span>) {
                 let key = word(&name.text);
                 // A key that goes on behind its word holds values, and perhaps other keys.
                 let runs_on = key.len() < name.text.len();
-                let named = secret_word(if runs_on { &name.text } else { key }).is_some();
+                let named = secret_word(if runs_on { &name.text } else { key }).is_some()
+                    && name.text != "authority";
                 if runs_on && named {
                     found.push(name.span.clone());
                 }

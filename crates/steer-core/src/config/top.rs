@@ -11,12 +11,12 @@ use super::rule::Rules;
 use super::section::{Keys, Section};
 use super::upstream::Upstreams;
 use super::{
-    Config, MethodChoice, choice, device, dns, log, mark, metrics, netns, rule, scope, traffic,
-    upstream, value,
+    Config, MethodChoice, choice, device, dns, log, mark, metrics, netns, rule, scope, tls,
+    traffic, upstream, value,
 };
 use crate::intent::{Backend, Dial, Dns, Relay, Source, Traffic};
 use crate::method::Method;
-use crate::policy::{Policy, Tls};
+use crate::policy::Policy;
 
 /// Reads the whole configuration, noting all that is wrong.
 pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
@@ -73,6 +73,7 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
     let events = top
         .at("events")
         .and_then(|node| metrics::read_events(node, report));
+    let tls = top.at("tls").and_then(|node| tls::read(node, report));
     let upstreams = match top.at("upstreams") {
         Some(node) => upstream::read(node, report),
         None => Upstreams::default(),
@@ -108,7 +109,7 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Config> {
         policy: Policy {
             upstreams: upstreams.read,
             rules: rules.read,
-            tls: Tls::default(),
+            tls: tls.unwrap_or_default(),
         },
         log: log.unwrap_or_default(),
         metrics,
@@ -180,6 +181,7 @@ const KEYS: Keys = Keys {
         "on_failure",
         "upstreams",
         "rules",
+        "tls",
         "forward",
         "listen",
         "mark",
@@ -193,5 +195,5 @@ const KEYS: Keys = Keys {
         "metrics",
         "events",
     ],
-    unsupported: &["http", "tls"],
+    unsupported: &["http"],
 };
