@@ -11,6 +11,8 @@
 
 pub mod engine;
 pub mod error;
+pub mod events;
+pub mod metrics;
 pub mod record;
 pub mod relay;
 pub mod sniff;

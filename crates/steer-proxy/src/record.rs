@@ -242,7 +242,7 @@ impl Outcome {
 }
 
 /// A time as it stands in records.
-fn stamp(at: OffsetDateTime) -> String {
+pub(crate) fn stamp(at: OffsetDateTime) -> String {
     let utc = at.to_offset(UtcOffset::UTC);
     utc.format(RFC3339_MILLIS)
         .expect("every field of the format is one of a date and time")
