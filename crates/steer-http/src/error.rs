@@ -4,9 +4,10 @@ use std::io;
 
 /// Why a session ended other than by its orderly end.
 ///
-/// Where [`truncated`](Self::truncated) says so, the client's stream was dropped without a
-/// `shutdown`: whoever owns the socket should have it reset then (`SO_LINGER` of 0, cleared by a
-/// wrapper's `poll_shutdown`), so that the client never takes the break for the end of the data.
+/// Where the client was left within a message, its stream was dropped without a `shutdown`; in every
+/// other case it was shut down first. Whoever owns the socket should have it reset in the former:
+/// `SO_LINGER` of 0, cleared by a wrapper's `poll_shutdown`, so that a client never takes a break
+/// for the end of the data.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The client sent what is no HTTP, or what could be read in two ways.
@@ -140,23 +141,6 @@ pub enum Malformed {
 }
 
 impl SessionError {
-    /// Whether the client was left within a message: its stream was dropped without a `shutdown`.
-    #[must_use]
-    pub fn truncated(&self) -> bool {
-        match self {
-            Self::Request { .. } | Self::Slow(Stage::Head) | Self::Flood(_) => false,
-            Self::Http2 { .. } | Self::ClientEnded(Stage::Head) => false,
-            Self::Slow(Stage::Body | Stage::Tunnel)
-            | Self::Client { .. }
-            | Self::ClientEnded(Stage::Body | Stage::Tunnel)
-            | Self::Server { .. }
-            | Self::ServerEnded(_)
-            | Self::ServerSlow(_)
-            | Self::Response { .. }
-            | Self::Reset => true,
-        }
-    }
-
     /// What to do next.
     #[must_use]
     pub fn help(&self) -> &'static str {

@@ -9,9 +9,11 @@
 //! forwarded as it came: order, case and spaces of fields, the framing of bodies, trailers.
 #![forbid(unsafe_code)]
 
+mod date;
 pub mod error;
 pub mod fields;
 pub mod gateway;
+pub mod http1;
 pub mod limits;
 pub mod message;
 

@@ -21,9 +21,11 @@ pub struct Limits {
     pub head_time: Duration,
     /// How long a connection may wait for its next request.
     pub idle: Duration,
-    /// How long an exchange, or what an upgrade made of it, may move no byte in either direction.
-    /// A server's silence before its response is meant, too: 504.
+    /// How long an exchange may move no byte in either direction. A server's silence before its
+    /// response is meant, too: 504. Found within as long again.
     pub body_idle: Duration,
+    /// The same for what an upgrade made of an exchange (101, CONNECT); none waits for ever.
+    pub tunnel_idle: Option<Duration>,
     /// How many bytes of a request are read and thrown away for a response that did not wait for
     /// them, before the connection is closed.
     pub discard: u64,
@@ -39,6 +41,7 @@ impl Default for Limits {
             head_time: Duration::from_secs(10),
             idle: Duration::from_secs(5 * 60),
             body_idle: Duration::from_secs(10 * 60),
+            tunnel_idle: None,
             discard: 256 * 1024,
             streams: 256,
         }
