@@ -55,6 +55,15 @@ impl File {
     }
 }
 
+#[cfg(test)]
+impl File {
+    /// Whether what was read is used again.
+    pub(super) fn is_remembered(&self) -> bool {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some()
+    }
+}
+
 fn read(path: &Path, last: &Mutex<Option<(Stamp, Text)>>) -> Result<Text, ValueError> {
     let unread = |error| unread(path, error);
     let stamp = Stamp::of(&std::fs::metadata(path).map_err(unread)?);
