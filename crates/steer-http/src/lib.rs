@@ -14,6 +14,7 @@ pub mod error;
 pub mod fields;
 pub mod gateway;
 pub mod http1;
+pub mod http2;
 pub mod limits;
 pub mod message;
 
