@@ -172,6 +172,9 @@ pub struct Forward {
     pub to: Destination,
     /// The upstream that they take whatever the rules say.
     pub upstream: Option<String>,
+    /// The senders whose connections begin with a PROXY protocol header; it is believed.
+    #[serde(default)]
+    pub proxy_protocol: Vec<Cidr>,
 }
 
 /// Ports of the engine; `None` lets the kernel choose.
@@ -190,6 +193,10 @@ pub struct Listen {
     pub external: Option<std::net::SocketAddr>,
     /// The name and password that such clients must give.
     pub auth: Option<crate::policy::Credentials>,
+    /// The senders whose connections to `explicit` begin with a PROXY protocol header; it is
+    /// believed.
+    #[serde(default)]
+    pub proxy_protocol: Vec<Cidr>,
 }
 
 impl OnFailure {
@@ -287,6 +294,7 @@ impl Intent {
                     explicit,
                     external,
                     auth,
+                    proxy_protocol,
                 },
             bypass: _,
             steer,
@@ -405,6 +413,7 @@ impl Intent {
         keys.extend(external.is_some().then_some(Key::ListenExternal));
         keys.extend(explicit.is_some().then_some(Key::ListenExplicit));
         keys.extend(auth.is_some().then_some(Key::ListenAuth));
+        keys.extend((!proxy_protocol.is_empty()).then_some(Key::ListenProxyProtocol));
         keys.sort_unstable();
         keys.dedup();
         keys

@@ -76,6 +76,8 @@ pub enum Key {
     ListenExplicit,
     /// `listen.auth`
     ListenAuth,
+    /// `listen.proxy_protocol`
+    ListenProxyProtocol,
     /// `mark.steer`
     Mark,
     /// `source: client`
@@ -112,7 +114,7 @@ pub enum Key {
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::Command,
         Self::Host,
         Self::Cgroup,
@@ -147,6 +149,7 @@ impl Key {
         Self::ListenExternal,
         Self::ListenExplicit,
         Self::ListenAuth,
+        Self::ListenProxyProtocol,
         Self::Mark,
         Self::SourceClient,
         Self::Dial,
@@ -201,6 +204,7 @@ impl fmt::Display for Key {
             Self::ListenExternal => "listen.external",
             Self::ListenExplicit => "listen.explicit",
             Self::ListenAuth => "listen.auth",
+            Self::ListenProxyProtocol => "listen.proxy_protocol",
             Self::ListenInbound => "listen.inbound",
             Self::ListenDns => "listen.dns",
             Self::Mark => "mark.steer",

@@ -71,6 +71,7 @@ fn the_example_means_what_it_says() {
             listen: "127.0.0.1:15432".parse().unwrap(),
             to: "db.internal:5432".parse().unwrap(),
             upstream: Some("corp".to_owned()),
+            proxy_protocol: Vec::new(),
         }],
         listen: Listen::default(),
         mark: Marks::default(),
@@ -119,7 +120,10 @@ fn the_example_means_what_it_says() {
         },
         log: Log {
             connections: LogTarget::Stdout,
+            ..Log::default()
         },
+        metrics: None,
+        events: None,
     };
     assert_eq!(parse(EXAMPLE).unwrap(), expected);
 }
@@ -147,6 +151,7 @@ listen:
   dns: 15053
   explicit: "[::1]:15080"
   auth: { username: u, password: { env: PROXY_PASSWORD } }
+  proxy_protocol: { from: [10.0.0.0/8, "fd00::/8"] }
 upstreams:
   a: { url: "http://me:p%40ss@proxy.example:3128" }
 rules:
@@ -185,6 +190,7 @@ log: { connections: { file: steer.log } }
                 username: "u".to_owned(),
                 password: Secret::Env("PROXY_PASSWORD".to_owned()),
             }),
+            proxy_protocol: list(&["10.0.0.0/8", "fd00::/8"]),
         }
     );
     let intent = config.intent(Instance::new("egress").unwrap());

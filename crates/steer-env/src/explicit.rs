@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use async_trait::async_trait;
-use steer_core::address::Protocol;
+use steer_core::address::{Cidr, Protocol};
 use steer_core::driver::Driver;
 use steer_core::host::Host;
 use steer_core::intake::{Bound, Intake};
@@ -143,6 +143,7 @@ pub(crate) fn note_access(plan: &mut Plan, intent: &Intent, address: SocketAddr)
             port(&address)
         )),
     }
+    note_senders(plan, &port(&address), &intent.listen.proxy_protocol);
     for forward in &intent.forward {
         let who = if local(&forward.listen) {
             "every local user"
@@ -153,6 +154,19 @@ pub(crate) fn note_access(plan: &mut Plan, intent: &Intent, address: SocketAddr)
             "{who} that reaches {} is connected to {}",
             port(&forward.listen),
             forward.to
+        ));
+        note_senders(plan, &port(&forward.listen), &forward.proxy_protocol);
+    }
+}
+
+/// Says whose headers are believed.
+fn note_senders(plan: &mut Plan, port: &str, senders: &[Cidr]) {
+    if !senders.is_empty() {
+        let senders: Vec<_> = senders.iter().map(Cidr::to_string).collect();
+        plan.note(format!(
+            "connections from {} to {port} begin with a PROXY protocol header, whose client is \
+             believed",
+            senders.join(", ")
         ));
     }
 }
@@ -181,6 +195,7 @@ static PROFILE: Profile = Profile {
         Key::Forward,
         Key::ListenExplicit,
         Key::ListenAuth,
+        Key::ListenProxyProtocol,
     ],
     privileges: &[],
     limits: &[
@@ -197,6 +212,8 @@ static PROFILE: Profile = Profile {
         "SOCKS5's BIND is answered with `command not supported`.",
         "SOCKS4 and SOCKS4a serve CONNECT alone and carry no password: where `listen.auth` is \
          written their clients are refused, and the user id that they send is never believed.",
+        "What a PROXY protocol header says of the destination chooses nothing, and its typed \
+         values are ignored; UDP ASSOCIATE is refused to a client that such a header names.",
         "Requests in absolute form are http:// only, HTTP/1.1 or 1.0, one a connection; https:// \
          goes through CONNECT.",
         "Neither `open` nor `closed`: when the engine is gone, its clients are refused, but any \
@@ -227,14 +244,23 @@ mod tests {
             listen: "[::1]:15432".parse().unwrap(),
             to: "db.internal:5432".parse().unwrap(),
             upstream: Some("corp".to_owned()),
+            proxy_protocol: vec!["fd00::/8".parse().unwrap()],
         }];
+        intent.listen.proxy_protocol = vec![
+            "10.0.0.0/8".parse().unwrap(),
+            "192.0.2.1/32".parse().unwrap(),
+        ];
         assert_eq!(
             plan(&intent).unwrap().to_string(),
             "method explicit\n\
              listener explicit tcp 0.0.0.0:{explicit} for explicit\n\
              listener forward1 tcp [::1]:15432 for explicit, to db.internal:5432\n\
              note: whoever reaches the port on 0.0.0.0 can use it; listen.auth asks for a login\n\
+             note: connections from 10.0.0.0/8, 192.0.2.1/32 to the port on 0.0.0.0 begin with \
+             a PROXY protocol header, whose client is believed\n\
              note: every local user that reaches [::1]:15432 is connected to db.internal:5432\n\
+             note: connections from fd00::/8 to [::1]:15432 begin with a PROXY protocol header, \
+             whose client is believed\n\
              note: only clients that are configured with the port are steered; when the engine \
              is gone, they are refused until another program takes the port\n"
         );

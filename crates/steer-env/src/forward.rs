@@ -1,7 +1,7 @@
 //! Ports that go to one destination each, for programs that can only be given another address.
 
-use steer_core::address::Protocol;
-use steer_core::intent::Intent;
+use steer_core::address::{Destination, Protocol};
+use steer_core::intent::{Forward, Intent};
 use steer_core::method::Method;
 use steer_core::object::{Binding, Listener, Object};
 use steer_core::plan::{Life, Plan};
@@ -19,6 +19,7 @@ use steer_core::symbol::ListenerId;
 ///     listen: "127.0.0.1:15432".parse().unwrap(),
 ///     to: "db.internal:5432".parse().unwrap(),
 ///     upstream: None,
+///     proxy_protocol: Vec::new(),
 /// });
 /// let plan = steer_env::forward_plan(&intent, Method::Explicit).to_string();
 /// assert!(plan.contains("127.0.0.1:15432") && plan.contains("to db.internal:5432"), "{plan}");
@@ -43,14 +44,21 @@ pub fn forward_plan(intent: &Intent, method: Method) -> Plan {
     plan
 }
 
-/// The upstream that a forward listener prescribes.
-pub(crate) fn upstream(intent: &Intent, listener: &ListenerId) -> Option<String> {
-    intent
-        .forward
-        .iter()
-        .enumerate()
+/// Where every connection of a port goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Fixed {
+    /// The destination.
+    pub(crate) destination: Destination,
+    /// The upstream that is prescribed.
+    pub(crate) upstream: Option<String>,
+}
+
+/// What was written of a forward listener.
+pub(crate) fn written<'i>(intent: &'i Intent, listener: &ListenerId) -> Option<&'i Forward> {
+    let mut forwards = intent.forward.iter().enumerate();
+    forwards
         .find(|(index, _)| id(*index) == *listener)
-        .and_then(|(_, forward)| forward.upstream.clone())
+        .map(|(_, forward)| forward)
 }
 
 fn id(index: usize) -> ListenerId {

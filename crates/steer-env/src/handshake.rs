@@ -5,18 +5,20 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use steer_core::accept::Accepted;
-use steer_core::address::{ClientAddr, Destination};
+use steer_core::address::{Cidr, ClientAddr, Destination};
 use steer_core::method::Method;
-use steer_core::steered::{Answer, Flow, Identity, Steered, abort};
+use steer_core::steered::{Answer, Flow, Identity, ResetAnswer, Steered, abort};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::absolute::AbsoluteAnswer;
+use crate::announced::{Announced, announced};
 use crate::associate::{Association, Associations};
 use crate::connect::ConnectAnswer;
 use crate::detect::Speech;
 use crate::exchange::Exchange;
 use crate::farewell::farewell;
+use crate::forward::Fixed;
 use crate::gate::Guest;
 use crate::head::{Peek, read_head};
 use crate::login::Login;
@@ -49,9 +51,23 @@ pub(crate) enum Greeted {
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) via: Method,
-    pub(crate) login: Option<Login>,
-    /// Where UDP is served.
-    pub(crate) associations: Option<Associations>,
+    /// Who begins with a PROXY header.
+    pub(crate) senders: Vec<Cidr>,
+    pub(crate) serves: Serves,
+}
+
+/// What a port serves.
+#[derive(Debug)]
+pub(crate) enum Serves {
+    /// Clients that say where to.
+    Clients {
+        /// What they must give.
+        login: Option<Login>,
+        /// Where UDP is served.
+        associations: Option<Associations>,
+    },
+    /// One destination, without a word of the client's.
+    Fixed(Fixed),
 }
 
 /// Speaks with a client until its destination is known; `None` when it asked for none.
@@ -71,18 +87,15 @@ pub(crate) async fn greet(
         tracing::debug!(%error, "small packets may be delayed");
     }
     let mut speech = Speech::Unknown;
-    let asked = tokio::time::timeout(
-        DEADLINE,
-        ask(&mut stream, service.login.as_ref(), &mut speech),
-    )
-    .await
-    .unwrap_or_else(|_| {
-        Err(match speech {
-            Speech::Http => End::Words(Fault::Slow.answer()),
-            _ => End::Silent("the handshake took too long"),
-        })
-    });
-    let asked = match asked.and_then(|asked| asked.by(guest)) {
+    let asked = tokio::time::timeout(DEADLINE, service.hear(&mut stream, client, &mut speech))
+        .await
+        .unwrap_or_else(|_| {
+            Err(match speech {
+                Speech::Http => End::Words(Fault::Slow.answer()),
+                _ => End::Silent("the handshake took too long"),
+            })
+        });
+    let (whose, asked) = match asked.and_then(|(whose, asked)| Ok((whose, asked.by(guest)?))) {
         Ok(asked) => asked,
         Err(end) => {
             refuse(stream, end).await;
@@ -92,18 +105,31 @@ pub(crate) async fn greet(
     let asked = match asked {
         Asked::Stream(asked) => asked,
         Asked::Datagrams(claim) => {
-            let opened = service.associate(client, local, claim, identity);
+            let opened = match whose {
+                Announced::Sender => service.associate(client, local, claim, identity),
+                // Its datagrams would not come by the sender.
+                Announced::Client(_) => Err(not_supported()),
+            };
             return tell(stream, opened).await;
         }
     };
+    let (client, identity) = match whose {
+        Announced::Sender => (client, identity),
+        // The socket's owner is the sender, whose doing this is not.
+        Announced::Client(address) => (address.map_or(client, ClientAddr), Identity::default()),
+    };
     let (flow, destination, answer) = asked.answered(stream);
+    let upstream = match &service.serves {
+        Serves::Clients { .. } => None,
+        Serves::Fixed(to) => to.upstream.clone(),
+    };
     Some(Greeted::Steered(Box::new(Steered {
         flow,
         client,
         destination,
         identity,
         via: service.via,
-        upstream: None,
+        upstream,
         app: None,
         inside: None,
         answer,
@@ -111,6 +137,21 @@ pub(crate) async fn greet(
 }
 
 impl Service {
+    /// Whose connection it is and what is asked for.
+    async fn hear<S: Peek>(
+        &self,
+        stream: &mut S,
+        sender: ClientAddr,
+        speech: &mut Speech,
+    ) -> Result<(Announced, Asked), End> {
+        let whose = announced(stream, sender, &self.senders).await?;
+        let asked = match &self.serves {
+            Serves::Clients { login, .. } => ask(stream, login.as_ref(), speech).await?,
+            Serves::Fixed(to) => Asked::Stream(AskedStream::Fixed(to.destination.clone())),
+        };
+        Ok((whose, asked))
+    }
+
     fn associate(
         &self,
         client: ClientAddr,
@@ -118,7 +159,13 @@ impl Service {
         claim: Option<Claim>,
         identity: Identity,
     ) -> Result<Association, End> {
-        let associations = self.associations.as_ref().ok_or_else(not_supported)?;
+        let Serves::Clients {
+            associations: Some(associations),
+            ..
+        } = &self.serves
+        else {
+            return Err(not_supported());
+        };
         // Behind NAT, a client knows neither its address nor its port as they are seen here.
         let seen = |claim: &Claim| {
             let ip = claim.ip().to_canonical();
@@ -164,6 +211,8 @@ pub(crate) enum AskedStream {
     Socks4(Destination),
     /// By HTTP.
     Http(Request),
+    /// By connecting, which is all that such a port wants.
+    Fixed(Destination),
 }
 
 impl Asked {
@@ -172,6 +221,9 @@ impl Asked {
         match (guest, &self) {
             (Guest::Admitted, _) => Ok(self),
             (Guest::Stranger, Self::Stream(AskedStream::Http(_))) => Err(Fault::Stranger.into()),
+            (Guest::Stranger, Self::Stream(AskedStream::Fixed(_))) => {
+                Err(End::Silent("of another user"))
+            }
             (Guest::Stranger, Self::Stream(AskedStream::Socks4(_))) => Err(socks4::rejected()),
             (Guest::Stranger, Self::Stream(AskedStream::Socks5(_)) | Self::Datagrams(_)) => {
                 Err(End::Words(NOT_SERVED.to_vec()))
@@ -185,6 +237,7 @@ impl AskedStream {
         match self {
             Self::Socks5(destination) => (Flow::Tcp(stream), destination, Box::new(SocksAnswer)),
             Self::Socks4(destination) => (Flow::Tcp(stream), destination, Box::new(Socks4Answer)),
+            Self::Fixed(destination) => (Flow::Tcp(stream), destination, Box::new(ResetAnswer)),
             Self::Http(Request::Connect(destination)) => {
                 let answer = ConnectAnswer {
                     destination: destination.clone(),

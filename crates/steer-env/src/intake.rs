@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use steer_core::accept::{Accepted, Acceptor};
-use steer_core::address::{Destination, Protocol};
+use steer_core::address::{Cidr, Protocol};
 use steer_core::intake::{Bound, Intake};
 use steer_core::intent::Intent;
 use steer_core::method::Method;
@@ -20,9 +20,9 @@ use tracing::Instrument as _;
 
 use crate::associate::{Associations, Bounds};
 use crate::explicit::carried;
-use crate::forward;
+use crate::forward::{self, Fixed};
 use crate::gate::{Gate, Guest};
-use crate::handshake::{Greeted, Service, greet};
+use crate::handshake::{Greeted, Serves, Service, greet};
 use crate::login::Login;
 use crate::owner::Owners;
 
@@ -39,18 +39,32 @@ pub(crate) fn open(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>>
     let acceptor = Acceptor::new(sockets.streams()?)?;
     let via = listener.method;
     if let Some(to) = &listener.to {
-        return Ok(Box::new(ForwardIntake {
-            acceptor,
-            owners: owners(intent.identify),
-            via,
-            to: to.clone(),
-            upstream: forward::upstream(intent, &listener.id),
-        }));
+        let written = forward::written(intent, &listener.id);
+        let to = Fixed {
+            destination: to.clone(),
+            upstream: written.and_then(|forward| forward.upstream.clone()),
+        };
+        let senders = written.map_or(&[][..], |forward| &forward.proxy_protocol);
+        let owners = owners(intent.identify);
+        if senders.is_empty() {
+            return Ok(Box::new(ForwardIntake {
+                acceptor,
+                owners,
+                via,
+                to,
+            }));
+        }
+        let mut intake = ProxyIntake::new(acceptor, via, Serves::Fixed(to), MOST_HANDSHAKES);
+        intake.senders(senders);
+        intake.owners = owners;
+        return Ok(Box::new(intake));
     }
     // A client in namespaces of its own would not reach the sockets of an association.
     let udp = carried(intent).contains(&Protocol::Udp) && inside.is_none();
     let bounds = udp.then(Bounds::default);
-    let mut intake = ProxyIntake::new(acceptor, via, login(intent)?, bounds, MOST_HANDSHAKES);
+    let login = login(intent)?;
+    let mut intake = ProxyIntake::serving(acceptor, via, login, bounds, MOST_HANDSHAKES);
+    intake.senders(&intent.listen.proxy_protocol);
     intake.gate = Gate::new(intent, via);
     intake.owners = owners(intent.identify || intake.gate.asks());
     Ok(Box::new(intake))
@@ -83,9 +97,9 @@ struct ProxyIntake {
     /// Connections of users that the port does not serve.
     strangers: u64,
     service: Arc<Service>,
-    /// Flows of the associations; open as long as the intake, whose end they see by it.
-    flows: mpsc::Receiver<Steered>,
-    _flow_tx: mpsc::Sender<Steered>,
+    /// Flows of the associations, and what keeps their way open as long as the intake: they see its
+    /// end by it.
+    flows: (mpsc::Receiver<Steered>, mpsc::Sender<Steered>),
     /// A connection for which there was no place yet.
     arrived: Option<Accepted>,
     tasks: JoinSet<(u64, Option<Greeted>)>,
@@ -120,7 +134,7 @@ impl Intake for ProxyIntake {
                     }
                 }
                 () = until(evict), if full => self.evict(),
-                arrival = arrival(&mut self.acceptor, &mut self.flows, full) => match arrival {
+                arrival = arrival(&mut self.acceptor, &mut self.flows.0, full) => match arrival {
                     Arrival::Connection(accepted) => self.arrived = Some(accepted),
                     Arrival::Flow(steered) => return Some(steered),
                 },
@@ -130,8 +144,8 @@ impl Intake for ProxyIntake {
 }
 
 impl ProxyIntake {
-    /// Serves UDP where there are bounds for it.
-    fn new(
+    /// Serves whoever speaks one of the protocols, with UDP where there are bounds for it.
+    fn serving(
         acceptor: Acceptor,
         via: Method,
         login: Option<Login>,
@@ -139,10 +153,23 @@ impl ProxyIntake {
         most: usize,
     ) -> Self {
         let (flow_tx, flows) = mpsc::channel(MOST_FLOWS_WAITING);
+        let associations = udp.map(|bounds| Associations::new(via, flow_tx.clone(), bounds));
+        let serves = Serves::Clients {
+            login,
+            associations,
+        };
+        Self {
+            flows: (flows, flow_tx),
+            ..Self::new(acceptor, via, serves, most)
+        }
+    }
+
+    fn new(acceptor: Acceptor, via: Method, serves: Serves, most: usize) -> Self {
+        let (flow_tx, flows) = mpsc::channel(1);
         let service = Service {
             via,
-            login,
-            associations: udp.map(|bounds| Associations::new(via, flow_tx.clone(), bounds)),
+            senders: Vec::new(),
+            serves,
         };
         Self {
             acceptor,
@@ -150,14 +177,19 @@ impl ProxyIntake {
             gate: Gate::default(),
             strangers: 0,
             service: Arc::new(service),
-            flows,
-            _flow_tx: flow_tx,
+            flows: (flows, flow_tx),
             arrived: None,
             tasks: JoinSet::new(),
             waiting: BTreeMap::new(),
             most,
             number: 0,
         }
+    }
+
+    /// Whose PROXY headers are believed, and demanded.
+    fn senders(&mut self, senders: &[Cidr]) {
+        let service = Arc::get_mut(&mut self.service).expect("no handshake has begun");
+        service.senders = senders.to_vec();
     }
 
     fn start(&mut self, accepted: Accepted) {
@@ -232,8 +264,7 @@ struct ForwardIntake {
     acceptor: Acceptor,
     owners: Owners,
     via: Method,
-    to: Destination,
-    upstream: Option<String>,
+    to: Fixed,
 }
 
 #[async_trait]
@@ -245,10 +276,10 @@ impl Intake for ForwardIntake {
         Some(Steered {
             flow: Flow::Tcp(stream),
             client,
-            destination: self.to.clone(),
+            destination: self.to.destination.clone(),
             identity,
             via: self.via,
-            upstream: self.upstream.clone(),
+            upstream: self.to.upstream.clone(),
             app: None,
             inside: None,
             answer: Box::new(ResetAnswer),

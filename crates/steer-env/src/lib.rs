@@ -5,7 +5,9 @@
 //!           Intent ─> plan ─> listener + variables of the command ──┐
 //! explicit: Intent ─> plan ─> listener + forward listeners ─────────┤
 //!                                                                   v
-//!   accepted ─> handshake ─> detect ─┬─> socks5 ─┬──────────────────┬─> Steered
+//!   accepted ─> announced (by a PROXY header, where the sender has to begin with one)
+//!                  v
+//!               handshake ─> detect ─┬─> socks5 ─┬──────────────────┬─> Steered
 //!   (a task each)                    │           └─> associate ─────┤   (a flow a target)
 //!                                    ├─> socks4 ────────────────────┤
 //!                                    ├─> head ─> request ─> connect ┤
@@ -30,6 +32,7 @@ mod gate;
 mod intake;
 mod owner;
 
+mod announced;
 mod handshake;
 
 mod detect;

@@ -85,6 +85,7 @@ fn ports_for_the_command_are_where_the_command_is() {
         listen: "127.0.0.1:15432".parse().unwrap(),
         to: "db.internal:5432".parse().unwrap(),
         upstream: None,
+        proxy_protocol: Vec::new(),
     }];
     for (host, place) in [(user(), Netns::New), (Host::example(), Netns::Here)] {
         let plan = choose(&order(&intent), &intent, &host).unwrap().plan;

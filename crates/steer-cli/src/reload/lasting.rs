@@ -49,6 +49,7 @@ pub(crate) fn keys(before: &Decided, next: &Intent) -> Vec<&'static str> {
                 explicit,
                 external,
                 auth,
+                proxy_protocol,
             },
         bypass,
         steer,
@@ -103,6 +104,10 @@ pub(crate) fn keys(before: &Decided, next: &Intent) -> Vec<&'static str> {
         ("listen.explicit", *explicit != next.listen.explicit),
         ("listen.external", *external != next.listen.external),
         ("listen.auth", *auth != next.listen.auth),
+        (
+            "listen.proxy_protocol",
+            *proxy_protocol != next.listen.proxy_protocol,
+        ),
         ("mark.bypass", *bypass != next.bypass),
         ("mark.steer", *steer != next.steer),
         ("source", *source != next.source),

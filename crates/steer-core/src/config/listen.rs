@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::report::Report;
 use super::section::{Keys, Section};
 use super::{upstream, value};
-use crate::address::{Destination, Family, canonical};
+use crate::address::{Cidr, Destination, Family, canonical};
 use crate::intent::{Forward, Listen, overlap};
 use crate::policy::UpstreamKind;
 
@@ -54,6 +54,7 @@ impl Listeners {
             let carriers = [UpstreamKind::Socks5, UpstreamKind::Http];
             self.listen.auth = upstream::credentials(&auth, &carriers, report);
         }
+        self.listen.proxy_protocol = senders(&section, report);
     }
 
     /// Reads the address of a proxy that takes what is steered: it is bound, though not by us.
@@ -129,10 +130,12 @@ impl Listeners {
                 Some(name.to_owned())
             }
         };
+        let proxy_protocol = senders(&section, report);
         Some(Forward {
             listen: listen?,
             to: to?,
             upstream,
+            proxy_protocol,
         })
     }
 
@@ -198,6 +201,21 @@ impl Listeners {
     }
 }
 
+/// Reads `proxy_protocol`: whose headers are believed, which nobody's are unless they are named.
+fn senders(section: &Section<'_>, report: &mut Report<'_>) -> Vec<Cidr> {
+    let Some(node) = section.at("proxy_protocol") else {
+        return Vec::new();
+    };
+    let path = section.path_of("proxy_protocol");
+    let Some(section) = Section::open(node, &path, Keys::new(&["from"]), report) else {
+        return Vec::new();
+    };
+    match section.required("from", "from: [10.0.0.0/8]", report) {
+        Some(_) => value::list(&section, "from", report, value::cidr),
+        None => Vec::new(),
+    }
+}
+
 /// Every address that a configuration binds.
 pub(super) fn bound<'c>(
     listen: &'c Listen,
@@ -210,6 +228,7 @@ pub(super) fn bound<'c>(
         dns,
         explicit,
         auth: _,
+        proxy_protocol: _,
     } = listen;
     let ports = [outbound, inbound, dns]
         .into_iter()
@@ -251,7 +270,15 @@ pub(super) fn reaches(to: &Destination, listen: SocketAddr) -> bool {
 }
 
 /// The keys of `listen`.
-const LISTEN_KEYS: [&str; 6] = ["outbound", "inbound", "dns", "external", "explicit", "auth"];
+const LISTEN_KEYS: [&str; 7] = [
+    "outbound",
+    "inbound",
+    "dns",
+    "external",
+    "explicit",
+    "auth",
+    "proxy_protocol",
+];
 /// The keys of a forward.
-const FORWARD_KEYS: [&str; 3] = ["listen", "to", "upstream"];
+const FORWARD_KEYS: [&str; 4] = ["listen", "to", "upstream", "proxy_protocol"];
 const FORWARD_FORM: &str = "a list, `[ { listen: \"127.0.0.1:15432\", to: \"HOST:PORT\" } ]`";

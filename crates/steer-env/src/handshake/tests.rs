@@ -26,8 +26,11 @@ async fn trickle(bytes: &[u8]) -> (Duration, Vec<u8>, Option<io::ErrorKind>) {
     };
     let service = Service {
         via: Method::Explicit,
-        login: None,
-        associations: None,
+        senders: Vec::new(),
+        serves: Serves::Clients {
+            login: None,
+            associations: None,
+        },
     };
     let start = Instant::now();
     let mut greeted = std::pin::pin!(greet(

@@ -16,7 +16,7 @@ fn port_with(udp: Option<Bounds>, most: usize) -> (ProxyIntake, SocketAddr) {
         .unwrap();
     let address = socket.local_addr().unwrap();
     let acceptor = Acceptor::new(vec![socket]).unwrap();
-    let intake = ProxyIntake::new(acceptor, Method::Explicit, None, udp, most);
+    let intake = ProxyIntake::serving(acceptor, Method::Explicit, None, udp, most);
     (intake, address)
 }
 

@@ -13,6 +13,7 @@ async fn a_forward_port_goes_to_its_destination_by_its_upstream_and_passes_a_ref
         listen: "127.0.0.1:0".parse().unwrap(),
         to: to.parse().unwrap(),
         upstream: upstream.map(str::to_owned),
+        proxy_protocol: Vec::new(),
     };
     intent.forward = vec![
         forward(echo.named(), Some("corp")),
