@@ -36,7 +36,11 @@ pub fn intake(
     inside: Arc<dyn MakeSockets>,
     owner: Owner,
 ) -> io::Result<Box<dyn Intake>> {
-    bound.sockets.mark(intent.bypass)?;
+    // What answers is told from what dials.
+    bound.sockets.mark(match bound.sockets {
+        Sockets::Tcp(_) => intent.answer_mark(),
+        Sockets::Udp(_) | Sockets::Control(_) => intent.bypass,
+    })?;
     let (method, app) = (bound.listener.method, bound.listener.app);
     let addresses = bound.sockets.addresses()?;
     Ok(match bound.sockets {

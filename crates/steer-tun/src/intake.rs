@@ -40,7 +40,8 @@ use crate::path::Running;
 pub fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
     // In a namespace of the command's own no rule looks at marks, and none can be set from here.
     if bound.inside.is_none() {
-        bound.sockets.mark(intent.bypass)?;
+        // What answers is told from what dials.
+        bound.sockets.mark(intent.answer_mark())?;
     }
     let Bound {
         listener,
