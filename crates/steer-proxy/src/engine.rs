@@ -6,6 +6,7 @@
 //!                  ├─ udp:        the same for flows of datagrams
 //!                  └─ dns:        the same for each query of a DNS conversation
 //! ```
+mod account;
 mod build;
 mod change;
 mod connection;
@@ -36,6 +37,8 @@ use steer_core::steered::{Flow, Refusal, Steered};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::events::Events;
+use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::upstream::direct::Dialler;
 
@@ -76,6 +79,8 @@ struct Shared {
     limits: Limits,
     dialler: Arc<Dialler>,
     recorder: RwLock<Recorder>,
+    metrics: Arc<Metrics>,
+    events: Events,
     /// Records that recorders could not write which others have replaced.
     lost: AtomicU64,
     names: Option<Arc<dyn Names>>,

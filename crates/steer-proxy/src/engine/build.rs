@@ -17,6 +17,8 @@ use super::live::Live;
 use super::loops::{Loops, Place, Returning};
 use super::udp::held::HELD;
 use super::{Engine, Limits, Shared};
+use crate::events::Events;
+use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::upstream::direct::{Dialler, needs_tuning};
 use crate::upstream::{PlainSockets, Resolver, SocketFactory, SystemResolver};
@@ -92,6 +94,8 @@ pub struct EngineBuilder {
     sockets: Arc<dyn SocketFactory>,
     resolver: Arc<dyn Resolver>,
     recorder: Recorder,
+    metrics: Arc<Metrics>,
+    events: Events,
     source: Source,
     returning: Returning,
     names: Option<Arc<dyn Names>>,
@@ -110,6 +114,8 @@ impl Engine {
             sockets: Arc::new(PlainSockets),
             resolver: Arc::new(SystemResolver),
             recorder: Recorder::none(),
+            metrics: Arc::default(),
+            events: Events::default(),
             source: Source::Engine,
             returning: Returning::Possible,
             names: None,
@@ -192,6 +198,18 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets where is counted; engines that share it are counted together.
+    pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Sets where is told what happens.
+    pub fn events(mut self, events: Events) -> Self {
+        self.events = events;
+        self
+    }
+
     /// Makes the engine; reads the secrets of the upstreams. [`Engine::change`] puts others in their
     /// place.
     pub fn build(self) -> Result<Engine, EngineError> {
@@ -202,6 +220,8 @@ impl EngineBuilder {
             sockets,
             resolver,
             recorder,
+            metrics,
+            events,
             source,
             returning,
             names,
@@ -223,6 +243,8 @@ impl EngineBuilder {
                 source,
             }),
             recorder: RwLock::new(recorder),
+            metrics,
+            events,
             lost: AtomicU64::new(0),
             names,
             conversation,

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use steer_core::steered::{Answer, Flow, Refusal, Steered, abort};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use super::Shared;
 use super::dns;
@@ -35,7 +36,9 @@ async fn open(shared: Arc<Shared>, steered: Steered) -> Option<Box<Line>> {
         ..
     } = steered;
     let mut opening = Opening::new(flow, answer);
-    match opening.open(&mut entry, client, upstream.as_deref()).await {
+    let span = entry.span.clone();
+    let opened = opening.open(&mut entry, client, upstream.as_deref());
+    match opened.instrument(span).await {
         Ok(Onward::Own(ended)) => {
             entry.handed_over(ended);
             None
@@ -150,6 +153,7 @@ pub(super) async fn fail(
         Failure::Client(error) => (Refusal::Reset, format!("the client: {error}")),
     };
     entry.ended(refusal.into(), Some(error));
+    entry.shared.connection_failed(failure);
     match (answer, flow) {
         (Some(answer), flow) => {
             // Whoever does not read its answer loses it: its place is worth more.

@@ -10,11 +10,13 @@ use steer_core::names::Meaning;
 use steer_core::policy::App;
 use steer_core::steered::{Identity, Refusal, Steered};
 use time::OffsetDateTime;
+use tracing::Span;
 
 use super::Shared;
 use super::course::Course;
 use super::opening::Failure;
 use super::rules::{Decision, Facts};
+use crate::metrics::Ended;
 use crate::record::{ConnectionId, DIRECT, HostFrom, NO_UPSTREAM, Outcome, Record, TlsSeen};
 use crate::relay::{End, Expired, Side, Traffic};
 use crate::sniff::Sniffer;
@@ -53,6 +55,8 @@ pub(super) struct Entry {
     outcome: Outcome,
     error: Option<String>,
     started: Instant,
+    /// Around all that is said of it.
+    pub(super) span: Span,
 }
 
 /// Where a connection was sent.
@@ -70,10 +74,12 @@ impl Entry {
             None => Arc::clone(&shared.dialler),
             Some(inside) => Arc::new(shared.dialler.at(inside)),
         };
+        let id = ConnectionId::next();
         Self {
+            span: shared.connection_begun(id, steered),
             course: shared.course(),
             shared,
-            id: ConnectionId::next(),
+            id,
             dialler,
             destination: steered.destination.clone(),
             asked: None,
@@ -190,6 +196,22 @@ impl Entry {
         }
     }
 
+    fn count(&self) {
+        let counted = |bytes: u64| (!self.unseen).then_some(bytes);
+        self.shared.count(&Ended {
+            method: self.via,
+            protocol: self.protocol,
+            upstream: match self.upstream {
+                Route::None => NO_UPSTREAM,
+                Route::Direct => DIRECT,
+                Route::Proxy(index) => &self.course.proxies[index].name,
+            },
+            outcome: self.outcome,
+            sent: counted(self.traffic.sent()),
+            received: counted(self.traffic.received()),
+        });
+    }
+
     pub(super) fn relayed(&mut self, end: &End) {
         let (outcome, error) = match end {
             End::Closed => (Outcome::Ok, None),
@@ -228,7 +250,8 @@ impl Drop for Entry {
         if std::thread::panicking() {
             self.ended(Outcome::Error, Some("a fault in the engine".to_owned()));
         }
-        if self.shared.recorder().is_none() {
+        self.count();
+        if !self.shared.tells_connections() {
             return;
         }
         let asked = self.asked.as_ref().unwrap_or(&self.destination);
@@ -279,6 +302,6 @@ impl Drop for Entry {
         record.outcome = self.outcome;
         record.error = self.error.take();
         record.end(OffsetDateTime::now_utc());
-        self.shared.recorder().write(&record);
+        self.shared.connection_ended(&record, &self.span);
     }
 }

@@ -121,11 +121,13 @@ impl Opening {
                 None => std::future::pending().await,
             }
         };
+        let begun = Instant::now();
         let opened = tokio::select! {
             biased;
             opened = self.dial(entry, route, only, terms) => opened?,
             () = gone => return Err(Failure::Client(io::ErrorKind::ConnectionAborted.into())),
         };
+        entry.shared.metrics.connected(begun.elapsed());
         let unmade = matches!(self.flow, Flow::Unmade);
         self.connected().await?;
         if let (true, Flow::Tcp(stream)) = (unmade, &self.flow) {

@@ -1,6 +1,7 @@
 //! The engine between programs, servers and proxies, fed by an intake of the test's own.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+mod account;
 mod addresses;
 mod bench;
 mod change;
