@@ -5,6 +5,7 @@
 //! client ─ TLS, leaf of the Authority ─> Opening ─ plain ─> … ─> Connector ─ TLS, verified ─> server
 //!                                           │
 //!                                           └ a client that refuses the leaf ─> Distrust
+//! command <─ files and variables ─ Trust <─ Authority
 //! ```
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,7 @@ mod home;
 mod interceptor;
 mod prefixed;
 mod provider;
+mod trust;
 
 pub use authority::{Authority, AuthorityError, LeafError};
 pub use connector::{ConnectError, Connector, ConnectorError};
@@ -24,3 +26,4 @@ pub use prefixed::Prefixed;
 pub use rustls::pki_types::ServerName;
 pub use rustls::sign::CertifiedKey;
 pub use tokio_rustls::{client, server};
+pub use trust::{TRUST_VARIABLES, Trust, TrustError, TrustValue, TrustVariable};

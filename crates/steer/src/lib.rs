@@ -25,3 +25,4 @@ pub use steer_core as core;
 pub use steer_dns as dns;
 pub use steer_kernel as kernel;
 pub use steer_proxy as proxy;
+pub use steer_tls as tls;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,14 @@ pub enum ChildSetting {
     Cgroup(CgroupRef),
     /// The namespaces that the command starts in: those of the plan's [`Namespace`](super::Namespace).
     Enter(ProcessRef),
+    /// A file that the command finds in the place of another, where it has mounts of its own: it
+    /// comes after [`ChildSetting::Enter`].
+    Cover {
+        /// What is covered.
+        path: PathBuf,
+        /// What the command finds there.
+        with: PathBuf,
+    },
     /// Socket families that the command may use; others are refused with EAFNOSUPPORT, and
     /// io_uring, by which they could be opened unseen, with EPERM.
     Families {
@@ -102,6 +111,7 @@ impl ChildSetting {
             | Self::Prepend { .. }
             | Self::Cgroup(_)
             | Self::Enter(_)
+            | Self::Cover { .. }
             | Self::Families { .. }
             | Self::Supervised { .. } => self,
         })
@@ -138,7 +148,7 @@ impl ChildSetting {
             Self::Supervised { control } => Self::Supervised {
                 control: bindings.control(control)?,
             },
-            Self::Families { .. } => self.clone(),
+            Self::Cover { .. } | Self::Families { .. } => self.clone(),
         })
     }
 }
@@ -168,6 +178,12 @@ impl fmt::Display for ChildSetting {
                 write!(f, "the command starts in cgroup {cgroup}")
             }
             Self::Enter(_) => f.write_str("the command starts in these namespaces"),
+            Self::Cover { path, with } => write!(
+                f,
+                "the command finds {} at {}",
+                with.display(),
+                path.display()
+            ),
             Self::Families { allowed } => {
                 f.write_str("the command may use the socket families")?;
                 for family in allowed {

@@ -72,6 +72,12 @@ pub enum SpawnError {
         /// Why.
         source: io::Error,
     },
+    /// A file could not be put in the place of another for the command.
+    #[error("the command could not be given a file of its own in the place of one of the system")]
+    Cover {
+        /// Why.
+        source: io::Error,
+    },
     /// The command could not go back to the working directory in its namespaces.
     #[error(
         "the command could not start in the working directory, which is looked for by its path in its namespaces"
@@ -122,6 +128,9 @@ impl SpawnError {
             Self::Enter { .. } => {
                 "the process that holds the namespaces may be gone: try again; entering them takes the user who started steer"
             }
+            Self::Cover { .. } => {
+                "the file may be in a directory that this user cannot read: set TMPDIR to another; a sandbox around steer may forbid mount(2)"
+            }
             Self::Directory { .. } => {
                 "the command finds its directory by path, as a descriptor would lead out of its namespaces; this one was removed, or is closed to this user above: start from another, such as `cd /`"
             }
@@ -145,6 +154,7 @@ impl SpawnError {
             Self::Cgroup { .. }
             | Self::Join { .. }
             | Self::Enter { .. }
+            | Self::Cover { .. }
             | Self::Directory { .. }
             | Self::Filter { .. }
             | Self::Supervise { .. }
@@ -185,10 +195,10 @@ impl Spawner {
                     command.env(name, value);
                 }
                 ChildSetting::Append { name, value } => {
-                    command.env(name, appended(std::env::var_os(name), value));
+                    command.env(name, appended(own(&command, name), value));
                 }
                 ChildSetting::Prepend { name, value } => {
-                    command.env(name, prepended(std::env::var_os(name), value));
+                    command.env(name, prepended(own(&command, name), value));
                 }
                 ChildSetting::Cgroup(CgroupRef::Path(path)) => {
                     steps.cgroup = Some(procs(path)?);
@@ -196,6 +206,13 @@ impl Spawner {
                 }
                 ChildSetting::Enter(ProcessRef::Pid(holder)) => {
                     steps.enter = Some(entering(*holder)?);
+                }
+                ChildSetting::Cover { path, with } => {
+                    // Over the mounts of the host it would be for everybody.
+                    let entering = steps.enter.as_mut().ok_or_else(|| unfit(setting))?;
+                    entering
+                        .cover(path, with)
+                        .map_err(|source| SpawnError::Cover { source })?;
                 }
                 ChildSetting::Families { allowed } => {
                     steps.filter = Some(Program::families(allowed));
@@ -208,10 +225,7 @@ impl Spawner {
                         supervision.map_err(|source| SpawnError::Supervise { source })?;
                     steps.supervision = Some(supervision);
                 }
-                other => {
-                    let setting = Object::Child(other.clone()).to_string();
-                    return Err(SpawnError::Setting { setting });
-                }
+                other => return Err(unfit(other)),
             }
         }
         let (mut refusals, refused) = io::pipe().map_err(process)?;
@@ -234,6 +248,21 @@ impl Spawner {
                 })
             }
         }
+    }
+}
+
+fn unfit(setting: &ChildSetting) -> SpawnError {
+    SpawnError::Setting {
+        setting: Object::Child(setting.clone()).to_string(),
+    }
+}
+
+/// What the command has by the settings before, or by the caller.
+fn own(command: &Command, name: &str) -> Option<OsString> {
+    let set = command.get_envs().find(|(key, _)| *key == name);
+    match set {
+        Some((_, value)) => value.map(OsStr::to_owned),
+        None => std::env::var_os(name),
     }
 }
 
@@ -289,6 +318,7 @@ fn refusal(step: Step, cgroup: Option<&String>, source: io::Error) -> SpawnError
             kind: "mounts",
             source,
         },
+        Step::Cover => SpawnError::Cover { source },
         Step::Directory => SpawnError::Directory { source },
         Step::Filter => SpawnError::Filter { source },
         Step::Supervisor => SpawnError::Supervise { source },
@@ -317,5 +347,13 @@ mod tests {
         assert_eq!(with(Some("-Xmx1g")), "-Xmx1g -Da=b");
         assert_eq!(with(Some("")), "-Da=b");
         assert_eq!(with(None), "-Da=b");
+    }
+
+    #[test]
+    fn options_follow_those_of_the_settings_before() {
+        let mut command = Command::new("true");
+        command.env("OPTIONS", "-Da=b");
+        assert_eq!(own(&command, "OPTIONS"), Some("-Da=b".into()));
+        assert_eq!(own(&command, "PATH"), std::env::var_os("PATH"));
     }
 }

@@ -1,13 +1,15 @@
 //! What a command does of its own between fork and exec.
 
 use std::env;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{chdir, write};
 
@@ -33,6 +35,8 @@ pub(crate) struct Steps {
 pub(crate) struct Entering {
     entrance: Arc<Entrance>,
     directory: CString,
+    /// Files, and what the command finds in their place.
+    covers: Vec<(CString, CString)>,
 }
 
 /// A step that can be refused.
@@ -46,6 +50,8 @@ pub(crate) enum Step {
     Network,
     /// Enter the namespace of mounts.
     Mounts,
+    /// Put a file in the place of another.
+    Cover,
     /// Go back to the working directory.
     Directory,
     /// Install the filter.
@@ -61,13 +67,22 @@ impl Entering {
         Ok(Self {
             entrance,
             directory: CString::new(directory)?,
+            covers: Vec::new(),
         })
+    }
+
+    /// Has the command find a file in the place of another.
+    pub(super) fn cover(&mut self, path: &Path, with: &Path) -> io::Result<()> {
+        let text = |path: &Path| CString::new(path.as_os_str().as_bytes());
+        self.covers.push((text(path)?, text(with)?));
+        Ok(())
     }
 
     fn take(&self) -> Result<(), (Step, Errno)> {
         let Self {
             entrance,
             directory,
+            covers,
         } = self;
         // The right to enter the others comes with the first.
         let all = [
@@ -77,6 +92,12 @@ impl Entering {
         ];
         for (step, namespace, kind) in all {
             setns(namespace, kind).map_err(|errno| (step, errno))?;
+        }
+        let none: Option<&CStr> = None;
+        for (path, with) in covers {
+            let (with, path) = (with.as_c_str(), path.as_c_str());
+            mount(Some(with), path, none, MsFlags::MS_BIND, none)
+                .map_err(|errno| (Step::Cover, errno))?;
         }
         chdir(directory.as_c_str()).map_err(|errno| (Step::Directory, errno))
     }
@@ -116,11 +137,12 @@ impl Steps {
 }
 
 impl Step {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Cgroup,
         Self::User,
         Self::Network,
         Self::Mounts,
+        Self::Cover,
         Self::Directory,
         Self::Filter,
         Self::Supervisor,
