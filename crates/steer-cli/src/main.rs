@@ -28,6 +28,7 @@ mod run;
 mod session;
 mod steering;
 mod survivors;
+mod trust;
 mod up;
 mod verify;
 

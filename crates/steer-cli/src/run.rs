@@ -15,6 +15,7 @@ use crate::nested;
 use crate::passed;
 use crate::steering::{self, Decided, Purpose};
 use crate::survivors::Survivors;
+use crate::trust;
 use crate::verify::{self, Verdict, Verification};
 use crate::{STATUS_ESCAPED, STATUS_OURS, say};
 
@@ -88,6 +89,16 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
                 value: "1".to_owned(),
             });
         }
+        // Dropped last: what it wrote is read as long as the command lives.
+        let _trust = match trust::give(&decided.config.policy, &mut settings) {
+            Ok(trust) => trust,
+            Err(failure) => {
+                if let Err(failure) = session.stop(Duration::ZERO).await {
+                    say(&failure);
+                }
+                return Err(failure);
+            }
+        };
         let running = match Spawner::new(inherited).spawn(program, rest, &settings) {
             Ok(running) => running,
             Err(error) => {
