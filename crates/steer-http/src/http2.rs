@@ -173,6 +173,9 @@ enum Phase {
 
 /// Tells a broken connection from a broken protocol.
 fn broken(source: h2::Error) -> SessionError {
+    if source.is_library() && source.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+        return SessionError::Flood("resets, small frames or fields");
+    }
     if !source.is_io() {
         return SessionError::Http2 { source };
     }

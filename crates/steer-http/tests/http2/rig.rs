@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use steer_http::{
 };
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -24,13 +25,13 @@ type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Serve = Arc<dyn Fn(Request<RecvStream>, SendResponse<Bytes>) -> Served + Send + Sync>;
 type Decide = Box<dyn Fn(&mut steer_http::Request) -> Verdict<u8> + Send + Sync>;
 type Edit = Box<dyn Fn(&mut steer_http::Response) + Send + Sync>;
-type Dial = Box<dyn Fn(u8) -> Result<Box<dyn Stream>, Refused> + Send + Sync>;
+pub(crate) type Dial = Box<dyn Fn(u8) -> Result<Box<dyn Stream>, Refused> + Send + Sync>;
 
 /// The gateway of a session, and what it saw.
 pub(crate) struct Desk {
     pub(crate) decide: Decide,
     pub(crate) edit: Edit,
-    dial: Dial,
+    pub(crate) dial: Dial,
     pub(crate) dialled: AtomicUsize,
     ended: UnboundedSender<(String, End)>,
 }
@@ -67,6 +68,7 @@ pub(crate) struct Plan {
     pub(crate) edit: Edit,
     pub(crate) dial: Dial,
     pub(crate) limits: Limits,
+    pub(crate) prefix: Vec<u8>,
     pub(crate) client: client::Builder,
 }
 
@@ -77,12 +79,21 @@ impl Default for Plan {
             edit: Box::new(|_| {}),
             dial: Box::new(|_| Err(Refused::plain(502, "there is no server"))),
             limits: Limits::default(),
+            prefix: Vec::new(),
             client: client::Builder::new(),
         }
     }
 }
 
 impl Plan {
+    /// A session whose connections to servers are made by a function.
+    pub(crate) fn dialled(dial: Dial) -> Self {
+        Self {
+            dial,
+            ..Self::default()
+        }
+    }
+
     /// A session whose server handles each stream by a function.
     pub(crate) fn served<F>(
         serve: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + Sync + 'static,
@@ -136,12 +147,20 @@ impl Plan {
             dialled: AtomicUsize::new(0),
             ended,
         });
-        let session = http2::serve(theirs, Vec::new(), desk.clone(), self.limits);
+        let (drain, drained) = oneshot::channel();
+        let drained = async move {
+            if drained.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let prefix = self.prefix;
+        let session = http2::serve_until(theirs, prefix, desk.clone(), self.limits, drained);
         let session = tokio::spawn(session);
         let running = Running {
             desk,
             ends,
             session,
+            drain: Some(drain),
         };
         (ours, running)
     }
@@ -162,6 +181,7 @@ pub(crate) struct Running {
     pub(crate) desk: Arc<Desk>,
     ends: UnboundedReceiver<(String, End)>,
     session: JoinHandle<Result<(), SessionError>>,
+    drain: Option<oneshot::Sender<()>>,
 }
 
 impl Running {
@@ -169,6 +189,12 @@ impl Running {
     pub(crate) async fn ended(&mut self) -> (String, End) {
         let next = timeout(DEADLINE, self.ends.recv());
         next.await.expect("in time").expect("an end")
+    }
+
+    /// Has the session take no more streams.
+    pub(crate) fn drain(&mut self) {
+        let drain = self.drain.take().expect("it is drained once");
+        drain.send(()).expect("a session");
     }
 
     /// How the session ends.
@@ -257,9 +283,6 @@ pub(crate) fn status(code: u16) -> Response<()> {
 pub(crate) async fn within<T>(something: impl Future<Output = T>) -> T {
     timeout(DEADLINE, something).await.expect("in time")
 }
-
-/// What tests share between their server and themselves.
-pub(crate) type Shared<T> = Arc<Mutex<T>>;
 
 /// The fields of a map, each name with its values in order.
 pub(crate) fn per_name(map: &HeaderMap) -> HashMap<String, Vec<Vec<u8>>> {

@@ -1,18 +1,70 @@
 //! What one side does not read, the other side does not send.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream, client};
 use steer_http::Limits;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::Notify;
 
 use crate::rig::{Plan, drain, get, reason, status, with, within};
 
 /// More than is buffered anywhere between two ends.
 const ENOUGH: usize = 1024 * 1024;
+
+/// A client's stream that is no longer read when it is told so.
+struct Stopping {
+    stream: DuplexStream,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Stopping {
+    fn new(stream: DuplexStream) -> (Self, Arc<AtomicBool>) {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let stopping = Self {
+            stream,
+            stopped: stopped.clone(),
+        };
+        (stopping, stopped)
+    }
+}
+
+impl AsyncRead for Stopping {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.stopped.load(Ordering::SeqCst) {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Stopping {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
 
 /// Sends as much as is taken.
 async fn pour(stream: &mut SendStream<Bytes>, poured: &AtomicUsize) {
@@ -81,6 +133,43 @@ async fn a_client_that_does_not_read_has_its_server_stop() {
     let more = within(settled(&poured)).await;
     assert!(more >= 4 * ENOUGH, "it goes on as the client reads");
     assert!(more < 5 * ENOUGH, "{more} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_with_endless_windows_whose_network_takes_nothing_has_its_servers_stop() {
+    const STREAMS: usize = 10;
+    let poured = Arc::new(AtomicUsize::new(0));
+    let counted = poured.clone();
+    let plan = Plan::served(move |_, mut respond| {
+        let counted = counted.clone();
+        async move {
+            let mut stream = respond.send_response(status(200), false).expect("sent");
+            pour(&mut stream, &counted).await;
+        }
+    });
+    let endless = (1 << 31) - 1;
+    let (stream, _running) = plan.begin_raw();
+    let (stream, stop) = Stopping::new(stream);
+    let made = client::Builder::new()
+        .initial_window_size(endless)
+        .initial_connection_window_size(endless)
+        .handshake::<_, Bytes>(stream);
+    let (requests, connection) = made.await.expect("a handshake");
+    tokio::spawn(connection);
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        let mut requests = requests.clone().ready().await.expect("ready");
+        streams.push(requests.send_request(get("/"), true).expect("sent"));
+    }
+    while poured.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    let taken = within(settled(&poured)).await;
+    assert!(
+        taken < STREAMS * ENOUGH,
+        "{taken} bytes wait for a network that takes none"
+    );
 }
 
 #[tokio::test(start_paused = true)]
