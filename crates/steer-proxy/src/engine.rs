@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Intake ─> serve ─┬─ live:       how many, and how to end them
-//!                  ├─ connection: loops ─> rules (sniff) ─> dial ─> answer ─> relay ─> record
+//!                  ├─ connection: loops ─> rules (sniff) ─┬─> dial ─> answer ─> relay ─> record
+//!                  │                                      └─> inspect, intercept ─> http: requests
 //!                  ├─ udp:        the same for flows of datagrams
 //!                  └─ dns:        the same for each query of a DNS conversation
 //! ```
@@ -15,6 +16,10 @@ mod dns;
 mod edits;
 mod entry;
 mod flood;
+mod handled;
+mod http;
+mod inspect;
+mod intercept;
 mod lanes;
 mod limits;
 mod live;
@@ -34,10 +39,12 @@ use steer_core::intake::Intake;
 use steer_core::names::{Conversation, Follower, Names};
 use steer_core::policy::App;
 use steer_core::steered::{Flow, Refusal, Steered};
+use steer_tls::Distrust;
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::events::Events;
+use crate::handler::Handler;
 use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::upstream::direct::Dialler;
@@ -46,7 +53,7 @@ pub use build::{EngineBuilder, EngineError};
 pub use change::Change;
 pub use limits::{Limits, UdpLimits};
 
-use course::Course;
+use course::{Checks, Course};
 use entry::Entry;
 use flood::Flood;
 use lanes::Lanes;
@@ -76,6 +83,8 @@ pub struct Engine {
 struct Shared {
     /// What whoever comes goes by.
     course: RwLock<Arc<Course>>,
+    /// Of the proxies that it names.
+    checks: Checks,
     limits: Limits,
     dialler: Arc<Dialler>,
     recorder: RwLock<Recorder>,
@@ -87,6 +96,12 @@ struct Shared {
     conversation: Arc<dyn Conversation>,
     dns_resolver: Option<SocketAddr>,
     follower: Option<Arc<dyn Follower>>,
+    /// Those who look at connections and requests.
+    handlers: Vec<Arc<dyn Handler>>,
+    /// What sessions of HTTP let clients and servers do.
+    http: steer_http::Limits,
+    /// The clients that did not believe our certificates.
+    distrust: Distrust,
     /// Connections.
     live: Live,
     /// Flows of datagrams.
@@ -160,6 +175,7 @@ impl Engine {
     pub async fn serve(self, mut intake: Box<dyn Intake>) {
         let shared = &self.shared;
         let _serving = Serving::new(&shared.serving);
+        shared.checks.begin(&shared.course(), &shared.dialler);
         let mut stop = shared.stop.subscribe();
         let mut starved = shared.starved.load(Relaxed);
         let mut beat = interval(BEAT);

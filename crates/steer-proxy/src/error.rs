@@ -1,9 +1,12 @@
 //! Why the engine could not reach a destination.
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use steer_core::address::{Destination, HostName};
+use steer_core::proxy_protocol::HeaderError;
 use steer_core::steered::Refusal;
+use steer_tls::ConnectError;
 
 use crate::upstream::socks5::Reply;
 
@@ -77,12 +80,47 @@ pub enum UpstreamError {
         /// The destination.
         address: SocketAddr,
     },
-    /// The upstream's protocol has no datagrams.
-    #[error("an HTTP proxy carries no UDP")]
-    NoDatagrams,
+    /// An upstream carries no datagrams.
+    #[error("{why} carries no UDP")]
+    NoDatagrams {
+        /// The upstream, which may be one before that of the rule.
+        upstream: String,
+        /// What it is.
+        why: NoUdp,
+    },
+    /// The upstream has as many connections as it may have.
+    #[error("the upstream {0:?} has all the connections that it may have")]
+    Busy(String),
+    /// TLS with the proxy failed.
+    #[error("TLS with the proxy failed")]
+    Tls(#[source] ConnectError),
+    /// The proxy could not be told of the client.
+    #[error("the proxy could not be told of the client")]
+    Header(#[source] HeaderError),
     /// A rule names an upstream that does not exist.
     #[error("there is no upstream named {0:?}")]
     Unknown(String),
+}
+
+/// What carries no datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoUdp {
+    /// A proxy that speaks HTTP.
+    Http,
+    /// A place that takes connections as they are.
+    Tcp,
+    /// A SOCKS5 proxy that is spoken to in TLS: datagrams would go beside it, in the clear.
+    Sealed,
+}
+
+impl fmt::Display for NoUdp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "an HTTP proxy",
+            Self::Tcp => "a tcp:// upstream",
+            Self::Sealed => "a proxy that is spoken to in TLS",
+        })
+    }
 }
 
 impl UpstreamError {
@@ -122,9 +160,15 @@ impl UpstreamError {
             Self::OtherFamily { .. } => {
                 "write `source: engine` for clients that reach both families".to_owned()
             }
-            Self::NoDatagrams => {
-                "give the rule an upstream that speaks SOCKS5, or protocol: [tcp]".to_owned()
+            Self::NoDatagrams { upstream, .. } => format!(
+                "give the rule an upstream that speaks SOCKS5 without TLS where {upstream:?} \
+                 stands, or protocol: [tcp]"
+            ),
+            Self::Busy(upstream) => {
+                format!("raise `limits.connections` of the upstream {upstream:?}, or wait")
             }
+            Self::Tls(error) => error.help(),
+            Self::Header(error) => error.help(),
             Self::TooLong(what) => format!("shorten the {what} to at most 255 bytes"),
             Self::Unknown(name) => format!("define {name:?} under upstreams, or correct the rule"),
         }
@@ -137,6 +181,7 @@ impl UpstreamError {
             Self::Resolve { .. } | Self::NoAddress(_) => Refusal::NoSuchHost,
             Self::Deadline(_) => Refusal::TimedOut,
             Self::Loop(_) => Refusal::Loop,
+            Self::Busy(_) => Refusal::Busy,
             Self::Socks5(reply) => reply.refusal(),
             Self::Status(504) => Refusal::TimedOut,
             Self::Broken(_)
@@ -144,7 +189,9 @@ impl UpstreamError {
             | Self::Status(_)
             | Self::Credentials { .. }
             | Self::TooLong(_)
-            | Self::NoDatagrams
+            | Self::NoDatagrams { .. }
+            | Self::Tls(_)
+            | Self::Header(_)
             | Self::Unknown(_) => Refusal::Upstream,
             Self::Source { .. } => Refusal::Other,
             Self::OtherFamily { .. } => Refusal::NetworkUnreachable,

@@ -3,6 +3,7 @@
 //! ```text
 //! Intake ─> engine ─┬─ sniff:    the client's first bytes
 //!                   ├─ (rules):  where to
+//!                   ├─ handler:  what an embedder sees and changes
 //!                   ├─ upstream: direct, SOCKS5, CONNECT
 //!                   ├─ relay:    bytes, both ways
 //!                   └─ record:   what happened
@@ -12,6 +13,7 @@
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod handler;
 pub mod metrics;
 pub mod record;
 pub mod relay;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! destination ─> direct: resolve, dial ─┬─> bytes
-//!                                       ├─> socks5 | connect: ask the proxy for it ─> bytes
+//!                                       ├─> proxy: ask it by socks5 | connect ─> bytes
 //!                                       └─> datagrams: direct, or socks5's relay
 //! ```
 pub mod connect;
@@ -10,7 +10,11 @@ pub(crate) mod datagrams;
 pub(crate) mod direct;
 mod lookup;
 mod names;
+pub(crate) mod proxy;
+mod race;
 mod sockets;
+pub(crate) mod standing;
+pub(crate) mod wire;
 pub mod socks5;
 
 use std::fmt;
@@ -20,6 +24,7 @@ use steer_core::policy::UpstreamKind;
 pub use lookup::HostResolver;
 pub use names::{Resolver, SystemResolver, nameservers};
 pub use sockets::{InsideSockets, MadeSockets, MarkedSockets, PlainSockets, SocketFactory};
+pub use standing::{EndpointState, UpstreamState};
 
 /// A user name and password as they go to a proxy.
 #[derive(Clone, PartialEq, Eq)]

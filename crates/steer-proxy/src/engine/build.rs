@@ -3,13 +3,15 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, RwLock};
 
+use steer_core::address::HostName;
 use steer_core::datagram::Budget;
 use steer_core::intent::Source;
 use steer_core::names::{Conversation, Follower, Names};
 use steer_core::policy::{Policy, SecretError};
+use steer_tls::{AuthorityError, ConnectorError, Distrust};
 use tokio::sync::watch;
 
-use super::course::Course;
+use super::course::{Checks, Course};
 use super::dns;
 use super::flood::Flood;
 use super::lanes::Lanes;
@@ -18,6 +20,7 @@ use super::loops::{Loops, Place, Returning};
 use super::udp::held::HELD;
 use super::{Engine, Limits, Shared};
 use crate::events::Events;
+use crate::handler::Handler;
 use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::upstream::direct::{Dialler, needs_tuning};
@@ -43,6 +46,28 @@ pub enum EngineError {
         /// Its address.
         address: SocketAddr,
     },
+    /// An upstream goes through one that is not defined.
+    #[error("the upstream {upstream:?} goes through {via:?}, which is not defined")]
+    UnknownVia {
+        /// The upstream.
+        upstream: String,
+        /// The name.
+        via: String,
+    },
+    /// An upstream goes through itself.
+    #[error("the upstream {0:?} goes through itself")]
+    Circle(String),
+    /// What an upstream's TLS needs could not be read.
+    #[error("the TLS of the upstream {upstream:?} cannot be")]
+    Sealing {
+        /// The upstream.
+        upstream: String,
+        /// Why.
+        source: ConnectorError,
+    },
+    /// A name that no certificate can be for.
+    #[error("no certificate can be for the name {0}")]
+    ServerName(HostName),
     /// A password could not be read.
     #[error("the password of the upstream {upstream:?} could not be read")]
     Secret {
@@ -64,6 +89,12 @@ pub enum EngineError {
     /// A value that a rule puts into a field could not be had.
     #[error("a value that a rule puts into a field could not be had")]
     Value(#[from] ValueError),
+    /// What servers are believed by could not be read.
+    #[error("TLS with servers cannot be begun")]
+    Connector(#[from] ConnectorError),
+    /// The local certificate authority cannot be used.
+    #[error("TLS cannot be opened: there is no local certificate authority")]
+    Authority(#[from] AuthorityError),
 }
 
 impl EngineError {
@@ -76,8 +107,18 @@ impl EngineError {
             Self::OwnUpstream { upstream, .. } => {
                 format!("give {upstream:?} the address of another proxy")
             }
+            Self::UnknownVia { via, .. } => {
+                format!("define {via:?} under upstreams, or correct `via`")
+            }
+            Self::Circle(upstream) => {
+                format!("take `via` out of {upstream:?} or of those that it goes through")
+            }
+            Self::Sealing { source, .. } => source.help(),
+            Self::ServerName(_) => "write `tls: { name: NAME }` in the upstream".to_owned(),
             Self::Secret { source, .. } => source.help(),
             Self::Value(source) => source.help(),
+            Self::Connector(source) => source.help(),
+            Self::Authority(source) => source.help(),
             Self::Unsendable { part, upstream, .. } => {
                 format!("choose another {part} at the proxy that {upstream:?} names")
             }
@@ -102,6 +143,8 @@ pub struct EngineBuilder {
     conversation: Arc<dyn Conversation>,
     dns_resolver: Option<SocketAddr>,
     follower: Option<Arc<dyn Follower>>,
+    handlers: Vec<Arc<dyn Handler>>,
+    http: steer_http::Limits,
 }
 
 impl Engine {
@@ -122,6 +165,8 @@ impl Engine {
             conversation: Arc::new(dns::Plain),
             dns_resolver: None,
             follower: None,
+            handlers: Vec::new(),
+            http: steer_http::Limits::default(),
         }
     }
 }
@@ -192,6 +237,18 @@ impl EngineBuilder {
         self
     }
 
+    /// Adds a handler behind those that were added before.
+    pub fn handler(mut self, handler: Arc<dyn Handler>) -> Self {
+        self.handlers.push(handler);
+        self
+    }
+
+    /// Sets what sessions of HTTP let clients and servers do.
+    pub fn http(mut self, limits: steer_http::Limits) -> Self {
+        self.http = limits;
+        self
+    }
+
     /// Sets where the records go.
     pub fn recorder(mut self, recorder: Recorder) -> Self {
         self.recorder = recorder;
@@ -228,11 +285,14 @@ impl EngineBuilder {
             conversation,
             dns_resolver,
             follower,
+            handlers,
+            http,
         } = self;
         let loops = Arc::new(Loops::new(listeners, returning));
-        let course = Course::new(policy, &loops, sockets.as_ref())?;
+        let course = Course::new(policy, &loops, sockets.as_ref(), &[])?;
         let shared = Shared {
             course: RwLock::new(Arc::new(course)),
+            checks: Checks::default(),
             limits,
             dialler: Arc::new(Dialler {
                 sockets,
@@ -250,6 +310,9 @@ impl EngineBuilder {
             conversation,
             dns_resolver,
             follower,
+            handlers,
+            http,
+            distrust: Distrust::default(),
             live: Live::default(),
             flows: Live::default(),
             lanes: Lanes::default(),

@@ -32,7 +32,9 @@ impl Engine {
     /// As [`EngineBuilder::build`](super::EngineBuilder::build).
     pub fn prepare(&self, policy: Policy) -> Result<Change, EngineError> {
         let dialler = &self.shared.dialler;
-        let course = Course::new(policy, &dialler.loops, dialler.sockets.as_ref())?;
+        let before = self.shared.course();
+        let sockets = dialler.sockets.as_ref();
+        let course = Course::new(policy, &dialler.loops, sockets, &before.proxies)?;
         Ok(Change(Arc::new(course)))
     }
 
@@ -41,6 +43,7 @@ impl Engine {
     /// Connections that came before keep to what they met.
     pub fn change(&self, change: Change) -> Change {
         let Change(next) = change;
+        self.shared.checks.follow(&next, &self.shared.dialler);
         let mut course = self
             .shared
             .course

@@ -2,12 +2,15 @@
 use std::sync::Arc;
 
 use steer_core::steered::{Answer, Flow, Refusal, Steered, abort};
+use steer_tls::ConnectError;
 use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::Shared;
 use super::dns;
 use super::entry::Entry;
+use super::handled::{self, Handled};
+use super::inspect;
 use super::opening::{ANSWER, Failure, Onward, Opened, Opening};
 use crate::record::Outcome;
 use crate::relay::Relay;
@@ -35,9 +38,21 @@ async fn open(shared: Arc<Shared>, steered: Steered) -> Option<Box<Line>> {
         answer,
         ..
     } = steered;
+    let prescribed = upstream.as_deref();
     let mut opening = Opening::new(flow, answer);
+    if !entry.shared.handlers.is_empty() {
+        let handled = Box::pin(handled::begin(&mut entry, &mut opening, client, prescribed));
+        match handled.await {
+            Ok(Handled::NoFurther) => return None,
+            Ok(Handled::GoesOn) => {}
+            Err(failure) => {
+                Box::pin(fail(entry, opening.flow, opening.answer, &failure)).await;
+                return None;
+            }
+        }
+    }
     let span = entry.span.clone();
-    let opened = opening.open(&mut entry, client, upstream.as_deref());
+    let opened = opening.open(&mut entry, client, prescribed);
     match opened.instrument(span).await {
         Ok(Onward::Own(ended)) => {
             entry.handed_over(ended);
@@ -53,6 +68,12 @@ async fn open(shared: Arc<Shared>, steered: Steered) -> Option<Box<Line>> {
                 said,
                 greeting: prefix,
             }))
+        }
+        Ok(Onward::Inside(inside)) => {
+            let span = entry.span.clone();
+            let inspected = inspect::run(&mut entry, opening, inside);
+            Box::pin(inspected.instrument(span)).await;
+            None
         }
         Err(failure) => {
             Box::pin(fail(entry, opening.flow, opening.answer, &failure)).await;
@@ -129,7 +150,23 @@ pub(super) async fn fail(
     answer: Option<Box<dyn Answer>>,
     failure: &Failure,
 ) {
-    let (refusal, error) = match failure {
+    let (refusal, error) = told(failure);
+    entry.ended(refusal.into(), Some(error));
+    entry.shared.connection_failed(failure);
+    match (answer, flow) {
+        (Some(answer), flow) => {
+            // Whoever does not read its answer loses it: its place is worth more.
+            let _ = timeout(ANSWER, answer.failed(flow, refusal)).await;
+        }
+        (None, Flow::Tcp(stream)) => abort(stream),
+        (None, Flow::Udp(mut flow)) => flow.refuse(refusal),
+        (None, flow) => drop(flow),
+    }
+}
+
+/// What a failure means to the client, and what the records say of it.
+pub(super) fn told(failure: &Failure) -> (Refusal, String) {
+    match failure {
         Failure::Denied => (Refusal::Denied, "a rule rejects it".to_owned()),
         Failure::Stranger => (
             Refusal::Denied,
@@ -151,17 +188,21 @@ pub(super) async fn fail(
         Failure::Upstream(error) => (error.refusal(), chain(error)),
         Failure::Resolver(why, error) => (*why, dns::describe(error)),
         Failure::Client(error) => (Refusal::Reset, format!("the client: {error}")),
-    };
-    entry.ended(refusal.into(), Some(error));
-    entry.shared.connection_failed(failure);
-    match (answer, flow) {
-        (Some(answer), flow) => {
-            // Whoever does not read its answer loses it: its place is worth more.
-            let _ = timeout(ANSWER, answer.failed(flow, refusal)).await;
-        }
-        (None, Flow::Tcp(stream)) => abort(stream),
-        (None, Flow::Udp(mut flow)) => flow.refuse(refusal),
-        (None, flow) => drop(flow),
+        Failure::Tls(error) => (tls_refusal(error), chain(error)),
+        Failure::OtherVersion => (
+            Refusal::Upstream,
+            "the server does not speak the client's version of HTTP".to_owned(),
+        ),
+        Failure::Guarded(guarded) => (Refusal::Denied, guarded.to_string()),
+        Failure::Value(error) => (Refusal::Other, chain(error)),
+        Failure::Path(error) => (Refusal::Denied, error.to_string()),
+    }
+}
+
+fn tls_refusal(error: &ConnectError) -> Refusal {
+    match error.is_timeout() {
+        true => Refusal::TimedOut,
+        false => Refusal::Upstream,
     }
 }
 

@@ -1,12 +1,18 @@
 //! What connections go by: the rules, and the proxies that they name.
-use steer_core::policy::{Credentials, Policy, Upstream, UpstreamKind};
+mod checks;
+mod proxies;
+
+use steer_core::policy::Policy;
 
 use super::EngineError;
+use super::http::Means;
 use super::loops::Loops;
 use super::rules::Rules;
-use crate::upstream::{Login, SocketFactory};
+use crate::upstream::SocketFactory;
 use crate::value::Values;
-use steer_core::address::Destination;
+
+pub(super) use checks::Checks;
+pub(super) use crate::upstream::proxy::Proxy;
 
 /// What connections go by. One keeps to what it met when it came: its own stands for as long as it
 /// lives, whatever others go by since.
@@ -16,25 +22,21 @@ pub(super) struct Course {
     pub(super) proxies: Vec<Proxy>,
     /// What the rules put into fields.
     pub(super) values: Values,
-}
-
-/// A proxy that connections can be sent through, its secrets read.
-#[derive(Debug)]
-pub(super) struct Proxy {
-    pub(super) name: String,
-    pub(super) kind: UpstreamKind,
-    pub(super) address: Destination,
-    pub(super) login: Option<Login>,
+    /// What looking into connections takes.
+    pub(super) means: Means,
 }
 
 impl Course {
-    /// Reads the secrets of a policy's upstreams.
+    /// Reads the secrets of a policy's upstreams. Those that are as they were `before` stand as they
+    /// stood.
     pub(super) fn new(
         policy: Policy,
         loops: &Loops,
         sockets: &dyn SocketFactory,
+        before: &[Proxy],
     ) -> Result<Self, EngineError> {
         let values = Values::new(&policy)?;
+        let means = Means::of(&policy)?;
         let Policy {
             upstreams,
             rules,
@@ -50,62 +52,12 @@ impl Course {
                 upstream: name.to_owned(),
             });
         }
-        let proxies = upstreams
-            .into_iter()
-            .map(|upstream| proxy(upstream, loops, sockets))
-            .collect::<Result<_, _>>()?;
+        let proxies = proxies::read(upstreams, loops, sockets, before)?;
         Ok(Self {
             rules,
             proxies,
             values,
+            means,
         })
     }
-}
-
-fn proxy(
-    upstream: Upstream,
-    loops: &Loops,
-    sockets: &dyn SocketFactory,
-) -> Result<Proxy, EngineError> {
-    let Upstream {
-        name,
-        kind,
-        address,
-        credentials,
-        ..
-    } = upstream;
-    if let Destination::Addr(to) = &address
-        && loops.leads_back(to.addr(), sockets)
-    {
-        return Err(EngineError::OwnUpstream {
-            upstream: name,
-            address: to.addr(),
-        });
-    }
-    let login = credentials
-        .map(|Credentials { username, password }| {
-            password
-                .reveal()
-                .map(|password| Login { username, password })
-        })
-        .transpose()
-        .map_err(|source| EngineError::Secret {
-            upstream: name.clone(),
-            source,
-        })?;
-    if let Some(login) = &login {
-        login
-            .sendable(kind)
-            .map_err(|(part, why)| EngineError::Unsendable {
-                upstream: name.clone(),
-                part,
-                why,
-            })?;
-    }
-    Ok(Proxy {
-        name,
-        kind,
-        address,
-        login,
-    })
 }

@@ -14,8 +14,10 @@ use tracing::Span;
 
 use super::Shared;
 use super::course::Course;
+use super::http::Seen;
 use super::opening::Failure;
 use super::rules::{Decision, Facts};
+use crate::handler::About;
 use crate::metrics::Ended;
 use crate::record::{ConnectionId, DIRECT, HostFrom, NO_UPSTREAM, Outcome, Record, TlsSeen};
 use crate::relay::{End, Expired, Side, Traffic};
@@ -52,6 +54,8 @@ pub(super) struct Entry {
     /// Whether its bytes do not pass the engine.
     unseen: bool,
     upstream: Route,
+    /// What is noted of what is inside, where that is looked at.
+    pub(super) seen: Option<Arc<Seen>>,
     outcome: Outcome,
     error: Option<String>,
     started: Instant,
@@ -66,6 +70,17 @@ pub(super) enum Route {
     Direct,
     /// The proxy with this index.
     Proxy(usize),
+}
+
+impl Route {
+    /// Its name in records.
+    pub(super) fn name(self, course: &Course) -> &str {
+        match self {
+            Self::None => NO_UPSTREAM,
+            Self::Direct => DIRECT,
+            Self::Proxy(index) => &course.proxies[index].name,
+        }
+    }
 }
 
 impl Entry {
@@ -99,6 +114,7 @@ impl Entry {
             late: false,
             unseen: false,
             upstream: Route::None,
+            seen: None,
             // Stands if nobody comes to say otherwise: the task was aborted.
             outcome: Outcome::Reset,
             error: Some("the engine stopped".to_owned()),
@@ -169,6 +185,46 @@ impl Entry {
         }
     }
 
+    /// What is told to handlers.
+    pub(super) fn about(&self) -> About {
+        About {
+            connection: self.id,
+            request: 0,
+            client: self.client,
+            destination: self.destination.clone(),
+            host: self.destination.name().or(self.answered.as_ref()).cloned(),
+            identity: self.identity.clone(),
+            method: self.via,
+            opened: false,
+        }
+    }
+
+    /// What is noted of what is inside, from here on.
+    pub(super) fn look_inside(&mut self) -> Arc<Seen> {
+        Arc::clone(self.seen.get_or_insert_default())
+    }
+
+    /// What the record says of a connection that was looked into.
+    fn tell_inside(&self, seen: &Seen, record: &mut Record) {
+        record.sent = Some(seen.traffic.sent());
+        record.received = Some(seen.traffic.received());
+        record.requests = seen.requests();
+        let notes = seen.notes();
+        record.app = notes.app.unwrap_or(record.app);
+        if notes.opened {
+            record.tls = Some(TlsSeen::Intercepted);
+        }
+        if let (None, Some(host)) = (&record.host, &notes.host) {
+            record.host = Some(host.clone());
+            record.host_from = Some(HostFrom::Http);
+        }
+        if let Some(route) = notes.route {
+            // Of the last request; none of the connection's own decided about it.
+            record.upstream = route.name(&self.course).to_owned();
+            record.rule.clone_from(&notes.rule);
+        }
+    }
+
     pub(super) fn decided_by(&mut self, rule: &str) {
         self.rule = Some(rule.to_owned());
     }
@@ -196,19 +252,39 @@ impl Entry {
         }
     }
 
+    /// The program's address.
+    pub(super) fn client(&self) -> ClientAddr {
+        self.client
+    }
+
+    /// Whether nothing is known to have gone wrong.
+    pub(super) fn is_fine(&self) -> bool {
+        self.outcome == Outcome::Ok
+    }
+
+    /// How it ended, for whoever waits for that.
+    pub(super) fn how_it_ended(&self) -> io::Result<()> {
+        match (self.outcome, &self.error) {
+            (Outcome::Ok, _) => Ok(()),
+            (_, Some(error)) => Err(io::Error::other(error.clone())),
+            (outcome, None) => Err(io::Error::other(outcome.name())),
+        }
+    }
+
     fn count(&self) {
         let counted = |bytes: u64| (!self.unseen).then_some(bytes);
+        let last = self.seen.as_ref().and_then(|seen| seen.notes().route);
+        let traffic = match &self.seen {
+            Some(seen) => &seen.traffic,
+            None => &self.traffic,
+        };
         self.shared.count(&Ended {
             method: self.via,
             protocol: self.protocol,
-            upstream: match self.upstream {
-                Route::None => NO_UPSTREAM,
-                Route::Direct => DIRECT,
-                Route::Proxy(index) => &self.course.proxies[index].name,
-            },
+            upstream: last.unwrap_or(self.upstream).name(&self.course),
             outcome: self.outcome,
-            sent: counted(self.traffic.sent()),
-            received: counted(self.traffic.received()),
+            sent: counted(traffic.sent()),
+            received: counted(traffic.received()),
         });
     }
 
@@ -291,13 +367,12 @@ impl Drop for Entry {
             record.host = sniffed.host;
         }
         record.rule = self.rule.take();
-        record.upstream = match self.upstream {
-            Route::None => NO_UPSTREAM.to_owned(),
-            Route::Direct => DIRECT.to_owned(),
-            Route::Proxy(index) => self.course.proxies[index].name.clone(),
-        };
+        record.upstream = self.upstream.name(&self.course).to_owned();
         record.sent = (!self.unseen).then(|| self.traffic.sent());
         record.received = (!self.unseen).then(|| self.traffic.received());
+        if let Some(seen) = self.seen.take() {
+            self.tell_inside(&seen, &mut record);
+        }
         record.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         record.outcome = self.outcome;
         record.error = self.error.take();

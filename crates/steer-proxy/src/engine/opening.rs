@@ -1,5 +1,5 @@
 //! From a steered connection to a connected upstream: decide, dial, answer.
-mod choice;
+pub(super) mod choice;
 pub(super) mod proxied;
 
 use std::io;
@@ -10,16 +10,24 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use steer_core::address::{ClientAddr, Destination};
-use steer_core::policy::UpstreamKind;
 use steer_core::steered::{Answer, Flow, Refusal};
+use steer_tls::ConnectError;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use super::Shared;
+use super::edits::Unreadable;
 use super::entry::{Entry, Route};
+use super::http::{Guarded, Spoken};
 use super::udp::held::Held;
 use crate::error::UpstreamError;
+use crate::handler::{BoxStream, Handler};
 use crate::upstream::datagrams::Way;
 use crate::upstream::direct::{Dialled, Terms, is_out_of_descriptors, tune};
+use crate::upstream::proxy::Call;
+use crate::value::ValueError;
+
+use choice::{Choice, Decided};
 
 /// A connected upstream.
 pub(super) struct Opened {
@@ -32,8 +40,19 @@ pub(super) struct Opened {
 pub(super) enum Onward {
     /// Its bytes pass the engine.
     Relayed(Opened),
+    /// What is inside is looked at.
+    Inside(Inside),
     /// The program has one of its own, or was told why it has none.
     Own(io::Result<()>),
+}
+
+/// What of a connection is looked at.
+#[derive(Debug)]
+pub(super) enum Inside {
+    /// Its requests; the route is the one that its listener prescribes.
+    Session(Spoken, Option<Route>),
+    /// Its TLS is opened; the way is the one of the server that the client is to see.
+    Tls(Decided),
 }
 
 /// Why there is no upstream.
@@ -51,6 +70,16 @@ pub(super) enum Failure {
     Refused(Refusal),
     /// The upstream could not be reached.
     Upstream(UpstreamError),
+    /// No TLS could begin with the server.
+    Tls(ConnectError),
+    /// The server speaks another version of HTTP than the client.
+    OtherVersion,
+    /// A secret may not go where the request goes.
+    Guarded(Guarded),
+    /// A value that a rule puts into a request cannot be had.
+    Value(ValueError),
+    /// A path that a rule changes cannot be read.
+    Path(Unreadable),
     /// The resolver that was asked gave an error.
     Resolver(Refusal, io::Error),
     /// The client went away.
@@ -76,6 +105,8 @@ pub(super) struct Opening {
     pub(super) heard: usize,
     /// Whether the client had its time to speak first.
     pub(super) listened: bool,
+    /// Who wants to see requests.
+    pub(super) watchers: Vec<Arc<dyn Handler>>,
 }
 
 impl Opening {
@@ -87,6 +118,20 @@ impl Opening {
             held: None,
             heard: 0,
             listened: false,
+            watchers: Vec::new(),
+        }
+    }
+
+    /// One whose client is connected already, behind handlers of bytes.
+    pub(super) fn behind(stream: BoxStream, watchers: Vec<Arc<dyn Handler>>) -> Self {
+        Self {
+            flow: Flow::Stream(stream),
+            answer: None,
+            prefix: Vec::new(),
+            held: None,
+            heard: 0,
+            listened: false,
+            watchers,
         }
     }
 
@@ -101,7 +146,13 @@ impl Opening {
         if let Flow::Tcp(stream) = &self.flow {
             prepare(stream, client.0.ip(), retune);
         }
-        let (route, only) = self.choose(entry, client, prescribed).await?;
+        let (route, only) = match self.consider(entry, client, prescribed).await? {
+            Choice::Way(decided) => decided,
+            Choice::Inside(inside) => {
+                self.connected().await?;
+                return Ok(Onward::Inside(inside));
+            }
+        };
         let deadline = Instant::now() + entry.shared.limits.connect;
         if route == Route::Direct
             && self.answer.as_ref().is_some_and(|a| a.can_hand_over())
@@ -203,12 +254,13 @@ impl Opening {
                 match only {
                     None => Box::pin(self.through(entry, &shared, proxy, terms)).await,
                     Some(only) => {
-                        Box::pin(proxied::through_to(&only, &dialler, proxy, terms)).await
+                        let header = proxied::introduction(entry, proxy);
+                        Box::pin(proxied::through_to(&only, &dialler, proxy, header.as_ref(), terms)).await
                     }
                 }
             }
         };
-        starved(entry, opened.as_ref().err());
+        starved(&entry.shared, opened.as_ref().err());
         opened
     }
 
@@ -241,7 +293,7 @@ impl Opening {
         terms: Terms,
     ) -> Result<Way, Failure> {
         let opened = self.lay(entry, route, only, terms).await;
-        starved(entry, opened.as_ref().err());
+        starved(&entry.shared, opened.as_ref().err());
         opened
     }
 
@@ -272,9 +324,7 @@ impl Opening {
             }
             Route::Proxy(index) => {
                 let proxy = &course.proxies[index];
-                if proxy.kind == UpstreamKind::Http {
-                    return Err(UpstreamError::NoDatagrams.into());
-                }
+                proxy.carries_datagrams()?;
                 if only.is_none() && !entry.is_named() {
                     // A hello in several datagrams tells its name with the last of them.
                     self.sniff(entry, shared.limits.sniff).await?;
@@ -285,12 +335,13 @@ impl Opening {
                     None => Some(entry.target()),
                 };
                 let target = target.ok_or(Failure::Denied)?;
-                let opened = async {
-                    let control = dialler.dial(&proxy.address, terms).await?;
-                    let login = proxy.login.as_ref();
-                    dialler.relayed(control, target, login, terms).await
+                let header = proxied::introduction(entry, proxy);
+                let call = Call {
+                    dialler: &dialler,
+                    header: header.as_ref(),
+                    terms,
                 };
-                self.hearing(entry, opened).await
+                self.hearing(entry, proxy.relay(target, call)).await
             }
         }
     }
@@ -308,11 +359,11 @@ impl Opening {
 }
 
 /// Notes a dial that found no descriptor.
-fn starved(entry: &Entry, failure: Option<&Failure>) {
+pub(super) fn starved(shared: &Shared, failure: Option<&Failure>) {
     if let Some(Failure::Upstream(error)) = failure
         && is_out_of_descriptors(error)
     {
-        entry.shared.starved.fetch_add(1, Relaxed);
+        shared.starved.fetch_add(1, Relaxed);
     }
 }
 

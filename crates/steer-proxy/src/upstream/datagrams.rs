@@ -1,17 +1,17 @@
 //! The way of datagrams to a destination.
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use steer_core::address::{Destination, Family, Protocol};
 use steer_core::datagram::{Batch, Connected};
 use tokio::io::AsyncRead;
 use tokio::io::ReadBuf;
-use tokio::time::timeout_at;
 
-use super::Login;
 use super::direct::{Dialled, Dialler, Terms, bind};
-use super::socks5::{self, datagram};
+use super::socks5::datagram;
+use super::wire::Wire;
 use crate::engine::loops::Claim;
 use crate::error::UpstreamError;
 
@@ -24,13 +24,15 @@ pub(crate) struct Way {
     _claim: Claim,
 }
 
-/// What a SOCKS5 proxy wants of each datagram.
+/// What SOCKS5 proxies want of each datagram.
 #[derive(Debug)]
 struct Relay {
+    /// That of the first relay, then that of the next one.
     header: Vec<u8>,
-    sender: datagram::Sender,
-    /// The connection that the relaying lasts as long as.
-    control: Dialled,
+    /// Whose datagrams each relay passes on, in the same order.
+    senders: Vec<datagram::Sender>,
+    /// The connections that the relaying lasts as long as.
+    controls: Vec<Dialled>,
 }
 
 impl Dialler {
@@ -75,30 +77,37 @@ impl Dialler {
         })
     }
 
-    /// The way to a target through the SOCKS5 proxy at the other end of `control`.
+    /// The way to a target through the relays of SOCKS5 proxies, each of which sends on to the next.
     pub(crate) async fn relayed(
         &self,
-        mut control: Dialled,
+        controls: Vec<Control>,
         target: Destination,
-        login: Option<&Login>,
         terms: Terms,
     ) -> Result<Way, UpstreamError> {
-        let late = |_| UpstreamError::Deadline(target.clone());
-        let asked = socks5::associate(&mut control.stream, login);
-        let at = timeout_at(terms.deadline, asked).await.map_err(late)??;
-        let proxy = control.stream.peer_addr().map_err(UpstreamError::Broken)?;
-        let addresses = match &at {
+        let first = controls.first().expect("there is a proxy at least");
+        let proxy = first.dialled.stream.socket().peer_addr();
+        let proxy = proxy.map_err(UpstreamError::Broken)?;
+        let addresses = match &first.relay {
             Destination::Addr(at) => vec![reached(at.addr(), proxy.ip())],
             Destination::Name { host, port } => self.resolve(host, *port, terms.deadline).await?,
         };
-        let mut way = self.way(&addresses, &at, terms)?;
+        let mut way = self.way(&addresses, &first.relay, terms)?;
+        let next = controls.iter().skip(1).map(|control| &control.relay);
+        let stages: Vec<_> = next.cloned().chain([target]).collect();
         way.relay = Some(Relay {
-            header: datagram::header(&target),
-            sender: datagram::Sender::of(target),
-            control,
+            header: stages.iter().flat_map(datagram::header).collect(),
+            senders: stages.into_iter().map(datagram::Sender::of).collect(),
+            controls: controls.into_iter().map(|control| control.dialled).collect(),
         });
         Ok(way)
     }
+}
+
+/// A connection to a SOCKS5 proxy that lasts as long as its relaying, and where it relays.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) dialled: Dialled,
+    pub(crate) relay: Destination,
 }
 
 /// Where a relay is that says it is at `at`.
@@ -153,7 +162,9 @@ impl Way {
                 other => return other,
             }
             for datagram in spare.iter() {
-                if let Some(payload) = relay.sender.unwrap(datagram) {
+                let mut senders = relay.senders.iter_mut();
+                let unwrapped = senders.try_fold(datagram, |inner, sender| sender.unwrap(inner));
+                if let Some(payload) = unwrapped {
                     batch.push(payload);
                 }
             }
@@ -171,20 +182,28 @@ impl Way {
 }
 
 impl Relay {
-    /// Ready when the proxy has closed the connection. It has nothing to say on it.
+    /// Ready when a proxy has closed its connection. It has nothing to say on it.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let mut room = [0; 64];
-        loop {
-            let mut read = ReadBuf::new(&mut room);
-            let stream = std::pin::Pin::new(&mut self.control.stream);
-            match stream.poll_read(cx, &mut read) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(error),
-                Poll::Ready(Ok(())) if read.filled().is_empty() => {
-                    return Poll::Ready(io::ErrorKind::UnexpectedEof.into());
-                }
-                Poll::Ready(Ok(())) => {}
+        for control in &mut self.controls {
+            if let Poll::Ready(end) = poll_end(&mut control.stream, cx) {
+                return Poll::Ready(end);
             }
+        }
+        Poll::Pending
+    }
+}
+
+fn poll_end(stream: &mut Wire, cx: &mut Context<'_>) -> Poll<io::Error> {
+    let mut room = [0; 64];
+    loop {
+        let mut read = ReadBuf::new(&mut room);
+        match Pin::new(&mut *stream).poll_read(cx, &mut read) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(error)) => return Poll::Ready(error),
+            Poll::Ready(Ok(())) if read.filled().is_empty() => {
+                return Poll::Ready(io::ErrorKind::UnexpectedEof.into());
+            }
+            Poll::Ready(Ok(())) => {}
         }
     }
 }

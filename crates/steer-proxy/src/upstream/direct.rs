@@ -14,15 +14,32 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::standing::Permit;
+use super::wire::Wire;
 use super::{MadeSockets, Resolver, SocketFactory};
 use crate::engine::loops::{Claim, Loops, Place};
 use crate::error::UpstreamError;
 
-/// A connected socket, and the claim by which the engine knows it as its own.
+/// A connected stream, and what it holds for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Dialled {
-    pub(crate) stream: TcpStream,
-    pub(crate) claim: Claim,
+    pub(crate) stream: Wire,
+    pub(crate) claim: Hold,
+}
+
+/// The claim by which the engine knows a dial as its own, and its places at the proxies on the way.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    _claim: Claim,
+    permit: Option<Box<Permit>>,
+}
+
+impl Hold {
+    /// Holds a place at one more proxy.
+    pub(crate) fn hold(&mut self, mut permit: Box<Permit>) {
+        permit.next = self.permit.take();
+        self.permit = Some(permit);
+    }
 }
 
 /// What bounds a dial.
@@ -108,26 +125,6 @@ impl Dialler {
         }
     }
 
-    /// Connects to the first of the addresses that accepts.
-    ///
-    /// The time is shared out, so that a silent first address leaves some for the next.
-    pub(crate) async fn dial_any(
-        &self,
-        addresses: &[SocketAddr],
-        to: &Destination,
-        terms: Terms,
-    ) -> Result<Dialled, UpstreamError> {
-        let mut last = UpstreamError::Deadline(to.clone());
-        for (index, address) in addresses.iter().enumerate() {
-            let share = terms.share(addresses.len() - index);
-            match self.dial_address(*address, to, share).await {
-                Ok(dialled) => return Ok(dialled),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
     /// The addresses of a name, in the resolver's order; at least one.
     pub(crate) async fn resolve(
         &self,
@@ -203,7 +200,13 @@ impl Dialler {
                 Ok(Some(error)) | Err(error) => return Err(failed(error)),
             }
         }
-        Ok(Dialled { stream, claim })
+        Ok(Dialled {
+            stream: Wire::Plain(stream),
+            claim: Hold {
+                _claim: claim,
+                permit: None,
+            },
+        })
     }
 }
 

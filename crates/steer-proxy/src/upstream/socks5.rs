@@ -118,6 +118,14 @@ where
     reply(&mut inbox).await
 }
 
+/// Agrees on an authentication, and asks for nothing.
+pub(super) async fn greeted<S>(stream: &mut S, login: Option<&Login>) -> Result<(), UpstreamError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    greet(stream, login).await.map(drop)
+}
+
 /// Agrees on an authentication.
 async fn greet<'a, S>(
     stream: &'a mut S,

@@ -8,7 +8,6 @@ use std::task::{Poll, ready};
 use steer_core::address::ClientAddr;
 use steer_core::datagram::Batch;
 use steer_core::names::Transport;
-use steer_core::policy::UpstreamKind;
 use tokio::time::Instant;
 
 use super::super::Shared;
@@ -59,7 +58,9 @@ impl Resolver {
         let deadline = Instant::now() + shared.limits.connect;
         let terms = entry.dialler.terms(client.0.ip(), deadline);
         let streams_only = match route {
-            Route::Proxy(index) => entry.course.proxies[*index].kind == UpstreamKind::Http,
+            Route::Proxy(index) => {
+                entry.course.proxies[*index].carries_datagrams().is_err()
+            }
             Route::Direct | Route::None => false,
         };
         if transport == Transport::Udp && !streams_only {

@@ -16,23 +16,64 @@ use tokio::time::{Instant, timeout_at};
 use super::super::Shared;
 use super::super::course::{Course, Proxy};
 use super::super::entry::{Entry, Route};
+use super::super::http::Spoken;
 use super::super::rules::{Decision, Facts, Rules, permits};
 use super::super::udp::room;
-use super::{Failure, Opening};
+use super::{Failure, Inside, Opening};
 use crate::error::UpstreamError;
 use crate::sniff::{Sniffed, WINDOW};
 
 /// A route, and the addresses that the connection may go to alone, where it is bound to some.
 pub(in crate::engine) type Decided = (Route, Option<Vec<SocketAddr>>);
 
+/// What becomes of a connection.
+#[derive(Debug)]
+pub(in crate::engine) enum Choice {
+    /// Its bytes go this way.
+    Way(Decided),
+    /// What is inside is looked at.
+    Inside(Inside),
+}
+
+/// Whether what is inside of a connection may be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Inside,
+    Outside,
+}
+
 impl Opening {
-    /// Asks the rules; the route is noted in the record.
+    /// Asks the rules about a connection that is not looked into; the route is noted in the record.
     pub(in crate::engine) async fn choose(
         &mut self,
         entry: &mut Entry,
         client: ClientAddr,
         prescribed: Option<&str>,
     ) -> Result<Decided, Failure> {
+        match self.ask(entry, client, prescribed, Look::Outside).await? {
+            Choice::Way(decided) => Ok(decided),
+            // Never looked for.
+            Choice::Inside(_) => Err(Failure::Denied),
+        }
+    }
+
+    /// Asks the rules; the route is noted in the record.
+    pub(super) async fn consider(
+        &mut self,
+        entry: &mut Entry,
+        client: ClientAddr,
+        prescribed: Option<&str>,
+    ) -> Result<Choice, Failure> {
+        self.ask(entry, client, prescribed, Look::Inside).await
+    }
+
+    async fn ask(
+        &mut self,
+        entry: &mut Entry,
+        client: ClientAddr,
+        prescribed: Option<&str>,
+        look: Look,
+    ) -> Result<Choice, Failure> {
         let shared = Arc::clone(&entry.shared);
         let course = Arc::clone(&entry.course);
         if let Destination::Addr(to) = &entry.destination {
@@ -49,30 +90,54 @@ impl Opening {
             }
             entry.look_up(client)?;
         }
-        let decided = match prescribed {
-            Some(name) => (named(&course.proxies, name)?, None),
+        let watched = look == Look::Inside && !self.watchers.is_empty();
+        let choice = match prescribed {
+            Some(name) => {
+                let route = named(&course.proxies, name)?;
+                match watched {
+                    // Boxed: not every connection needs the room.
+                    true => Box::pin(self.watch(entry, &shared, route)).await?,
+                    false => Choice::Way((route, None)),
+                }
+            }
             None => {
                 let facts = entry.facts();
                 match course.rules.decide(facts) {
-                    Decision::Rule(rule) => {
-                        let only = bounds(&course.rules, rule, facts, None);
-                        (chosen(rule, entry, &course.proxies)?, only)
+                    Decision::Rule(rule) if !watched => {
+                        let only = bound(&course.rules, rule, facts, None);
+                        Choice::Way((chosen(rule, entry, &course.proxies)?, only))
                     }
-                    // Boxed: not every connection needs the room.
-                    _ => Box::pin(self.decide(entry, &shared, &course)).await?,
+                    _ => Box::pin(self.decide(entry, &shared, &course, look)).await?,
                 }
             }
         };
-        entry.sent_to(decided.0);
-        Ok(decided)
+        if let Choice::Way((route, _)) | Choice::Inside(Inside::Tls((route, _))) = &choice {
+            entry.sent_to(*route);
+        }
+        Ok(choice)
+    }
+
+    /// Looks whether a connection whose route is prescribed has requests.
+    async fn watch(
+        &mut self,
+        entry: &mut Entry,
+        shared: &Shared,
+        route: Route,
+    ) -> Result<Choice, Failure> {
+        self.connected().await?;
+        self.sniff(entry, shared.limits.sniff).await?;
+        Ok(match Spoken::of(entry.sniffer.app()) {
+            Some(spoken) => session(spoken, Some(route)),
+            None => Choice::Way((route, None)),
+        })
     }
 
     /// Asks the rules, and looks for what they want to know.
     ///
-    /// The client's first bytes are waited for only where they choose between ways: nothing is
-    /// dialled before that, because a connection to a destination that is to be rejected or
-    /// reached through a proxy would show. So a server that speaks first is heard after the sniff
-    /// limit there, and at once everywhere else.
+    /// The client's first bytes are waited for only where they choose between ways, or a rule or a
+    /// handler is about requests: nothing is dialled before that, because a connection to a
+    /// destination that is to be rejected or reached through a proxy would show. So a server that
+    /// speaks first is heard after the sniff limit there, and at once everywhere else.
     ///
     /// Where a rule asks for the addresses of a name that has none, the connection fails: whether
     /// the rule rejects it cannot be told.
@@ -81,32 +146,59 @@ impl Opening {
         entry: &mut Entry,
         shared: &Shared,
         course: &Course,
-    ) -> Result<Decided, Failure> {
+        look: Look,
+    ) -> Result<Choice, Failure> {
+        let mut look = look;
         let mut sniffed: Option<Sniffed> = None;
         let mut found: Option<Vec<SocketAddr>> = None;
         let mut ips: Option<Vec<IpAddr>> = None;
         loop {
+            let watched = look == Look::Inside && !self.watchers.is_empty();
             let facts = Facts {
                 sniffed: sniffed.as_ref(),
                 addresses: ips.as_deref(),
                 ..entry.facts()
             };
-            match course.rules.decide(facts) {
+            let decision = match look {
+                Look::Inside => course.rules.decide(facts),
+                Look::Outside => course.rules.decide_unseen(facts),
+            };
+            match decision {
                 Decision::Rule(rule) => {
-                    let only = bounds(&course.rules, rule, facts, found);
-                    return Ok((chosen(rule, entry, &course.proxies)?, only));
+                    let rejected = rule.is_some_and(|rule| rule.action == Action::Reject);
+                    let spoken = match &sniffed {
+                        Some(sniffed) => Spoken::of(sniffed.app),
+                        None if watched && !rejected => {
+                            self.connected().await?;
+                            self.sniff(entry, shared.limits.sniff).await?;
+                            sniffed = Some(entry.sniffer.conclude());
+                            continue;
+                        }
+                        None => None,
+                    };
+                    if let (Some(spoken), true, false) = (spoken, watched, rejected) {
+                        return Ok(session(spoken, None));
+                    }
+                    let only = bound(&course.rules, rule, facts, found);
+                    return Ok(Choice::Way((chosen(rule, entry, &course.proxies)?, only)));
+                }
+                Decision::Inspect(_) => match sniffed.as_ref().map(|it| Spoken::of(it.app)) {
+                    Some(Some(spoken)) => return Ok(session(spoken, None)),
+                    _ => look = Look::Outside,
+                },
+                Decision::Open(_) if shared.distrusts(entry) => look = Look::Outside,
+                Decision::Open(rule) => {
+                    let only = bound(&course.rules, Some(rule), facts, found);
+                    let route = chosen(Some(rule), entry, &course.proxies)?;
+                    return Ok(Choice::Inside(Inside::Tls((route, only))));
                 }
                 Decision::Unknown(rule) => {
                     entry.decided_by(&rule.name);
                     return Err(Failure::Stranger);
                 }
-                Decision::Inspect(rule) | Decision::Open(rule) => {
-                    entry.decided_by(&rule.name);
-                    return Err(Failure::Denied);
-                }
-                Decision::Sniff if course.rules.leave_direct(facts) => {
+                Decision::Sniff if !watched && course.rules.leave_direct(facts) => {
                     entry.decided_later();
-                    return Ok((Route::Direct, None));
+                    return Ok(Choice::Way((Route::Direct, None)));
                 }
                 Decision::Sniff => {
                     // A client that waits for its answer says nothing before it.
@@ -216,15 +308,26 @@ impl Opening {
 }
 
 /// The addresses that a connection may go to alone, now that the rules have decided.
-fn bounds(
+fn bound(
     rules: &Rules,
     rule: Option<&Rule>,
     facts: Facts<'_>,
     found: Option<Vec<SocketAddr>>,
 ) -> Option<Vec<SocketAddr>> {
+    bounds(rule, facts.destination, || rules.pins(rule, facts), found)
+}
+
+/// The addresses that may be gone to alone, now that the rules have decided; `pins` tells whether
+/// they have gone by addresses, and `found` are those that were looked up for them.
+pub(in crate::engine) fn bounds(
+    rule: Option<&Rule>,
+    destination: &Destination,
+    pins: impl FnOnce() -> bool,
+    found: Option<Vec<SocketAddr>>,
+) -> Option<Vec<SocketAddr>> {
     let proxied = matches!(rule.map(|rule| &rule.action), Some(Action::Upstream(_)));
-    let found = match (proxied, facts.destination) {
-        (true, _) if !rules.pins(rule, facts) => None,
+    let found = match (proxied, destination) {
+        (true, _) if !pins() => None,
         (true, Destination::Addr(to)) => Some(vec![to.addr()]),
         _ => found,
     };
@@ -234,17 +337,25 @@ fn bounds(
     })
 }
 
-/// The route that a rule chooses.
+/// The route that a rule chooses, noted in the record.
 fn chosen(rule: Option<&Rule>, entry: &mut Entry, proxies: &[Proxy]) -> Result<Route, Failure> {
-    let Some(rule) = rule else {
-        return Ok(Route::Direct);
-    };
-    entry.decided_by(&rule.name);
-    match &rule.action {
-        Action::Direct => Ok(Route::Direct),
-        Action::Reject => Err(Failure::Denied),
-        Action::Upstream(name) => named(proxies, name),
+    if let Some(rule) = rule {
+        entry.decided_by(&rule.name);
     }
+    route(rule, proxies)
+}
+
+/// The route that a rule chooses.
+pub(in crate::engine) fn route(rule: Option<&Rule>, proxies: &[Proxy]) -> Result<Route, Failure> {
+    match rule.map(|rule| &rule.action) {
+        None | Some(Action::Direct) => Ok(Route::Direct),
+        Some(Action::Reject) => Err(Failure::Denied),
+        Some(Action::Upstream(name)) => named(proxies, name),
+    }
+}
+
+fn session(spoken: Spoken, prescribed: Option<Route>) -> Choice {
+    Choice::Inside(Inside::Session(spoken, prescribed))
 }
 
 fn named(proxies: &[Proxy], name: &str) -> Result<Route, Failure> {
@@ -254,7 +365,7 @@ fn named(proxies: &[Proxy], name: &str) -> Result<Route, Failure> {
         .ok_or_else(|| UpstreamError::Unknown(name.to_owned()).into())
 }
 
-async fn lookup(
+pub(in crate::engine) async fn lookup(
     shared: &Shared,
     destination: &Destination,
     deadline: Instant,
