@@ -164,6 +164,14 @@ impl Fields {
         }
     }
 
+    /// Names and values of those that were made since.
+    pub(crate) fn made(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().filter_map(|field| match field {
+            Field::Came { .. } => None,
+            Field::Made { name, value } => Some((&name[..], &value[..])),
+        })
+    }
+
     /// Each field's line as HTTP/1 writes it, without its end.
     pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         self.fields.iter().map(|field| match field {

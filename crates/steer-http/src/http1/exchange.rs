@@ -96,8 +96,9 @@ pub(super) async fn run<G: Gateway, R: AsyncRead + Unpin, W: AsyncWrite + Unpin>
         let (server, inbox) = (&mut upstream.reading, &mut upstream.inbox);
         let (head, body) = loop {
             let mut head = response_head(server, inbox, asked, limits, progress).await?;
+            let status = head.response.status;
             gateway.response(exchange, &mut head.response).await;
-            head.check(asked).map_err(Broken::Response)?;
+            head.check(status, asked).map_err(Broken::Response)?;
             write::response(out, &head);
             if head.response.status >= 200 || head.framing == Framing::Tunnel {
                 break (head, out);

@@ -10,7 +10,7 @@ use crate::message::{Request, Response, Version};
 
 use super::framing::{Asked, Facts, Framing};
 use super::scan::Scan;
-use super::target;
+use super::{target, write};
 
 /// The head of a request with what its connection has to know.
 #[derive(Debug)]
@@ -45,17 +45,33 @@ pub struct ResponseHead {
 }
 
 impl RequestHead {
-    /// Refuses changes after which the head would no longer tell the end of its body.
+    /// Refuses changes after which the head would no longer tell the end of its body, or its own.
     pub(super) fn check(&self) -> Result<(), Malformed> {
         let Self { request, asked, .. } = self;
-        let (head, connect) = (request.method == "HEAD", request.method == "CONNECT");
-        if (head, connect) != (asked.head, asked.connect) {
+        let Request {
+            version,
+            method,
+            target,
+            authority,
+            fields,
+        } = request;
+        let connect = method == "CONNECT";
+        if (method == "HEAD", connect) != (asked.head, asked.connect) {
             return Err(Malformed::Reframed);
         }
-        if !request.fields.changed() {
+        let authority = authority.as_deref().unwrap_or_default();
+        let split = |text: &str| text.bytes().any(|b| b <= b' ' || b == 0x7f);
+        if !write::is_token(method.as_bytes()) || target.is_empty() {
+            return Err(Malformed::StartLine);
+        }
+        if split(target) || split(authority) {
+            return Err(Malformed::StartLine);
+        }
+        if !fields.changed() {
             return Ok(());
         }
-        match Facts::of(&request.fields).of_request(request.version, connect) {
+        can_be_written(fields)?;
+        match Facts::of(fields).of_request(*version, connect) {
             Ok(framing) if framing == self.framing => Ok(()),
             _ => Err(Malformed::Reframed),
         }
@@ -63,15 +79,25 @@ impl RequestHead {
 }
 
 impl ResponseHead {
-    /// Refuses changes after which the head would no longer tell the end of its body.
-    pub(super) fn check(&self, asked: Asked) -> Result<(), Malformed> {
-        let Self { response, .. } = self;
+    /// Refuses changes after which the head would no longer tell the end of its body, or its own.
+    pub(super) fn check(&self, status: u16, asked: Asked) -> Result<(), Malformed> {
         let Response {
-            version,
-            status,
+            version: _,
+            status: wanted,
             fields,
-        } = response;
-        match Facts::of(fields).of_response(*version, *status, asked) {
+        } = &self.response;
+        if !fields.changed() && *wanted == status {
+            return Ok(());
+        }
+        if !(100..1000).contains(wanted) {
+            return Err(Malformed::StartLine);
+        }
+        can_be_written(fields)?;
+        // An interim response is followed by another one, which a last one is not.
+        if (*wanted < 200) != (status < 200) {
+            return Err(Malformed::Reframed);
+        }
+        match Facts::of(fields).of_response(self.response.version, *wanted, asked) {
             Ok(framing) if framing == self.framing => Ok(()),
             _ => Err(Malformed::Reframed),
         }
@@ -81,6 +107,14 @@ impl ResponseHead {
     pub(super) fn lasts(&self, version: Version) -> bool {
         let believed = version != Version::Http10 || self.says_keep_alive;
         self.framing != Framing::Close && self.persistent && believed
+    }
+}
+
+fn can_be_written(fields: &Fields) -> Result<(), Malformed> {
+    let mut made = fields.made();
+    match made.all(|(name, value)| write::is_field(name, value)) {
+        true => Ok(()),
+        false => Err(Malformed::Value),
     }
 }
 
@@ -148,7 +182,7 @@ pub(super) fn request(head: &[u8], lines: usize) -> Result<RequestHead, Malforme
         persistent: facts.persistent(version),
         expects: facts.expect,
         asked,
-        authority: authority.map(|text| Bytes::copy_from_slice(text.as_bytes())),
+        authority: authority.map(|text| shared(&raw, text.as_bytes(), facts.host)),
         request: Request {
             version,
             authority: authority.map(str::to_owned),
@@ -158,6 +192,15 @@ pub(super) fn request(head: &[u8], lines: usize) -> Result<RequestHead, Malforme
         },
         raw,
     })
+}
+
+/// A text of the head, or of a copy, as bytes.
+fn shared(raw: &Bytes, text: &[u8], host: &[u8]) -> Bytes {
+    if text == host {
+        raw.slice_ref(host)
+    } else {
+        Bytes::copy_from_slice(text)
+    }
 }
 
 /// A response's whole head with so many field lines.
@@ -211,19 +254,35 @@ fn whole(status: httparse::Result<usize>, head: &[u8]) -> Result<(), Malformed> 
         Ok(Status::Complete(end)) if end == head.len() => Ok(()),
         // The end was found before: what is not understood to there is no head.
         Ok(_) => Err(Malformed::StartLine),
-        Err(httparse::Error::HeaderName) if is_folded(head) => Err(Malformed::Folded),
-        Err(httparse::Error::HeaderName) => Err(Malformed::Name),
-        Err(httparse::Error::HeaderValue) => Err(Malformed::Value),
-        Err(httparse::Error::NewLine) => Err(Malformed::BareCr),
-        Err(httparse::Error::Version) => Err(Malformed::Version),
-        Err(httparse::Error::TooManyHeaders) => Err(Malformed::TooMany),
-        Err(httparse::Error::Status | httparse::Error::Token) => Err(Malformed::StartLine),
+        Err(error) => Err(cause(error, head)),
     }
 }
 
-fn is_folded(head: &[u8]) -> bool {
-    let space = |w: &[u8]| w.starts_with(b"\r\n ") || w.starts_with(b"\r\n\t");
-    head.windows(3).any(space)
+/// Why a head is none, rather than where the tokeniser stopped.
+fn cause(error: httparse::Error, head: &[u8]) -> Malformed {
+    let bare_cr = |pair: &[u8]| pair[0] == b'\r' && pair[1] != b'\n';
+    let folded = |end: &[u8]| end.starts_with(b"\r\n ") || end.starts_with(b"\r\n\t");
+    if head.windows(2).any(bare_cr) {
+        return Malformed::BareCr;
+    }
+    match error {
+        httparse::Error::HeaderName if head.windows(3).any(folded) => Malformed::Folded,
+        httparse::Error::HeaderName => Malformed::Name,
+        httparse::Error::HeaderValue => Malformed::Value,
+        httparse::Error::NewLine => Malformed::BareCr,
+        httparse::Error::TooManyHeaders => Malformed::TooMany,
+        httparse::Error::Version if has_version(head) => Malformed::Version,
+        httparse::Error::Version | httparse::Error::Status | httparse::Error::Token => {
+            Malformed::StartLine
+        }
+    }
+}
+
+/// Whether some version stands where one should, of a request or a response.
+fn has_version(head: &[u8]) -> bool {
+    let mut words = head.split(|byte| *byte == b' ');
+    let mut is_version = |at| words.nth(at).is_some_and(|word| word.starts_with(b"HTTP/"));
+    is_version(0) || is_version(1)
 }
 
 fn version(minor: Option<u8>) -> Result<Version, Malformed> {

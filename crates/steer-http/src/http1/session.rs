@@ -45,10 +45,7 @@ pub(super) struct Session<G: Gateway, S> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Request,
-    /// It ends, and nothing is left of what the client sent.
     End,
-    /// It ends, and the client may not be done with sending.
-    Break,
 }
 
 impl<G: Gateway, S: Stream> Session<G, S> {
@@ -69,20 +66,20 @@ impl<G: Gateway, S: Stream> Session<G, S> {
     }
 
     pub(super) async fn run(mut self) -> Result<(), SessionError> {
-        let next = loop {
+        loop {
             match self.next_head().await {
-                Ok(None) => break Next::End,
+                Ok(None) => break,
                 Ok(Some(head)) => match self.request(head).await? {
                     Next::Request => {}
-                    last => break last,
+                    Next::End => break,
                 },
                 Err(error) => {
                     self.refuse(&error).await;
                     return Err(error);
                 }
             }
-        };
-        self.leave(next).await;
+        }
+        self.leave().await;
         self.pool.retire().await;
         Ok(())
     }
@@ -155,14 +152,18 @@ impl<G: Gateway, S: Stream> Session<G, S> {
                 Err(error)
             }
             Verdict::Respond(refused) => {
-                let answered = self.answer(open.progress(), &head, body, &refused).await;
+                let answered = self
+                    .answer(open.progress(), &head, Some(body), &refused)
+                    .await;
                 close(open, answered)
             }
             Verdict::Forward(way) => match head.check() {
                 Ok(()) => self.forward(open, head, body, way).await,
                 Err(source) => {
                     let refused = Refused::plain(500, &source.to_string());
-                    let answered = self.answer(open.progress(), &head, body, &refused).await;
+                    let answered = self
+                        .answer(open.progress(), &head, Some(body), &refused)
+                        .await;
                     open.failed(&source);
                     answered
                 }
@@ -189,7 +190,9 @@ impl<G: Gateway, S: Stream> Session<G, S> {
                 None => match self.gateway.connect(&way).await {
                     Ok(connected) => Upstream::new(connected),
                     Err(refused) => {
-                        let answered = self.answer(open.progress(), &head, body, &refused).await;
+                        let answered = self
+                            .answer(open.progress(), &head, Some(body), &refused)
+                            .await;
                         return close(open, answered);
                     }
                 },
@@ -226,10 +229,9 @@ impl<G: Gateway, S: Stream> Session<G, S> {
                     } else {
                         upstream.retire().await;
                     }
-                    return Ok(match (lasts, gone) {
-                        (true, _) => unless_draining(&*self.gateway).await,
-                        (false, true) => Next::End,
-                        (false, false) => Next::Break,
+                    return Ok(match lasts {
+                        true => unless_draining(&*self.gateway).await,
+                        false => Next::End,
                     });
                 }
                 Err(broken) => {
@@ -274,7 +276,7 @@ async fn unless_draining<G: Gateway>(gateway: &G) -> Next {
     let mut drain = pin!(gateway.drain());
     poll_fn(|cx| {
         Poll::Ready(match drain.as_mut().poll(cx) {
-            Poll::Ready(()) => Next::Break,
+            Poll::Ready(()) => Next::End,
             Poll::Pending => Next::Request,
         })
     })

@@ -43,10 +43,10 @@ pub(super) fn request(out: &mut Vec<u8>, head: &mut RequestHead, absolute: bool)
 pub(super) fn response(out: &mut Vec<u8>, head: &ResponseHead) {
     let ResponseHead { response, raw, .. } = head;
     let start = start_line(raw);
-    let digits = response.status.to_string();
+    let digit = |unit| b'0' + u8::try_from(response.status / unit % 10).expect("a digit");
     out.clear();
     // "HTTP/1.1 " stands before the status.
-    if start.get(9..12) == Some(digits.as_bytes()) {
+    if start.get(9..12) == Some(&[digit(100), digit(10), digit(1)]) {
         if !response.fields.changed() {
             return out.extend_from_slice(raw);
         }
@@ -85,13 +85,22 @@ pub(super) fn refused(out: &mut Vec<u8>, refused: &Refused, bodiless: bool, last
     }
 }
 
+/// Whether a field of a response of ours can stand beside those that tell its length.
 fn may_be_written(name: &str, value: &str) -> bool {
     let ours = ["content-length", "transfer-encoding", "connection"];
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !name.is_empty()
-        && name.bytes().all(token)
+    is_field(name.as_bytes(), value.as_bytes())
         && !ours.iter().any(|our| our.eq_ignore_ascii_case(name))
-        && !value.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0))
+}
+
+/// Whether a field can be written without becoming more than one.
+pub(super) fn is_field(name: &[u8], value: &[u8]) -> bool {
+    let control = |b: &u8| *b < b' ' && *b != b'\t' || *b == 0x7f;
+    is_token(name) && !value.iter().any(control)
+}
+
+pub(super) fn is_token(name: &[u8]) -> bool {
+    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    !name.is_empty() && name.iter().all(allowed)
 }
 
 fn status_line(out: &mut Vec<u8>, version: &str, status: u16) {

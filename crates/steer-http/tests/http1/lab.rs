@@ -39,6 +39,11 @@ pub(crate) fn write(bytes: impl AsRef<[u8]>) -> Step {
     Step::Write(bytes.as_ref().to_vec())
 }
 
+/// A plain request.
+pub(crate) const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+/// A plain response.
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
 type OnRequest = dyn Fn(&mut Request) -> Verdict<String> + Send + Sync;
 type OnResponse = dyn Fn(&mut Response) + Send + Sync;
 
@@ -232,13 +237,24 @@ async fn play(mut stream: DuplexStream, script: Vec<Step>) {
                 stream.read_to_end(&mut rest).await.expect("in memory");
                 assert_eq!(rest.escape_ascii().to_string(), "");
             }
-            Step::Write(bytes) => stream.write_all(&bytes).await.expect("the session reads"),
+            Step::Write(bytes) => {
+                stream.write_all(&bytes).await.expect("the session reads");
+                // The next bytes shall be read apart from these.
+                pause().await;
+            }
             Step::End => stream.shutdown().await.expect("in memory"),
             Step::Hold => {
                 let mut rest = Vec::new();
                 stream.read_to_end(&mut rest).await.expect("in memory");
             }
         }
+    }
+}
+
+/// Lets the others do what they can.
+pub(crate) async fn pause() {
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -12,27 +12,28 @@ use crate::message::Version;
 
 use super::super::body::Body;
 use super::super::exchange::Broken;
+use super::super::framing::Framing;
 use super::super::head::RequestHead;
 use super::super::progress::{Open, Progress};
 use super::super::write;
 use super::{Next, Session, unless_draining};
 
 impl<G: Gateway, S: Stream> Session<G, S> {
-    /// Answers a request of which the server has got nothing or gets nothing more.
+    /// Answers a request of which the server has got nothing or gets nothing more. What is left of
+    /// its body is thrown away where that is known, and else the session ends.
     pub(super) async fn answer(
         &mut self,
         progress: &Progress,
         head: &RequestHead,
-        mut body: Body,
+        rest: Option<Body>,
         refused: &Refused,
     ) -> Result<Next, SessionError> {
-        // Where a part of the body went to a server, what is left of it is not known exactly.
-        let whole = progress.body_gone.is() || !progress.body_begun.is();
-        let short = body.left().is_none_or(|left| left <= self.limits.discard);
         // Who waits to be told to go on will not send a body that is answered already.
-        let untold = head.expects && !body.ended();
+        let may_come = |rest: &Body| rest.ended() || !head.expects;
+        let short = |rest: &Body| rest.left().is_none_or(|left| left <= self.limits.discard);
         let goes_on = head.persistent && head.request.version != Version::Http10;
-        let lasts = goes_on && whole && short && !untold;
+        let rest = rest.filter(|rest| goes_on && may_come(rest) && short(rest));
+        let lasts = rest.is_some();
         write::refused(&mut self.out, refused, head.asked.head, !lasts);
         progress.answered.set(true);
         progress.status(refused.status);
@@ -43,23 +44,23 @@ impl<G: Gateway, S: Stream> Session<G, S> {
             refused.body.len()
         };
         progress.received(received);
-        if !lasts {
-            return Ok(Next::Break);
-        }
-        let ended = progress.body_gone.is() || self.discard(&mut body).await?;
-        Ok(if ended {
-            unless_draining(&*self.gateway).await
-        } else {
-            Next::Break
+        let ended = match rest {
+            Some(body) => self.discard(body).await?,
+            None => false,
+        };
+        Ok(match ended {
+            true => unless_draining(&*self.gateway).await,
+            false => Next::End,
         })
     }
 
     /// Reads the rest of a body and throws it away; tells whether it ended within the limits.
-    async fn discard(&mut self, body: &mut Body) -> Result<bool, SessionError> {
+    async fn discard(&mut self, mut body: Body) -> Result<bool, SessionError> {
         let mut left = self.limits.discard;
         loop {
-            let taken = body.take(self.inbox.data());
-            let count = taken.map_err(|source| SessionError::Request { source })?;
+            let Ok(count) = body.take(self.inbox.data()) else {
+                return Ok(false);
+            };
             self.inbox.consume(count);
             if body.ended() {
                 return Ok(true);
@@ -121,12 +122,20 @@ impl<G: Gateway, S: Stream> Session<G, S> {
         if answered {
             return fail(open, error);
         }
+        let progress = open.progress();
         let blames_client = matches!(error, SessionError::Request { .. } | SessionError::Slow(_));
-        let next = self.answer(open.progress(), head, body, &refused).await;
+        // Where a part of the body went to a server, what is left of it is not known exactly.
+        let rest = match (progress.body_gone.is(), progress.body_begun.is()) {
+            _ if blames_client => None,
+            (true, _) => Some(Body::new(Framing::Empty, &self.limits)),
+            (false, true) => None,
+            (false, false) => Some(body),
+        };
+        let next = self.answer(progress, head, rest, &refused).await;
         open.failed(&error);
         if blames_client {
             next?;
-            self.leave(Next::Break).await;
+            self.leave().await;
             return Err(error);
         }
         next
@@ -137,12 +146,12 @@ impl<G: Gateway, S: Stream> Session<G, S> {
         let refused = match error {
             SessionError::Request { source } => refused_for(*source),
             SessionError::Slow(_) => Refused::plain(408, &error.to_string()),
-            SessionError::ClientEnded(_) => return self.leave(Next::End).await,
+            SessionError::ClientEnded(_) => return self.leave().await,
             _ => return,
         };
         write::refused(&mut self.out, &refused, false, true);
         if self.say().await.is_ok() {
-            self.leave(Next::Break).await;
+            self.leave().await;
         }
     }
 
@@ -156,9 +165,9 @@ impl<G: Gateway, S: Stream> Session<G, S> {
 
     /// Ends the connection in order. Bytes that nobody read would reset it, and take the last
     /// response with them: a client that may still be sending is read for a while.
-    pub(super) async fn leave(&mut self, next: Next) {
+    pub(super) async fn leave(&mut self) {
         let _ = timeout(LINGER, self.writing.shutdown()).await;
-        if next != Next::Break || self.ended {
+        if self.ended {
             return;
         }
         let mut left = self.limits.discard;
