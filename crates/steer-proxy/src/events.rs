@@ -10,6 +10,7 @@
 mod server;
 
 use serde::Serialize;
+use std::ops::Add;
 use std::path::Path;
 use std::sync::Arc;
 use steer_core::address::{ClientAddr, Destination, Protocol};
@@ -18,7 +19,7 @@ use steer_core::steered::{Identity, Steered};
 use time::OffsetDateTime;
 use tokio::sync::broadcast;
 
-use crate::metrics::{Endpoint, Reloaded};
+use crate::metrics::Reloaded;
 use crate::record::{ConnectionId, Record, RequestRecord, stamp};
 
 pub use server::{Server, ServerError, Watched};
@@ -142,6 +143,19 @@ pub struct Counters {
     pub lost_records: u64,
 }
 
+impl Add for Counters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            live: self.live + other.live,
+            accepted: self.accepted + other.accepted,
+            refused_flows: self.refused_flows + other.refused_flows,
+            lost_records: self.lost_records + other.lost_records,
+        }
+    }
+}
+
 /// The start of a connection.
 #[derive(Debug, Serialize)]
 pub struct Begin<'a> {
@@ -205,17 +219,12 @@ impl<'a> Event<'a> {
         }
     }
 
-    fn endpoint(endpoint: &'a Endpoint) -> Self {
-        let Endpoint {
-            upstream,
-            endpoint,
-            up,
-        } = endpoint;
+    fn endpoint(upstream: &'a str, endpoint: &'a str, up: bool) -> Self {
         Self::Upstream {
             time: now(),
             upstream,
             endpoint,
-            up: *up,
+            up,
         }
     }
 

@@ -23,6 +23,7 @@ use steer_core::address::Protocol;
 use steer_core::method::Method;
 
 use crate::record::Outcome;
+use crate::upstream::{EndpointState, UpstreamState};
 use histogram::Histogram;
 use requests::Requests;
 use text::Page;
@@ -58,19 +59,8 @@ pub struct Levels {
     pub lost_records: u64,
     /// Flows of datagrams that were refused because there were too many.
     pub refused_flows: u64,
-    /// The addresses of upstreams whose health is known.
-    pub endpoints: Vec<Endpoint>,
-}
-
-/// One address of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The upstream's name.
-    pub upstream: String,
-    /// The address, as the configuration has it.
-    pub endpoint: String,
-    /// Whether connections are sent there.
-    pub up: bool,
+    /// How the upstreams stand.
+    pub upstreams: Vec<UpstreamState>,
 }
 
 impl Add for Levels {
@@ -79,7 +69,7 @@ impl Add for Levels {
     fn add(mut self, other: Self) -> Self {
         self.lost_records += other.lost_records;
         self.refused_flows += other.refused_flows;
-        self.endpoints.extend(other.endpoints);
+        self.upstreams.extend(other.upstreams);
         self
     }
 }
@@ -259,11 +249,7 @@ impl Metrics {
             page.sample(&families::REQUESTS, &[class, upstream, rule], count);
         }
         page.histogram(&families::REQUEST_SECONDS, &self.request);
-        page.family(&families::UPSTREAM_UP);
-        for endpoint in &levels.endpoints {
-            let labels = [endpoint.upstream.as_str(), endpoint.endpoint.as_str()];
-            page.sample(&families::UPSTREAM_UP, &labels, u64::from(endpoint.up));
-        }
+        render_upstreams(&levels.upstreams, &mut page);
         page.family(&families::REFUSED);
         for (why, count) in Reason::ALL.iter().zip(&self.refused) {
             let counted = count.load(Relaxed);
@@ -326,6 +312,35 @@ impl Metrics {
         drop(ways);
         let mut ways = self.ways.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(ways.entry(name.to_owned()).or_default())
+    }
+}
+
+fn render_upstreams(upstreams: &[UpstreamState], page: &mut Page) {
+    page.family(&families::UPSTREAM_LIVE);
+    for upstream in upstreams {
+        let live = u64::try_from(upstream.live).unwrap_or(u64::MAX);
+        page.sample(&families::UPSTREAM_LIVE, &[&upstream.name], live);
+    }
+    page.family(&families::UPSTREAM_REFUSED);
+    for upstream in upstreams {
+        page.sample(
+            &families::UPSTREAM_REFUSED,
+            &[&upstream.name],
+            upstream.refused,
+        );
+    }
+    let read: [(_, fn(&EndpointState) -> u64); 2] = [
+        (&families::UPSTREAM_UP, |endpoint| u64::from(endpoint.up)),
+        (&families::UPSTREAM_FAILURES, |endpoint| endpoint.failures),
+    ];
+    for (family, value) in read {
+        page.family(family);
+        for upstream in upstreams {
+            for endpoint in &upstream.endpoints {
+                let address = endpoint.address.to_string();
+                page.sample(family, &[&upstream.name, &address], value(endpoint));
+            }
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use super::opening::Failure;
 use super::{Engine, Shared};
 use crate::error::UpstreamError;
 use crate::events::{Counters, Event, Events, Watched};
-use crate::metrics::{Ended, Endpoint, Levels, Metrics, Reason};
+use crate::metrics::{Ended, Levels, Metrics, Reason};
 use crate::record::{ConnectionId, Record, RequestRecord};
+use crate::upstream::UpstreamState;
 
 /// The span of all that is said of a request; that of its connection is around it where it is
 /// entered.
@@ -130,7 +131,7 @@ impl Engine {
         Levels {
             lost_records: self.lost_records(),
             refused_flows: self.refused_flows(),
-            endpoints: self.endpoints(),
+            upstreams: self.upstreams(),
         }
     }
 }
@@ -145,7 +146,7 @@ impl Watched for Engine {
         }
     }
 
-    fn endpoints(&self) -> Vec<Endpoint> {
-        Vec::new()
+    fn upstreams(&self) -> Vec<UpstreamState> {
+        Self::upstreams(self)
     }
 }

@@ -17,15 +17,15 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{Counters, Event, Events, line};
-use crate::metrics::Endpoint;
+use crate::upstream::UpstreamState;
 
 /// What a subscriber is told beside the events.
 pub trait Watched: fmt::Debug + Send + Sync + 'static {
     /// What is counted.
     fn counters(&self) -> Counters;
 
-    /// The addresses of upstreams whose health is known.
-    fn endpoints(&self) -> Vec<Endpoint>;
+    /// How the upstreams stand.
+    fn upstreams(&self) -> Vec<UpstreamState>;
 }
 
 /// A socket that events cannot be told at.
@@ -204,16 +204,27 @@ async fn write(to: &mut OwnedWriteHalf, line: &str) -> io::Result<()> {
 #[derive(Debug, Default)]
 struct Known {
     counters: Option<Counters>,
-    endpoints: Vec<Endpoint>,
+    /// Upstreams, their addresses, and whether connections are sent there.
+    endpoints: Vec<(String, String, bool)>,
 }
 
 impl Known {
     fn changes(&mut self, watched: &dyn Watched) -> Vec<String> {
         let mut lines = Vec::new();
-        let endpoints = watched.endpoints();
+        let mut endpoints = Vec::new();
+        for UpstreamState {
+            name,
+            endpoints: places,
+            ..
+        } in watched.upstreams()
+        {
+            let places = places.into_iter();
+            endpoints.extend(places.map(|it| (name.clone(), it.address.to_string(), it.up)));
+        }
         for endpoint in &endpoints {
             if !self.endpoints.contains(endpoint) {
-                lines.push(line(&Event::endpoint(endpoint)));
+                let (upstream, place, up) = endpoint;
+                lines.push(line(&Event::endpoint(upstream, place, *up)));
             }
         }
         self.endpoints = endpoints;

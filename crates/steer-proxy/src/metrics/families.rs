@@ -84,6 +84,27 @@ pub(super) const REQUEST_SECONDS: Family = Family {
     help: "How long requests took, from their head to the last byte of the response.",
 };
 
+pub(super) const UPSTREAM_LIVE: Family = Family {
+    name: "steer_upstream_connections_live",
+    kind: Kind::Gauge,
+    labels: &["upstream"],
+    help: "Connections that an upstream carries.",
+};
+
+pub(super) const UPSTREAM_REFUSED: Family = Family {
+    name: "steer_upstream_refused_total",
+    kind: Kind::Counter,
+    labels: &["upstream"],
+    help: "Connections that were refused because an upstream had as many as it may have.",
+};
+
+pub(super) const UPSTREAM_FAILURES: Family = Family {
+    name: "steer_upstream_failures_total",
+    kind: Kind::Counter,
+    labels: &["upstream", "endpoint"],
+    help: "Checks and connections that failed at an address of an upstream.",
+};
+
 pub(super) const UPSTREAM_UP: Family = Family {
     name: "steer_upstream_up",
     kind: Kind::Gauge,
@@ -113,7 +134,7 @@ pub(super) const RELOADS: Family = Family {
 };
 
 /// Every family, in the order of the page.
-pub const FAMILIES: [Family; 11] = [
+pub const FAMILIES: [Family; 14] = [
     BUILD_INFO,
     CONNECTIONS,
     LIVE,
@@ -121,7 +142,10 @@ pub const FAMILIES: [Family; 11] = [
     CONNECT_SECONDS,
     REQUESTS,
     REQUEST_SECONDS,
+    UPSTREAM_LIVE,
+    UPSTREAM_REFUSED,
     UPSTREAM_UP,
+    UPSTREAM_FAILURES,
     REFUSED,
     RECORDS_LOST,
     RELOADS,

@@ -26,18 +26,24 @@ fn a_metrics() -> Metrics {
 }
 
 fn levels() -> Levels {
-    let endpoint = |endpoint: &str, up| Endpoint {
-        upstream: "corp".to_owned(),
-        endpoint: endpoint.to_owned(),
+    let endpoint = |address: &str, up| EndpointState {
+        address: address.parse().unwrap(),
         up,
+        failures: 5,
     };
     Levels {
         lost_records: 3,
         refused_flows: 4,
-        endpoints: vec![
-            endpoint("10.0.0.1:1080", true),
-            endpoint("[::1]:1080", false),
-        ],
+        upstreams: vec![UpstreamState {
+            name: "corp".to_owned(),
+            endpoints: vec![
+                endpoint("10.0.0.1:1080", true),
+                endpoint("[::1]:1080", false),
+            ],
+            live: 2,
+            carried: 9,
+            refused: 6,
+        }],
     }
 }
 
@@ -57,6 +63,9 @@ fn the_page_tells_what_was_counted() {
         r#"steer_requests_total{code_class="none",upstream="direct",rule=""} 1"#,
         "steer_request_seconds_count 2",
         r#"steer_upstream_up{upstream="corp",endpoint="[::1]:1080"} 0"#,
+        r#"steer_upstream_failures_total{upstream="corp",endpoint="10.0.0.1:1080"} 5"#,
+        r#"steer_upstream_connections_live{upstream="corp"} 2"#,
+        r#"steer_upstream_refused_total{upstream="corp"} 6"#,
         r#"steer_refused_total{reason="loop"} 1"#,
         r#"steer_refused_total{reason="flows"} 4"#,
         "steer_records_lost_total 3",

@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use serde_json::Value;
 
 use super::*;
+use crate::upstream::EndpointState;
 
 #[derive(Debug, Default)]
-struct Scene(Mutex<Vec<Endpoint>>);
+struct Scene(Mutex<Vec<UpstreamState>>);
 
 impl Watched for Scene {
     fn counters(&self) -> Counters {
@@ -17,7 +18,7 @@ impl Watched for Scene {
         }
     }
 
-    fn endpoints(&self) -> Vec<Endpoint> {
+    fn upstreams(&self) -> Vec<UpstreamState> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -86,10 +87,16 @@ fn reload(events: &Events) {
 #[test]
 fn a_subscriber_is_greeted_and_told_what_is_and_what_happens() {
     let bench = Bench::new();
-    let up = |up| Endpoint {
-        upstream: "corp".to_owned(),
-        endpoint: "10.0.0.1:1080".to_owned(),
-        up,
+    let up = |up| UpstreamState {
+        name: "corp".to_owned(),
+        endpoints: vec![EndpointState {
+            address: "10.0.0.1:1080".parse().unwrap(),
+            up,
+            failures: 0,
+        }],
+        live: 0,
+        carried: 0,
+        refused: 0,
     };
     bench.scene.0.lock().unwrap().push(up(true));
     bench.serve();
