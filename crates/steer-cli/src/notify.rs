@@ -2,12 +2,32 @@
 
 use std::fmt::Display;
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
 /// The steering is in force.
-pub(crate) fn ready() {
-    tell("READY=1");
+pub(crate) fn ready(status: &dyn Display) {
+    tell(&format!("READY=1\nSTATUS={}", first_line(status)));
+}
+
+/// How often a manager that watches us wants to hear of us; none where it does not.
+pub(crate) fn watchdog() -> Option<Duration> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let ours = std::env::var_os("WATCHDOG_PID").is_none()
+        || number("WATCHDOG_PID") == Some(u64::from(std::process::id()));
+    // Twice in its time, as sd_watchdog_enabled(3) has it.
+    let every = Duration::from_micros(number("WATCHDOG_USEC")? / 2);
+    (ours && !every.is_zero()).then_some(every)
+}
+
+/// Tells a manager that watches us that we live, for as long as tasks have their turn.
+pub(crate) async fn live(every: Duration) {
+    let mut beat = tokio::time::interval(every);
+    loop {
+        beat.tick().await;
+        tell("WATCHDOG=1");
+    }
 }
 
 /// It ends.
@@ -27,10 +47,13 @@ pub(crate) fn reloading() {
 
 /// What was read is in force, or what was before is still.
 pub(crate) fn reloaded(outcome: &dyn Display) {
-    let text = outcome.to_string();
-    // A status is a line.
-    let line = text.lines().next().unwrap_or_default();
-    tell(&format!("READY=1\nSTATUS={line}"));
+    tell(&format!("READY=1\nSTATUS={}", first_line(outcome)));
+}
+
+/// A status is a line.
+fn first_line(text: &dyn Display) -> String {
+    let text = text.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 fn tell(state: &str) {

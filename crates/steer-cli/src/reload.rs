@@ -41,7 +41,8 @@ fn again(args: &Steering, before: &Decided) -> Result<Decided, Failure> {
     if !wish.order().contains(&method) {
         return Err(lasting::failure(&["method"]));
     }
-    let keys = lasting::keys(before, &wish.intent);
+    let mut keys = lasting::keys(before, &wish.intent);
+    keys.extend(lasting::onlookers(&before.config, &wish.config));
     if !keys.is_empty() {
         return Err(lasting::failure(&keys));
     }

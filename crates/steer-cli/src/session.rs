@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
-use steer::core::config::LogTarget;
 use steer::core::engaged::Engaged;
 use steer::core::intake::Bound;
 use steer::core::intent::{self, Intent, OnFailure, Source};
@@ -19,16 +19,20 @@ use steer::dns;
 use steer::kernel::route::watch::Watched;
 use steer::kernel::{confine, keeper};
 use steer::proxy::engine::{Engine, EngineBuilder};
-use steer::proxy::record::Recorder;
+use steer::proxy::events::{Event, Events};
+use steer::proxy::metrics::{Metrics, Reloaded};
 use steer::proxy::upstream::Resolver;
 use steer::registry;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::dial;
+use crate::events;
 use crate::failure::Failure;
 use crate::follow::{self, Learner};
 use crate::force::{Force, Lost};
+use crate::metrics;
+use crate::records;
 use crate::steering::Decided;
 use crate::verify::enclosure::{self, Sieve};
 
@@ -41,6 +45,10 @@ pub(crate) struct Session {
     serving: JoinSet<()>,
     /// Has the rules follow names, and watches what others do to routes.
     following: JoinSet<()>,
+    /// Serves those who look on.
+    onlooking: JoinSet<()>,
+    /// Whether traffic is taken.
+    ready: Arc<AtomicBool>,
     watched: Watched,
     listeners: Vec<Listener>,
     inside: Option<Arc<dyn MakeSockets>>,
@@ -58,7 +66,8 @@ impl Session {
             host,
             choice,
         } = decided;
-        let recorder = recorder(&config.log.connections)?;
+        let recorder = records::recorder(&config.log)?;
+        let (metrics, events) = (metrics::bind(config)?, events::bind(config)?);
         // Made once for nothing, so that what is wrong with it is said before anything changes.
         engine(Engine::builder(config.policy.clone()))?;
         let dns = dns::for_plan(intent, &choice.plan)
@@ -75,10 +84,15 @@ impl Session {
         let force = Force::new(engaged);
         let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
         let inside = bound.iter().find_map(|bound| bound.inside.clone());
+        let (counts, told) = (Arc::<Metrics>::default(), Events::default());
+        let seen = |builder: EngineBuilder| {
+            let builder = builder.metrics(Arc::clone(&counts));
+            builder.events(told.clone())
+        };
         let inward = dial::inward::engine(intent, &bound)
-            .map(|builder| engine(builder.recorder(recorder.share())))
+            .map(|builder| engine(seen(builder).recorder(recorder.share())))
             .transpose()?;
-        let mut builder = Engine::builder(Policy::clone(&config.policy))
+        let mut builder = seen(Engine::builder(Policy::clone(&config.policy)))
             .recorder(recorder)
             .source(intent.source.unwrap_or(Source::Engine));
         if let Some(dns) = dns {
@@ -106,7 +120,23 @@ impl Session {
                 .map_err(|error| Failure::new(&error, "a listener was lost; start again"))?;
             builder = addresses.into_iter().fold(builder, EngineBuilder::listener);
         }
+        // Who is steered has no business there.
+        if let Some(server) = &metrics {
+            builder = builder.listener(server.address());
+        }
         let engine = engine(builder)?;
+        let engines: Vec<Engine> = [Some(&engine), inward.as_ref()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        let (mut onlooking, ready) = (JoinSet::new(), Arc::<AtomicBool>::default());
+        if let Some(server) = metrics {
+            metrics::serve(server, engines.clone(), Arc::clone(&ready), &mut onlooking);
+        }
+        if let Some(server) = events {
+            events::serve(server, engines, &mut onlooking);
+        }
         for bound in bound {
             let method = bound.listener.method;
             let steerer = registry::find(method).ok_or_else(|| {
@@ -137,12 +167,15 @@ impl Session {
             following.spawn(learner.refresh(resolver));
         }
         let lost = force.watch().await;
+        ready.store(true, Relaxed);
         Ok(Self {
             engine,
             inward,
             force,
             serving,
             following,
+            onlooking,
+            ready,
             watched,
             listeners,
             inside,
@@ -220,13 +253,7 @@ impl Session {
     pub(crate) async fn change(&self, before: &Decided, next: &Decided) -> Result<(), Failure> {
         let prepared = self.engine.prepare(next.config.policy.clone());
         let prepared = prepared.map_err(|error| Failure::new(&error, error.help()))?;
-        let target = &next.config.log.connections;
-        let records = match target {
-            // Whoever has moved the file away wants another one.
-            LogTarget::File(_) => Some(recorder(target)?),
-            _ if *target != before.config.log.connections => Some(recorder(target)?),
-            _ => None,
-        };
+        let records = records::next(&before.config.log, &next.config.log)?;
         let policy = self.engine.change(prepared);
         // What is ours to change is nothing that others did.
         self.watched.expect(&[]);
@@ -239,6 +266,9 @@ impl Session {
             return Err(Failure::new(&error, error.help()));
         }
         if let Some(records) = records {
+            if let Some(inward) = &self.inward {
+                drop(inward.record_to(records.share()));
+            }
             let last = self.engine.record_to(records);
             // A sink that takes nothing any more is not waited for.
             let written = tokio::task::spawn_blocking(move || drop(last));
@@ -247,8 +277,21 @@ impl Session {
         Ok(())
     }
 
+    /// Counts and tells what became of a configuration that was read again.
+    pub(crate) fn reloaded(&self, refused: Option<&Failure>) {
+        let how = match refused {
+            None => Reloaded::Applied,
+            Some(_) => Reloaded::Refused,
+        };
+        self.engine.metrics().reloaded(how);
+        let error = refused.map(ToString::to_string);
+        let events = self.engine.events();
+        events.tell(&Event::reloaded(how, error.as_deref()));
+    }
+
     /// Takes no further connection, waits for those that live, and undoes the plan.
     pub(crate) async fn stop(mut self, patience: Duration) -> Result<Released, Failure> {
+        self.ready.store(false, Relaxed);
         // Whoever waits for the rules waits in vain.
         self.following.shutdown().await;
         if let Err(error) = self.force.retire().await {
@@ -269,6 +312,7 @@ impl Session {
             );
         }
         self.serving.shutdown().await;
+        self.onlooking.shutdown().await;
         let lost = self.engine.lost_records();
         if lost > 0 {
             tracing::warn!(records = lost, "records could not be written");
@@ -336,16 +380,6 @@ fn engine(builder: EngineBuilder) -> Result<Engine, Failure> {
     builder
         .build()
         .map_err(|error| Failure::new(&error, error.help()))
-}
-
-fn recorder(target: &LogTarget) -> Result<Recorder, Failure> {
-    match target {
-        LogTarget::None => Ok(Recorder::none()),
-        LogTarget::Stdout => Recorder::stdout(),
-        LogTarget::Stderr => Recorder::to(io::stderr()),
-        LogTarget::File(path) => Recorder::file(path),
-    }
-    .map_err(|error| Failure::new(&error, error.help()))
 }
 
 /// A process of its own where something has to be undone or namespaces be held, nobody otherwise.

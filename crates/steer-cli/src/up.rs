@@ -52,7 +52,14 @@ pub(crate) fn up(args: &Up) -> Result<ExitCode, Failure> {
             }
             return Err(failure);
         }
-        notify::ready();
+        let told = format!(
+            "steer: {} is in force by {}",
+            decided.intent.instance, decided.choice.plan.method
+        );
+        notify::ready(&told);
+        if let Some(every) = notify::watchdog() {
+            tokio::spawn(notify::live(every));
+        }
         loop {
             tokio::select! {
                 () = ended.recv() => {
@@ -87,11 +94,13 @@ async fn reload(args: &Up, decided: &mut Decided, session: &mut Session) {
     let instance = &decided.intent.instance;
     match done {
         Ok(()) => {
+            session.reloaded(None);
             let told = format!("steer: {instance} is in force as the config says by now");
             say(&told);
             notify::reloaded(&told);
         }
         Err(failure) => {
+            session.reloaded(Some(&failure));
             say(&failure);
             let told = format!("steer: {instance} is in force as it was before");
             say(&told);

@@ -1,6 +1,7 @@
 //! What stays as it was at the start, by the keys that say it.
 
 use steer::auto;
+use steer::core::config::Config;
 use steer::core::engaged;
 use steer::core::intent::{Intent, Listen, Resolve, Scope, Traffic};
 use steer::core::method::Method;
@@ -119,6 +120,16 @@ pub(crate) fn keys(before: &Decided, next: &Intent) -> Vec<&'static str> {
         ("netns", *confine != next.confine),
         ("device", *link != next.link),
         ("relay", *relay != next.relay),
+    ];
+    let changed = told.into_iter().filter(|(_, changed)| *changed);
+    changed.map(|(key, _)| key).collect()
+}
+
+/// The keys about those who look on that another config changes: they are served as at the start.
+pub(crate) fn onlookers(before: &Config, next: &Config) -> Vec<&'static str> {
+    let told = [
+        ("metrics", before.metrics != next.metrics),
+        ("events", before.events != next.events),
     ];
     let changed = told.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(key, _)| key).collect()
