@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 pub(crate) struct Engine {
     engaged: Engaged,
     asked: Arc<Mutex<Vec<String>>>,
+    clients: Arc<Mutex<Vec<SocketAddr>>>,
     _intakes: JoinSet<()>,
 }
 
@@ -35,15 +36,16 @@ pub(crate) struct Engine {
 pub(crate) fn start(steerer: &dyn Steerer, intent: &Intent) -> Engine {
     let plan = steerer.plan(intent, &Host::example()).unwrap();
     let mut engaged = Engaged::engage(Box::new(NoKeeper), intent, &plan, None).unwrap();
-    let asked = Arc::default();
+    let (asked, clients) = (Arc::default(), Arc::default());
     let mut intakes = JoinSet::new();
     for bound in engaged.take_bound() {
         let intake = steerer.intake(intent, bound).unwrap();
-        intakes.spawn(serve(intake, Arc::clone(&asked)));
+        intakes.spawn(serve(intake, Arc::clone(&asked), Arc::clone(&clients)));
     }
     Engine {
         engaged,
         asked,
+        clients,
         _intakes: intakes,
     }
 }
@@ -80,6 +82,11 @@ impl Engine {
     /// What was asked for so far, each `destination via upstream`.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// Who asked so far.
+    pub(crate) fn clients(&self) -> Vec<SocketAddr> {
+        self.clients.lock().unwrap().clone()
     }
 
     /// A program with the variables of the plan and no others that name proxies.
@@ -134,7 +141,11 @@ pub(crate) async fn output(command: &mut Command) -> (i32, String) {
     (output.status.code().unwrap(), text)
 }
 
-async fn serve(mut intake: Box<dyn Intake>, asked: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    mut intake: Box<dyn Intake>,
+    asked: Arc<Mutex<Vec<String>>>,
+    clients: Arc<Mutex<Vec<SocketAddr>>>,
+) {
     let mut flows = JoinSet::new();
     while let Some(steered) = intake.next().await {
         let line = format!(
@@ -144,6 +155,7 @@ async fn serve(mut intake: Box<dyn Intake>, asked: Arc<Mutex<Vec<String>>>) {
             steered.upstream.as_deref().unwrap_or("-")
         );
         asked.lock().unwrap().push(line);
+        clients.lock().unwrap().push(steered.client.0);
         flows.spawn(relay(steered));
     }
 }

@@ -17,4 +17,5 @@ mod machines;
 mod oracle;
 mod python;
 mod refusal;
+mod senders;
 mod tunnel;
