@@ -90,6 +90,6 @@ pub use pty::Pty;
 pub use server::{Connection, Datagram, Server, Service, UdpServer};
 pub use snapshot::{Section, Snapshot};
 pub use watched::{DEADLINE, eventually};
-pub use web::{WebClient, WebServer};
+pub use web::{WebClient, WebServer, grpc_python};
 
 pub use nix::sys::signal::Signal;

@@ -9,7 +9,7 @@ use nix::unistd::{AccessFlags, access};
 use crate::cgroup::cgroup2_mount;
 use crate::guest;
 use crate::rootless;
-use crate::web::quic_python;
+use crate::web::{grpc_python, quic_python};
 
 /// Something without which a test proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Need {
     Path(&'static str),
     /// A Python with aioquic, which `tests/run` makes.
     Quic,
+    /// A Python with grpcio, which `tests/run` makes.
+    Grpc,
     /// A kernel for a virtual machine, which `tests/run` fetches, and what runs it.
     Guest,
 }
@@ -42,6 +44,7 @@ impl Need {
             }
             Self::Path(path) => std::path::Path::new(path).exists(),
             Self::Quic => quic_python().is_some(),
+            Self::Grpc => grpc_python().is_some(),
             Self::Guest => guest::kernel().is_some(),
         }
     }
@@ -55,6 +58,7 @@ impl Need {
             Self::Cgroup2 => "cgroup2",
             Self::Path(path) => path,
             Self::Quic => "quic",
+            Self::Grpc => "grpc",
             Self::Guest => "guest",
         }
     }
@@ -72,6 +76,7 @@ impl fmt::Display for Need {
             Self::Cgroup2 => f.write_str("a writable cgroup2 hierarchy"),
             Self::Path(path) => write!(f, "the path {path}"),
             Self::Quic => f.write_str("a Python with aioquic (see tests/run)"),
+            Self::Grpc => f.write_str("a Python with grpcio (see tests/run)"),
             Self::Guest => f.write_str(
                 "a kernel for a guest (see tests/run), qemu-system-x86_64, busybox and /dev/net/tun",
             ),
@@ -87,8 +92,8 @@ impl fmt::Display for Need {
 /// when it has not, this panics.
 ///
 /// With `STEER_REQUIRE=all`, or a comma-separated list that contains the missing need (`root`,
-/// `namespaces`, `cgroup2`, `quic`, `guest`, a program's name or a path), a missing need is a panic, so
-/// that CI cannot skip by accident.
+/// `namespaces`, `cgroup2`, `quic`, `grpc`, `guest`, a program's name or a path), a missing need is a
+/// panic, so that CI cannot skip by accident.
 /// Tests call it through [`require!`](crate::require!), which also leaves the test.
 pub fn require(needs: &[Need]) -> bool {
     let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_met()).collect();

@@ -69,6 +69,15 @@ pub(crate) fn quic_python() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// The same Python, if it has grpcio: an older one that `tests/run` made may lack it.
+pub fn grpc_python() -> Option<PathBuf> {
+    let python = quic_python()?;
+    let libraries = python.parent()?.parent()?.join("lib");
+    let mut versions = std::fs::read_dir(libraries).ok()?.flatten();
+    let has = versions.any(|version| version.path().join("site-packages/grpc").is_dir());
+    has.then_some(python)
+}
+
 fn python(host: &Host, script: &str) -> Program {
     let python = quic_python().expect("the test has asked for `Quic`");
     host.program(python).args(["-u", "-c", script])
