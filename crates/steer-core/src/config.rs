@@ -146,6 +146,7 @@ pub use log::{Log, LogFormat, LogTarget, RequestLog};
 pub use mark::{MarkError, Marks};
 pub use metrics::{Events, Metrics};
 pub use program::ProgramError;
+pub use rule::RequestFault;
 pub use upstream::UpstreamFault;
 pub use url::UrlError;
 
@@ -246,12 +247,12 @@ impl Config {
 
     /// The intent that the configuration states, for a steering of this name.
     ///
-    /// Who opened a connection is found out where a rule or a record asks for it.
+    /// Who opened a connection is found out where a rule, a record or an event asks for it.
     #[must_use]
     pub fn intent(&self, instance: Instance) -> Intent {
         let asks = |rule: &Rule| rule.condition.asks_for_identity();
-        let identify =
-            self.log.connections != LogTarget::None || self.policy.rules.iter().any(asks);
+        let told = self.log.connections != LogTarget::None || self.events.is_some();
+        let identify = told || self.policy.rules.iter().any(asks);
         Intent {
             instance,
             scope: self.scope.clone(),

@@ -19,6 +19,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use steer_core::policy::{Policy, Rule, Value, ValueSource};
+use zeroize::Zeroizing;
 
 pub use error::{Unsendable, ValueError};
 
@@ -104,12 +105,12 @@ fn values(rule: &Rule) -> impl Iterator<Item = &(String, Value)> {
 fn place(source: &ValueSource) -> Result<Place, ValueError> {
     Ok(match source {
         ValueSource::Literal(literal) => {
-            let text = Text::new(literal.clone().into_bytes());
+            let text = Text::new(Zeroizing::new(literal.clone().into_bytes()));
             Place::Constant(text.map_err(|source| ValueError::Literal { source })?)
         }
         ValueSource::Env(name) => {
             let value = std::env::var_os(name).ok_or_else(|| ValueError::Unset(name.clone()))?;
-            let text = Text::new(std::os::unix::ffi::OsStringExt::into_vec(value));
+            let text = Text::found(std::os::unix::ffi::OsStringExt::into_vec(value));
             Place::Constant(text.map_err(|source| ValueError::Env {
                 name: name.clone(),
                 source,

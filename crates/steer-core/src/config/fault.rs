@@ -6,6 +6,7 @@ use super::device::DeviceError;
 use super::dns::PoolError;
 use super::mark::MarkError;
 use super::program::ProgramError;
+use super::rule::RequestFault;
 use super::upstream::UpstreamFault;
 use super::url::UrlError;
 use crate::address::{CidrError, DestinationError, HostNameError, RangeError};
@@ -227,6 +228,9 @@ pub enum Fault {
         /// The upstreams that are defined.
         known: Vec<String>,
     },
+    /// What a rule says of requests.
+    #[error(transparent)]
+    Request(#[from] RequestFault),
     /// The address of a proxy.
     #[error(transparent)]
     Url(#[from] UrlError),
@@ -405,6 +409,7 @@ impl Fault {
                 }
                 (_, None) => format!("the upstreams are {}", listed(known, "and")),
             },
+            Self::Request(error) => error.help(),
             Self::Url(error) => error.help(),
             Self::Upstream(error) => error.help(),
             Self::CredentialsTwice => {

@@ -1,4 +1,11 @@
-//! `rules`: what happens to which connections.
+//! `rules`: what happens to which connections and requests.
+
+mod check;
+mod error;
+mod field;
+mod http;
+mod request;
+mod target;
 
 use std::collections::HashMap;
 
@@ -8,7 +15,9 @@ use super::report::Report;
 use super::section::{Keys, Section};
 use super::traffic::protocol;
 use super::{program, value};
-use crate::policy::{Action, App, Condition, Http, Inspect, RequestCondition, Rule};
+use crate::policy::{Action, App, Condition, Http, Inspect, Rule};
+
+pub use error::RequestFault;
 
 /// The rules of a configuration with the places where they name upstreams.
 #[derive(Default)]
@@ -65,13 +74,27 @@ fn rule(
         Some(node) => condition(node, &section.path_of("match"), report),
     };
     let action = action(&section, references, report);
-    Some(Rule {
+    let words = [("intercept", Inspect::Intercept), ("pass", Inspect::Pass)];
+    let tls = section.at("tls").map_or(Some(Inspect::default()), |node| {
+        let key = section.path_of("tls");
+        value::word(node, &key, &words, &["intercept", "pass"], report)
+    });
+    let (http, respond) = match section.at("http") {
+        None => (Some(Http::default()), None),
+        Some(node) => match http::read(node, &section.path_of("http"), report) {
+            Some(read) => (Some(read.http), read.respond),
+            None => (None, None),
+        },
+    };
+    let rule = Rule {
         name: name?,
         condition: condition?,
         action: action?,
-        http: Http::default(),
-        tls: Inspect::default(),
-    })
+        http: http?,
+        tls: tls?,
+    };
+    check::check(&rule, &section, respond, report);
+    Some(rule)
 }
 
 fn action(
@@ -107,6 +130,9 @@ fn action(
         }
         // The action may be the key that has been noted.
         (None, None) if !section.known => None,
+        (None, None) if section.at("http").is_some() || section.at("tls").is_some() => {
+            Some(Action::Direct)
+        }
         (None, None) if section.at("match").is_none() => {
             report.none(section.span, Fault::RuleEmpty)
         }
@@ -130,7 +156,7 @@ fn condition(node: &Node, path: &str, report: &mut Report<'_>) -> Option<Conditi
         command: value::list(&section, "command", report, program::command),
         cgroup: value::list(&section, "cgroup", report, program::cgroup),
         app: value::list(&section, "app", report, app),
-        request: RequestCondition::default(),
+        request: request::read(&section, report),
     })
 }
 
@@ -148,15 +174,13 @@ fn app(node: &Node, key: &str, report: &mut Report<'_>) -> Option<App> {
 }
 
 /// The keys of a rule.
-const KEYS: Keys = Keys {
-    known: &["name", "match", "action", "upstream"],
-    unsupported: &["http", "tls"],
-};
+const KEYS: Keys = Keys::new(&["name", "match", "action", "upstream", "http", "tls"]);
 /// What a rule can do, for messages.
 const ACTIONS: [&str; 3] = ["direct", "reject", "upstream: NAME"];
 /// The keys of a rule's `match`.
-const MATCH_KEYS: [&str; 10] = [
-    "host", "cidr", "port", "protocol", "uid", "gid", "exe", "command", "cgroup", "app",
+const MATCH_KEYS: [&str; 13] = [
+    "host", "cidr", "port", "protocol", "uid", "gid", "exe", "command", "cgroup", "app", "method",
+    "path", "header",
 ];
 /// `cli` is the rule of the command line.
 const RESERVED: [&str; 1] = ["cli"];

@@ -46,13 +46,14 @@ fn search(text: &str, node: &Node, context: Context, found: &mut Vec<Span>) {
                 if runs_on && named {
                     found.push(name.span.clone());
                 }
-                let below = if named || nearest(key, ["password"]).is_some() {
-                    Context::Secret
-                } else if PUBLIC.contains(&key) {
-                    Context::Open
-                } else {
-                    context
-                };
+                let below =
+                    if named || VALUES.contains(&key) || nearest(key, ["password"]).is_some() {
+                        Context::Secret
+                    } else if PUBLIC.contains(&key) {
+                        Context::Open
+                    } else {
+                        context
+                    };
                 search(text, value, below, found);
             }
         }
@@ -133,7 +134,7 @@ fn indent(line: &str) -> usize {
 }
 
 /// What keys of secrets are called, misspelt ones included.
-const SECRET_WORDS: [&str; 8] = [
+const SECRET_WORDS: [&str; 13] = [
     "passw",
     "pasw",
     "passp",
@@ -142,11 +143,18 @@ const SECRET_WORDS: [&str; 8] = [
     "token",
     "credential",
     "auth",
+    "cookie",
+    "api-key",
+    "apikey",
+    "bearer",
+    "literal",
 ];
 /// Bytes in which an anchor that could name a secret is looked for.
 const ANCHOR_MAX: usize = 80;
 /// Keys whose values are no secrets themselves, also where a secret is described.
-const PUBLIC: [&str; 3] = ["env", "file", "username"];
+const PUBLIC: [&str; 5] = ["env", "file", "command", "lifetime", "username"];
+/// Keys under which values of header fields stand, which may be secrets under any name.
+const VALUES: [&str; 3] = ["set", "add", "header"];
 
 #[cfg(test)]
 mod tests {

@@ -103,7 +103,7 @@ async fn run(argv: &[String]) -> Result<Text, ValueError> {
     }
     let (mut printed, is_whole) = printed.map_err(failed)?;
     let text = if is_whole {
-        Text::new(std::mem::take(&mut *printed))
+        Text::found(std::mem::take(&mut *printed))
     } else {
         Err(Unsendable::Long)
     };

@@ -1,5 +1,6 @@
 //! Values in files.
 
+use std::borrow::Cow;
 use std::fs::Metadata;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -35,10 +36,10 @@ impl File {
     /// Reads it for the first time.
     pub(super) fn new(path: &Path) -> Result<Self, ValueError> {
         let file = Self {
-            path: path.into(),
+            path: from_home(path).into(),
             last: Arc::default(),
         };
-        read(path, &file.last)?;
+        read(&file.path, &file.last)?;
         Ok(file)
     }
 
@@ -98,7 +99,7 @@ fn read(path: &Path, last: &Mutex<Option<(Stamp, Text)>>) -> Result<Text, ValueE
     within.read_to_end(&mut bytes).map_err(unread)?;
     let stamp = Stamp::of(&about);
     let after = Stamp::of(&file.metadata().map_err(unread)?);
-    let text = Text::new(std::mem::take(&mut *bytes)).map_err(unsendable)?;
+    let text = Text::found(std::mem::take(&mut *bytes)).map_err(unsendable)?;
     let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
     // Times have a grain: what is written right after a read can bear the time of before.
     *last = (stamp == after && stamp.is_settled()).then(|| (stamp, text.clone()));
@@ -124,6 +125,14 @@ impl Stamp {
             u64::try_from(seconds).is_ok_and(|at| Duration::from_secs(at) + GRAIN < now)
         };
         grown(self.modified) && grown(self.changed)
+    }
+}
+
+/// A path below the user's home, where it begins with `~/`.
+fn from_home(path: &Path) -> Cow<'_, Path> {
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(below), Some(home)) => Cow::Owned(home.join(below)),
+        _ => Cow::Borrowed(path),
     }
 }
 

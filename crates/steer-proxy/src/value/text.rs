@@ -12,8 +12,9 @@ use super::error::{MOST, Unsendable};
 pub(super) struct Text(Arc<Zeroizing<Vec<u8>>>);
 
 impl Text {
-    /// Takes bytes that can be the value of a field, without one newline at their end.
-    pub(super) fn new(bytes: Vec<u8>) -> Result<Self, Unsendable> {
+    /// Takes what was found elsewhere, where it can be the value of a field, without one newline
+    /// at its end. Where nothing stands, whoever should have written it has not.
+    pub(super) fn found(bytes: Vec<u8>) -> Result<Self, Unsendable> {
         let mut bytes = Zeroizing::new(bytes);
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
@@ -24,6 +25,11 @@ impl Text {
         if bytes.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
             return Err(Unsendable::Empty);
         }
+        Self::new(bytes)
+    }
+
+    /// Takes bytes that can be the value of a field.
+    pub(super) fn new(bytes: Zeroizing<Vec<u8>>) -> Result<Self, Unsendable> {
         if bytes.len() > MOST {
             return Err(Unsendable::Long);
         }
