@@ -16,7 +16,7 @@ pub enum UpstreamFault {
     /// An endpoint without a port, or with the port 0.
     #[error("{0:?} is not HOST:PORT")]
     Endpoint(String),
-    /// Version 1 where there is nothing for it to carry.
+    /// Who resolves names, where nobody is asked for any.
     #[error("a `tcp://` upstream is asked for nothing, so that nobody there resolves a name")]
     NothingAsked,
 }
