@@ -245,7 +245,7 @@ impl Intent {
         })
     }
 
-    /// What the sockets carry that answer clients in a destination's name: the usual mark for it,
+    /// What the sockets carry that answer datagrams in a destination's name: the usual mark for it,
     /// or the bypass mark where marks are written, of whose other bits nothing is known.
     #[must_use]
     pub fn answer_mark(&self) -> Mark {

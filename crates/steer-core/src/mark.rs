@@ -32,8 +32,8 @@ impl Mark {
         mask: 0xf000_0000,
     };
 
-    /// What the sockets carry that answer clients in a destination's name: [`Mark::BYPASS`] and a bit
-    /// more, which is one of the slot's where the highest bit is set.
+    /// What the sockets carry that answer datagrams in a destination's name: [`Mark::BYPASS`] and a
+    /// bit more, which is one of the slot's where the highest bit is set.
     pub const ANSWER: Self = Self {
         value: 0x3000_0000,
         mask: 0xb000_0000,

@@ -36,11 +36,7 @@ pub fn intake(
     inside: Arc<dyn MakeSockets>,
     owner: Owner,
 ) -> io::Result<Box<dyn Intake>> {
-    // What answers is told from what dials.
-    bound.sockets.mark(match bound.sockets {
-        Sockets::Tcp(_) => intent.answer_mark(),
-        Sockets::Udp(_) | Sockets::Control(_) => intent.bypass,
-    })?;
+    bound.sockets.mark(intent.bypass)?;
     let (method, app) = (bound.listener.method, bound.listener.app);
     let addresses = bound.sockets.addresses()?;
     Ok(match bound.sockets {

@@ -8,7 +8,6 @@
 //! Listeners > gate (who reaches the engine) ───┘
 //! ```
 
-use steer_core::address::Protocol;
 use steer_core::intent::Intent;
 use steer_core::ruleset::{Base, Chain, ChainKind, Hook, Rule, Test, Verdict};
 use steer_core::symbol::MarkRef;
@@ -27,26 +26,6 @@ pub fn bypass(intent: &Intent) -> Rule {
         Verdict::Return,
         "the engine's own connections",
     )
-}
-
-/// The rule, of the hook output, that loses what the engine's sockets answer to flows that conntrack
-/// has forgotten, as behind any other translation: it would begin a flow of the server's, and what the
-/// client then sends would be its answer and no longer in scope.
-///
-/// None where a mark is written for all of the engine's sockets: its dials may begin flows.
-pub fn forgotten(intent: &Intent, protocol: Protocol) -> Option<Rule> {
-    let mark = intent.answer_mark();
-    (mark != intent.bypass).then(|| {
-        Rule::new(
-            [
-                Test::Protocol(protocol),
-                Test::FromOpener,
-                Test::Marked(MarkRef::Fixed(mark)),
-            ],
-            Verdict::Drop,
-            "an answer that would begin a flow",
-        )
-    })
 }
 
 /// A chain that others jump to.

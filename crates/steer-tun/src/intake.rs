@@ -40,8 +40,7 @@ use crate::path::Running;
 pub fn of(intent: &Intent, bound: Bound) -> io::Result<Box<dyn Intake>> {
     // In a namespace of the command's own no rule looks at marks, and none can be set from here.
     if bound.inside.is_none() {
-        // What answers is told from what dials.
-        bound.sockets.mark(intent.answer_mark())?;
+        bound.sockets.mark(intent.bypass)?;
     }
     let Bound {
         listener,

@@ -1,9 +1,6 @@
 //! Connections of a command that conntrack is made to forget while they live.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-
-use lab::{End, Family, Host, Service, Status, eventually};
+use lab::{End, Family, Host, Service, Status};
 
 use crate::site::{Means, OnFailure, Site, echoes};
 
@@ -47,60 +44,16 @@ fn forgotten(means: Means) {
     }
 }
 
-/// The server's bytes come first: with them conntrack would take the connection for one that the
-/// server opened, and what the command then sends for its answers, which nobody refuses.
-fn pushed_to(means: Means) {
-    lab::require!(Namespaces, Cgroup2, Program("conntrack"), Program("ss"));
-    for family in Family::BOTH {
-        let site = Site::new("pushed");
-        let at = site.srv.at(family, 7);
-        let listener = site
-            .srv
-            .enter(|| TcpListener::bind(at))
-            .expect("it is free");
-        let witness = site.witness();
-        let agent = site.agent(means, OnFailure::Closed);
-        let mut client = agent.connect(at).expect("it is steered");
-        let (mut server, _) = listener.accept().expect("the engine dials");
-        client.send(b"ask").expect("it is connected");
-        server.read_exact(&mut [0; 3]).expect("the engine relays");
-        let local = client.local();
-        forget(&site.app);
-        server.write_all(b"pushed").expect("the engine is there");
-        eventually("nobody takes what the engine sends", || unsent(&site.app));
-        let _ = client.send(SECRET);
-        assert_eq!(client.receive_all(), (Vec::new(), End::Reset), "{family:?}");
-        let left = witness.packets(|p| p.source == local);
-        assert_eq!(left, [], "{means:?} {family:?}");
-        assert_eq!(agent.finish(), Status::Exited(0));
-    }
-}
-
-/// Whether a connection of the host waits for what it sent to be acknowledged.
-fn unsent(host: &Host) -> Option<()> {
-    let shown = host.program("ss").args(["-tnH", "state", "established"]);
-    let shown = shown.run().expect_success();
-    let queued = |line: &str| line.split_whitespace().nth(1) == Some("6");
-    shown.lines().any(queued).then_some(())
-}
-
 macro_rules! cases {
-    ($run:ident: $($name:ident: $means:ident;)*) => {
+    ($($name:ident: $means:ident;)*) => {
         $(#[test]
         fn $name() {
-            $run(Means::$means);
+            forgotten(Means::$means);
         })*
     };
 }
 
-cases! { pushed_to:
-    what_a_server_pushes_makes_no_forgotten_connection_its_own_tproxy_nft: TproxyNft;
-    what_a_server_pushes_makes_no_forgotten_connection_its_own_tproxy_legacy: TproxyLegacy;
-    what_a_server_pushes_makes_no_forgotten_connection_its_own_tun: Tun;
-    what_a_server_pushes_makes_no_forgotten_connection_its_own_tap: Tap;
-}
-
-cases! { forgotten:
+cases! {
     a_command_s_forgotten_connection_is_reset_redirect_nft: RedirectNft;
     a_command_s_forgotten_connection_is_reset_redirect_iptables: RedirectIptables;
     a_command_s_forgotten_connection_is_reset_redirect_legacy: RedirectLegacy;

@@ -4,14 +4,14 @@ use steer_core::address::{Family, Protocol};
 use steer_core::intent::{Intent, OnFailure, Source};
 use steer_core::object::{Leads, Object, Route};
 use steer_core::ruleset::{Chain, ChainKind, Hook, Rule, Test, Verdict};
-use steer_core::symbol::TableRef;
+use steer_core::symbol::{MarkRef, TableRef};
 
 use steer_rules::listeners::{Entry, Port};
 use steer_rules::rules::gate::{self, At};
 use steer_rules::rules::marking::{self, FIRST, LOOPBACK, Marking, STEER};
 use steer_rules::rules::traffic::{self, Decision};
 use steer_rules::rules::way::Way;
-use steer_rules::rules::{REFUSE_AT, bypass, forgotten, hooked};
+use steer_rules::rules::{REFUSE_AT, bypass, hooked};
 
 /// What all rules of a plan are made from.
 pub(super) struct Rules<'a> {
@@ -135,17 +135,23 @@ impl Rules<'_> {
         rules
     }
 
-    /// Answers to flows that conntrack has forgotten are lost. A gateway finds those of TCP by the
-    /// engine's socket all the same.
+    /// Answers to flows that conntrack has forgotten are lost, as behind any other translation: they
+    /// would begin a flow of the server's, and what the client then sends would be its answer and
+    /// no longer in scope.
     fn stale(&self) -> Vec<Rule> {
-        let takes = |protocol: &Protocol| {
-            self.marking().takes(*protocol)
-                && (*protocol == Protocol::Udp || *self.way == Way::Local)
-        };
-        let taken = Protocol::ALL.into_iter().filter(takes);
-        taken
-            .filter_map(|protocol| forgotten(self.intent, protocol))
-            .collect()
+        let mark = self.intent.answer_mark();
+        if mark == self.intent.bypass || !self.marking().takes(Protocol::Udp) {
+            return Vec::new();
+        }
+        vec![Rule::new(
+            [
+                Test::Protocol(Protocol::Udp),
+                Test::FromOpener,
+                Test::Marked(MarkRef::Fixed(mark)),
+            ],
+            Verdict::Drop,
+            "an answer that would begin a flow",
+        )]
     }
 
     /// What servers answer to the address of a client is for the engine's socket that has it.

@@ -1,6 +1,6 @@
 //! The rules that mark what is chosen, and the routes by which it gets to the device.
 
-use steer_core::address::{Family, Protocol};
+use steer_core::address::Family;
 use steer_core::intent::{Intent, OnFailure};
 use steer_core::object::{Device, Layer, Leads, Object, Route};
 use steer_core::plan::{Life, Plan};
@@ -8,10 +8,10 @@ use steer_core::ruleset::{Chain, ChainKind, Hook, Rule, Test, Verdict};
 use steer_core::symbol::TableRef;
 
 use steer_rules::rules::guard::Known;
+use steer_rules::rules::hooked;
 use steer_rules::rules::marking::{self, FIRST, Marking, STEER};
 use steer_rules::rules::traffic::{self, Decision};
 use steer_rules::rules::way::{self, Way};
-use steer_rules::rules::{REFUSE_AT, forgotten, hooked};
 
 use super::devices;
 
@@ -79,17 +79,6 @@ impl Rules<'_> {
             FIRST,
             vec![self.stale()],
         ));
-        let forgotten = forgotten(intent, Protocol::Tcp);
-        if let (Way::Local, Some(rule)) = (marking.way, forgotten) {
-            let at = (Hook::Output, REFUSE_AT);
-            chains.push(hooked(
-                "forgotten",
-                ChainKind::Filter,
-                at.0,
-                at.1,
-                vec![rule],
-            ));
-        }
         chains
     }
 
@@ -113,11 +102,12 @@ impl Rules<'_> {
         Device::name_of(&self.intent.instance, self.layer)
     }
 
-    /// Answers to flows of datagrams that conntrack has forgotten are lost, as [`forgotten`] has it:
-    /// no socket sends them, which could carry a mark.
+    /// Answers to flows that conntrack has forgotten are lost, as behind any other translation: they
+    /// would begin a flow of the server's, and what the client then sends would be its answer and
+    /// no longer in scope.
     fn stale(&self) -> Rule {
         let from = Test::From(vec![self.device()]);
-        let udp = Test::Protocol(Protocol::Udp);
+        let udp = Test::Protocol(steer_core::address::Protocol::Udp);
         let why = "an answer that would begin a flow";
         Rule::new([from, udp, Test::FromOpener], Verdict::Drop, why)
     }
