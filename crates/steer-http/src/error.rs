@@ -18,7 +18,7 @@ pub enum SessionError {
         source: Malformed,
     },
     /// The client took too long.
-    #[error("the client's {0} did not come in time")]
+    #[error("the client was too slow with the {0}")]
     Slow(Stage),
     /// The client overdid something that single requests are allowed.
     #[error("the client sends too many {0}")]
@@ -70,6 +70,8 @@ pub enum Stage {
     Head,
     /// The body with its framing and trailers.
     Body,
+    /// The response, which the client did not read.
+    Response,
     /// What follows an upgrade.
     Tunnel,
 }
@@ -79,6 +81,7 @@ impl std::fmt::Display for Stage {
         f.write_str(match self {
             Self::Head => "head",
             Self::Body => "body",
+            Self::Response => "response",
             Self::Tunnel => "upgraded connection",
         })
     }

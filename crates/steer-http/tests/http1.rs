@@ -1,6 +1,8 @@
 //! Sessions of HTTP/1 over streams in memory, with scripted servers behind them.
 #[path = "http1/forwarding.rs"]
 mod forwarding;
+#[path = "http1/heads.rs"]
+mod heads;
 #[path = "http1/identity.rs"]
 mod identity;
 #[path = "http1/lab.rs"]

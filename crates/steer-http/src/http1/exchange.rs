@@ -116,6 +116,7 @@ pub(super) async fn run<G: Gateway, R: AsyncRead + Unpin, W: AsyncWrite + Unpin>
             rest.take(inbox.data()).map_err(Broken::Response)?
         };
         progress.answered.set(true);
+        progress.stuck.set(true);
         progress.status(head.response.status);
         let written = write::both(writing, body, &inbox.data()[..here]).await;
         written.map_err(Broken::Client)?;
@@ -123,7 +124,8 @@ pub(super) async fn run<G: Gateway, R: AsyncRead + Unpin, W: AsyncWrite + Unpin>
         progress.received(here);
         if !tunnel {
             let moved = |count| progress.received(count);
-            let passed = pass(server, inbox, writing, &mut rest, moved, |_| {}).await;
+            let waits = |waits: bool| progress.stuck.set(!waits);
+            let passed = pass(server, inbox, writing, &mut rest, moved, waits).await;
             passed.map_err(Halt::of_response)?;
         }
         Ok(Outcome {
@@ -160,10 +162,12 @@ pub(super) async fn run<G: Gateway, R: AsyncRead + Unpin, W: AsyncWrite + Unpin>
         }
         while clock.poll(cx).is_ready() {
             if progress.moved() == seen {
-                return Poll::Ready(Err(match progress.awaits_client.is() {
-                    true => Broken::SlowClient,
-                    false => Broken::SlowServer,
-                }));
+                return Poll::Ready(Err(
+                    match progress.awaits_client.is() || progress.stuck.is() {
+                        true => Broken::SlowClient,
+                        false => Broken::SlowServer,
+                    },
+                ));
             }
             seen = progress.moved();
             clock.set(limits.body_idle);
@@ -211,6 +215,8 @@ async fn watch<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     while !*ended && inbox.data().len() < AHEAD {
         match inbox.fill(reading).await {
             Ok(count) => *ended = count == 0,
+            // TLS without its own end, which is no news: a client may go so.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => *ended = true,
             Err(error) => return Broken::Client(error),
         }
     }

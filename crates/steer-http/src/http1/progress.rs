@@ -18,6 +18,8 @@ pub(super) struct Progress {
     pub(super) body_begun: Flag,
     /// The client is waited for, within its body.
     pub(super) awaits_client: Flag,
+    /// The response is being written to the client, who may not take it.
+    pub(super) stuck: Flag,
     /// The server has sent something.
     pub(super) heard: Flag,
     /// The head of the last response is being written to the client.

@@ -97,6 +97,7 @@ impl<G: Gateway, S: Stream> Session<G, S> {
         } = self;
         let mut scan = Scan::default();
         let mut begun = false;
+        clock.set(limits.idle);
         loop {
             // RFC 9112, 2.2: empty lines before a request are passed over.
             while inbox.data().starts_with(b"\r\n") {
@@ -120,7 +121,6 @@ impl<G: Gateway, S: Stream> Session<G, S> {
             }
             if nothing {
                 inbox.rest();
-                clock.set(limits.idle);
             } else if !begun {
                 begun = true;
                 clock.set(limits.head_time);
@@ -135,6 +135,8 @@ impl<G: Gateway, S: Stream> Session<G, S> {
             };
             match filled {
                 Ok(count) => *ended = count == 0,
+                // Between requests nothing is lost with a client that just went.
+                Err(_) if nothing => return Ok(None),
                 Err(source) => return Err(SessionError::Client { source }),
             }
         }

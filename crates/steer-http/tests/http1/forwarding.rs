@@ -4,7 +4,7 @@ use steer_http::Verdict;
 
 use crate::lab::{Lab, Step, read, write};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn requests_of_one_connection_go_over_one_connection_as_they_came() {
     let requests = [
         "GET /a HTTP/1.1\r\nHost:  a \r\nx-ODD:\t1\r\n\r\n",
@@ -34,7 +34,7 @@ async fn requests_of_one_connection_go_over_one_connection_as_they_came() {
     assert_eq!(ran.ends[1].error, None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_change_changes_its_line_alone() {
     let mut lab = Lab::new([vec![
         read(

@@ -144,6 +144,11 @@ impl Running {
         String::from_utf8(got).expect("tests write text")
     }
 
+    /// What has been told about exchanges so far.
+    pub(crate) fn ends(&self) -> Vec<End> {
+        self.gateway.ends.lock().expect("no panic").clone()
+    }
+
     /// Has its gateway drain.
     pub(crate) fn drain(&self) {
         self.gateway.draining.send_replace(true);
@@ -293,5 +298,5 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// When a test has failed.
+/// When a test has failed, in time that passes where nothing else happens.
 const DEADLINE: Duration = Duration::from_secs(3600);

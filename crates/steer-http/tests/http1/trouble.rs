@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use steer_http::{Limits, Refused, SessionError, Verdict};
+use steer_http::{Limits, Refused, SessionError, Stage, Verdict};
 
 use crate::lab::{GET, Lab, OK, Step, read, write};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_the_server_has_closed_is_replaced() {
     let first = vec![read(GET), write(OK), Step::End, Step::Hold];
     let mut running = Lab::new([first, vec![read(GET), write(OK)]]).start();
@@ -19,7 +19,7 @@ async fn a_connection_that_the_server_has_closed_is_replaced() {
     assert_eq!((ran.connects, ran.ends.len()), (2, 2));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_that_a_reused_connection_did_not_answer_is_sent_once_more_if_it_may_be() {
     let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
     for (request, again) in [(GET, true), (post, false)] {
@@ -44,7 +44,7 @@ async fn a_request_that_a_reused_connection_did_not_answer_is_sent_once_more_if_
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_first_connection_without_an_answer_is_a_502_and_the_session_goes_on() {
     let mut running = Lab::new([vec![read(GET)], vec![read(GET), write(OK)]]).start();
     running.write(GET).await;
@@ -55,7 +55,7 @@ async fn a_first_connection_without_an_answer_is_a_502_and_the_session_goes_on()
     assert_eq!(running.ended().await.connects, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_response_cut_short_is_no_whole_one_for_the_client() {
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
@@ -72,7 +72,7 @@ async fn a_response_cut_short_is_no_whole_one_for_the_client() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_client_that_ends_within_its_body_ends_the_exchange() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf";
     let mut running = Lab::new([vec![read(head), Step::Hold]]).start();
@@ -107,7 +107,7 @@ async fn an_answer_of_the_gateway_keeps_the_connection_where_the_body_is_small()
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reset_leaves_the_client_without_an_end() {
     let mut lab = Lab::new([]);
     lab.on_request = Box::new(|_| Verdict::Reset);
@@ -119,7 +119,7 @@ async fn a_reset_leaves_the_client_without_an_end() {
     assert!(!ran.shut);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_changed_target_or_authority_is_written_where_it_came_from() {
     let cases = [
         (
@@ -162,7 +162,7 @@ async fn a_changed_target_or_authority_is_written_where_it_came_from() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_change_that_would_split_a_head_or_reframe_its_body_goes_nowhere() {
     let changes: [fn(&mut steer_http::Request); 5] = [
         |request| request.fields.set("x", "a\r\nb: c"),
@@ -188,7 +188,7 @@ async fn a_change_that_would_split_a_head_or_reframe_its_body_goes_nowhere() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn ways_have_their_own_connections_and_the_oldest_gives_place() {
     let target = |n: u8| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n");
     let server = |n: u8| vec![read(target(n)), write(OK), Step::ReadEnd];
@@ -212,7 +212,7 @@ async fn ways_have_their_own_connections_and_the_oldest_gives_place() {
     assert_eq!(running.ended().await.connects, 6);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_draining_session_finishes_its_exchange_and_ends() {
     let mut running = Lab::new([vec![read(GET), write(OK), read(GET), Step::Hold]]).start();
     running.write(GET).await;
@@ -299,4 +299,50 @@ async fn a_tunnel_may_rest_as_long_as_the_limits_say() {
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert_eq!(running.session.is_finished(), ends);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_left_without_an_end() {
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n{}",
+        "x".repeat(500_000)
+    );
+    let mut running = Lab::new([vec![read(GET), write(answer), Step::Hold]]).start();
+    running.write(GET).await;
+    tokio::time::sleep(Duration::from_secs(3000)).await;
+    let ran = running.ended().await;
+    assert!(
+        matches!(ran.result, Err(SessionError::Slow(Stage::Response))),
+        "{:?}",
+        ran.result
+    );
+    assert!(!ran.shut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_that_is_given_up_is_told_all_the_same() {
+    let mut running = Lab::new([vec![read(GET), Step::Hold]]).start();
+    running.write(GET).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(running.ends(), []);
+    running.session.abort();
+    assert!(
+        (&mut running.session)
+            .await
+            .expect_err("aborted")
+            .is_cancelled()
+    );
+    assert!(running.ends()[0].error.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_lines_do_not_keep_a_connection() {
+    let mut lab = Lab::new([]);
+    lab.limits.idle = Duration::from_secs(60);
+    let mut running = lab.start();
+    for _ in 0..7 {
+        running.write("\r\n").await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert!(running.session.is_finished());
 }

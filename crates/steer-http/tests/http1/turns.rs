@@ -2,7 +2,7 @@
 
 use crate::lab::{GET, Lab, OK, Step, read, write};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn interim_responses_are_all_relayed() {
     let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
     let script = [
@@ -19,7 +19,7 @@ async fn interim_responses_are_all_relayed() {
     running.ended().await.result.expect("an orderly end");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_client_that_expects_100_sends_its_body_when_the_server_says_so() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
     let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -41,7 +41,7 @@ async fn a_client_that_expects_100_sends_its_body_when_the_server_says_so() {
     assert_eq!((ran.ends[0].sent, ran.ends[0].status), (4, Some(200)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_server_may_answer_for_good_instead_of_100() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
     let no = "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n";
@@ -55,7 +55,7 @@ async fn a_server_may_answer_for_good_instead_of_100() {
     assert_eq!(ran.ends[0].error, None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_response_before_the_end_of_the_body_is_passed_on_and_the_body_goes_on() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n";
     let script = [
@@ -90,7 +90,7 @@ async fn a_response_that_closes_ends_a_body_that_still_comes() {
     assert!(ran.shut);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn responses_that_have_no_body_end_with_their_heads() {
     let head = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
     let answers = [
@@ -120,7 +120,7 @@ async fn responses_that_have_no_body_end_with_their_heads() {
     assert_eq!(running.ended().await.connects, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_body_without_a_length_ends_with_the_connection() {
     let answer = "HTTP/1.1 200 OK\r\nA: b\r\n\r\nas long as it lasts";
     let mut running = Lab::new([vec![read(GET), write(answer), Step::End]]).start();
@@ -151,7 +151,7 @@ async fn http_1_0_ends_with_its_response_unless_both_keep_it_alive() {
     running.ended().await.result.expect("an orderly end");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_upgrade_becomes_a_relay_whose_sides_end_one_by_one() {
     let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
     let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\n\r\n";
@@ -175,7 +175,7 @@ async fn an_upgrade_becomes_a_relay_whose_sides_end_one_by_one() {
     assert_eq!((ran.ends[0].sent, ran.ends[0].received), (9, 9));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn connect_becomes_a_relay_where_it_is_granted_and_stays_http_where_not() {
     let request = "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n";
     let no = "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";

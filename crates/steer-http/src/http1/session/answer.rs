@@ -113,7 +113,12 @@ impl<G: Gateway, S: Stream> Session<G, S> {
             ),
             Broken::Request(source) => (refused_for(source), SessionError::Request { source }),
             Broken::SlowClient => {
-                let error = SessionError::Slow(Stage::Body);
+                let stage = if answered {
+                    Stage::Response
+                } else {
+                    Stage::Body
+                };
+                let error = SessionError::Slow(stage);
                 (Refused::plain(408, &error.to_string()), error)
             }
             Broken::Client(source) => return fail(open, SessionError::Client { source }),
