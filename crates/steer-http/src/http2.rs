@@ -34,6 +34,7 @@ use h2::server::Connection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument;
 
 use self::calm::Calm;
 use self::exchange::Left;
@@ -119,7 +120,8 @@ async fn streams<G: Gateway, T: AsyncRead + AsyncWrite + Unpin>(
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    exchanges.spawn(exchange::run(session.clone(), request, respond));
+                    let exchange = exchange::run(session.clone(), request, respond);
+                    exchanges.spawn(exchange.in_current_span());
                 }
                 _ if phase == Phase::Calming => return Err(SessionError::Flood("resets")),
                 Some(Err(error)) => return Err(broken(error)),
@@ -128,8 +130,11 @@ async fn streams<G: Gateway, T: AsyncRead + AsyncWrite + Unpin>(
             Some(left) = exchanges.join_next() => {
                 // Of a panic the gateway's owner is told by the runtime: the stream ends alone.
                 let left = left.unwrap_or_default();
-                if exchanges.is_empty() && phase == Phase::Serving {
-                    waiting.as_mut().reset(Instant::now() + limits.idle);
+                match phase {
+                    Phase::Serving => waiting.as_mut().reset(Instant::now() + limits.idle),
+                    // Its last bytes may still be on the way to the socket.
+                    Phase::Draining => waiting.as_mut().reset(Instant::now() + LINGER),
+                    Phase::Calming => {}
                 }
                 if left.extended && !extended {
                     // Refused while earlier settings are unanswered: the next exchange asks again.

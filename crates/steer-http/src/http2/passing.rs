@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
+use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{StatusCode, response};
 
@@ -79,10 +80,11 @@ impl<G: Gateway> Passing<'_, G> {
             let (head, mut body) = head;
             let ended = body.is_end_stream();
             let code = head.status();
-            *upgraded = self.upgrades && code.is_success();
-            let stream = respond.send_response(head, ended);
-            let mut stream = stream.map_err(|error| Fault::Client(error.into()))?;
+            let Ok(mut stream) = respond.send_response(head, ended) else {
+                return Err(unsent(respond).await);
+            };
             *status = Some(code.as_u16());
+            *upgraded = self.upgrades && code.is_success();
             *told = Told::Head;
             if !ended {
                 body::pump(&mut body, &mut stream, &DOWN, received, self.moved).await?;
@@ -119,7 +121,7 @@ impl<G: Gateway> Passing<'_, G> {
     async fn heads(
         &self,
         exchange: &mut G::Exchange,
-        respond: &mut h2::server::SendResponse<Bytes>,
+        respond: &mut SendResponse<Bytes>,
         response: &mut ResponseFuture,
     ) -> Result<(http::Response<()>, RecvStream), Fault> {
         let mut interim = 0;
@@ -154,8 +156,9 @@ impl<G: Gateway> Passing<'_, G> {
                     }
                     let (parts, ()) = head.into_parts();
                     let head = self.changed(exchange, parts).await?;
-                    let sent = respond.send_informational(head);
-                    sent.map_err(|error| Fault::Client(error.into()))?;
+                    if respond.send_informational(head).is_err() {
+                        return Err(unsent(respond).await);
+                    }
                 }
             }
         }
@@ -185,6 +188,17 @@ impl<G: Gateway> Passing<'_, G> {
         *changed.headers_mut() = fields::write(&response.fields, &parts.headers)?;
         Ok(changed)
     }
+}
+
+/// Why a response's head could not be sent.
+async fn unsent(respond: &mut SendResponse<Bytes>) -> Fault {
+    poll_fn(|cx| {
+        Poll::Ready(match respond.poll_reset(cx) {
+            Poll::Ready(reset) => Fault::client(reset),
+            Poll::Pending => Fault::Change("the response's fields are not for HTTP/2"),
+        })
+    })
+    .await
 }
 
 /// The head of a response.

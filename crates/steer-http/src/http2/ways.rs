@@ -11,6 +11,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use super::fault::{Cause, Fault};
 use super::settings;
@@ -82,11 +83,12 @@ impl<G: Gateway> Ways<G> {
         };
         let mut drivers = lock(&self.drivers);
         while drivers.try_join_next().is_some() {}
-        drivers.spawn(async move {
+        let driver = async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a server's connection ended");
             }
-        });
+        };
+        drivers.spawn(driver.in_current_span());
         Ok(Server { requests, heard })
     }
 

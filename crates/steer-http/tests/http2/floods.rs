@@ -129,23 +129,26 @@ async fn a_head_without_an_end_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_pings_whose_answers_nobody_reads_is_not_taken_in() {
-    let (mut client, running) = plan().begin_raw();
-    let mut bytes = PREFACE.to_vec();
-    bytes.extend(frame(4, 0, 0, &[]));
-    client.write_all(&bytes).await.expect("sent");
-    let pings = frame(6, 0, 0, &[0; 8]).repeat(100);
-    let mut sent = 0;
-    let flood = async {
-        while client.write_all(&pings).await.is_ok() {
-            sent += pings.len();
-        }
-    };
-    // Time is paused: it passes only when nothing is taken any more.
-    let _ = tokio::time::timeout(Duration::from_secs(1), flood).await;
-    assert!(sent < 1024 * 1024, "{sent} bytes were taken");
-    drop(client);
-    let _ = running.over().await;
+async fn a_flood_whose_answers_nobody_reads_is_not_taken_in() {
+    let (ping, settings) = (frame(6, 0, 0, &[0; 8]), frame(4, 0, 0, &[]));
+    for one in [ping, settings] {
+        let (mut client, running) = plan().begin_raw();
+        let mut bytes = PREFACE.to_vec();
+        bytes.extend(frame(4, 0, 0, &[]));
+        client.write_all(&bytes).await.expect("sent");
+        let many = one.repeat(100);
+        let mut sent = 0;
+        let flood = async {
+            while client.write_all(&many).await.is_ok() {
+                sent += many.len();
+            }
+        };
+        // Time is paused: it passes only when nothing is taken any more.
+        let _ = tokio::time::timeout(Duration::from_secs(1), flood).await;
+        assert!(sent < 1024 * 1024, "{sent} bytes were taken");
+        drop(client);
+        let _ = running.over().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -207,6 +207,17 @@ async fn a_change_that_cannot_be_sent_is_a_502_and_never_sent_without_it() {
 }
 
 #[tokio::test]
+async fn a_changed_response_that_cannot_be_sent_is_a_502() {
+    let (mut plan, _saw) = telling();
+    plan.edit = Box::new(|response| response.fields.set("connection", "close"));
+    let mut rig = plan.begin().await;
+    assert_eq!(rig.get("/").await.expect("a response").head.status(), 502);
+    let (_, end) = rig.running.ended().await;
+    assert_eq!(end.status, Some(502));
+    assert!(end.error.expect("an error").contains("response"));
+}
+
+#[tokio::test]
 async fn the_response_to_head_has_its_length_and_no_body() {
     let rig = Plan::served(|request, mut respond| async move {
         assert_eq!(request.method(), Method::HEAD);

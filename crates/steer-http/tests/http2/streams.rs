@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use h2::server;
 use http::{HeaderMap, HeaderValue};
 use steer_http::Verdict;
@@ -126,6 +127,55 @@ async fn messages_of_a_call_go_both_ways_in_turn_and_end_in_trailers() {
     assert!(rest.is_empty());
     assert_eq!(trailers.expect("trailers")["grpc-status"], "0");
     assert_eq!(rig.running.ended().await.1.error, None);
+}
+
+#[tokio::test]
+async fn another_protocol_in_a_stream_is_offered_when_its_server_offers_it() {
+    let mut builder = server::Builder::new();
+    builder.enable_connect_protocol();
+    let plan = Plan::served_by(builder, |request, mut respond| async move {
+        let Some(protocol) = request.extensions().get::<Protocol>() else {
+            respond.send_response(status(204), true).expect("sent");
+            return;
+        };
+        assert_eq!(protocol.as_str(), "websocket");
+        assert_eq!(request.uri(), "http://example.com/chat");
+        let mut stream = respond.send_response(status(200), false).expect("sent");
+        let mut body = request.into_body();
+        while let Some(Ok(bytes)) = body.data().await {
+            let _ = body.flow_control().release_capacity(bytes.len());
+            stream.send_data(bytes, body.is_end_stream()).expect("sent");
+        }
+    });
+    let mut rig = plan.begin().await;
+    assert!(!rig.requests.is_extended_connect_protocol_enabled());
+    assert_eq!(rig.get("/").await.expect("a response").head.status(), 204);
+    rig.running.ended().await;
+    let offered = async {
+        while !rig.requests.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(offered).await;
+
+    let mut request = with("CONNECT", "/chat");
+    request
+        .extensions_mut()
+        .insert(Protocol::from_static("websocket"));
+    let (response, mut stream) = rig.open(request, false).await;
+    let mut body = within(response).await.expect("a response").into_body();
+    for word in ["hello", "world"] {
+        stream
+            .send_data(word.into(), word == "world")
+            .expect("sent");
+        assert_eq!(
+            within(body.data()).await.expect("an echo").expect("whole"),
+            word
+        );
+    }
+    let (_, end) = rig.running.ended().await;
+    assert_eq!((end.status, end.error), (Some(200), None));
+    assert!(end.upgraded);
 }
 
 #[tokio::test]
