@@ -12,6 +12,7 @@ mod associate;
 mod curl;
 mod forward;
 mod garbage;
+mod hostile;
 mod kit;
 mod machines;
 mod oracle;
