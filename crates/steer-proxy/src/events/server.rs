@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -171,6 +171,7 @@ async fn tell_all(stream: UnixStream, events: &Events, watched: &dyn Watched) ->
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = Known::default();
     let mut said = [0; 64];
+    let mut silent = false;
     loop {
         tokio::select! {
             event = told.recv() => match event {
@@ -181,15 +182,24 @@ async fn tell_all(stream: UnixStream, events: &Events, watched: &dyn Watched) ->
                 Err(RecvError::Closed) => return Ok(()),
             },
             _ = beat.tick() => {
+                if silent && has_gone(&to).await? {
+                    return Ok(());
+                }
                 for line in known.changes(watched) {
                     write(&mut to, &line).await?;
                 }
             }
             // It has nothing to say; what matters is that it goes.
-            read = from.read(&mut said) => if read? == 0 {
-                return Ok(());
-            },
+            read = from.read(&mut said), if !silent => silent = read? == 0,
         }
+    }
+}
+
+/// Whether a subscriber that says no more does not listen either.
+async fn has_gone(to: &OwnedWriteHalf) -> io::Result<bool> {
+    match timeout(PATIENCE, to.ready(Interest::WRITABLE)).await {
+        Ok(ready) => Ok(ready?.is_write_closed()),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 

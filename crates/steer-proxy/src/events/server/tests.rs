@@ -1,6 +1,7 @@
 //! Who is told what, and for how long.
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde_json::Value;
 
@@ -8,12 +9,12 @@ use super::*;
 use crate::upstream::EndpointState;
 
 #[derive(Debug, Default)]
-struct Scene(Mutex<Vec<UpstreamState>>);
+struct Scene(Mutex<Vec<UpstreamState>>, AtomicU64);
 
 impl Watched for Scene {
     fn counters(&self) -> Counters {
         Counters {
-            accepted: 7,
+            accepted: self.1.load(Relaxed),
             ..Counters::default()
         }
     }
@@ -47,6 +48,10 @@ impl Bench {
 
     fn path(&self) -> PathBuf {
         self.folder.path().join("events")
+    }
+
+    fn accepted(&self, count: u64) {
+        self.scene.1.store(count, Relaxed);
     }
 
     fn serve(&self) {
@@ -99,6 +104,7 @@ fn a_subscriber_is_greeted_and_told_what_is_and_what_happens() {
         refused: 0,
     };
     bench.scene.0.lock().unwrap().push(up(true));
+    bench.accepted(7);
     bench.serve();
     let mut subscriber = bench.subscribe();
     assert_eq!(next(&mut subscriber)["event"], "hello");
@@ -180,4 +186,21 @@ fn a_socket_that_a_crash_left_is_replaced_and_other_files_are_not() {
     let error = Server::bind(&bench.path()).unwrap_err();
     assert!(matches!(error, ServerError::NoSocket(_)), "{error}");
     assert_eq!(fs::read_to_string(bench.path()).unwrap(), "precious");
+}
+
+#[test]
+fn a_subscriber_that_says_no_more_is_told_on() {
+    let bench = Bench::new();
+    bench.serve();
+    let mut subscriber = bench.subscribe();
+    next(&mut subscriber);
+    let stream = subscriber.get_ref();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    // Two beats, so that it was looked whether it has gone.
+    for accepted in [1, 2] {
+        bench.accepted(accepted);
+        while next_of(&mut subscriber, "counters")["accepted"] != accepted {}
+    }
+    reload(&bench.events);
+    assert_eq!(next_of(&mut subscriber, "reload")["outcome"], "applied");
 }
