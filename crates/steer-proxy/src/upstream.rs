@@ -13,9 +13,9 @@ mod names;
 pub(crate) mod proxy;
 mod race;
 mod sockets;
+pub mod socks5;
 pub(crate) mod standing;
 pub(crate) mod wire;
-pub mod socks5;
 
 use std::fmt;
 

@@ -11,8 +11,8 @@ use super::rules::Rules;
 use crate::upstream::SocketFactory;
 use crate::value::Values;
 
-pub(super) use checks::Checks;
 pub(super) use crate::upstream::proxy::Proxy;
+pub(super) use checks::Checks;
 
 /// What connections go by. One keeps to what it met when it came: its own stands for as long as it
 /// lives, whatever others go by since.

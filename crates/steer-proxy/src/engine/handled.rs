@@ -63,7 +63,9 @@ pub(super) async fn begin(
             Box::pin(go_on(entry, opening, client, prescribed)) as _
         })
     };
-    let ended = first.stream(&about, stream, Next::new(&about, rest, last)).await;
+    let ended = first
+        .stream(&about, stream, Next::new(&about, rest, last))
+        .await;
     match ended {
         Err(error) if entry.is_fine() || !reached => {
             entry.ended(Outcome::Error, Some(format!("a handler: {error}")));

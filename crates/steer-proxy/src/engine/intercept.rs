@@ -104,16 +104,16 @@ pub(super) async fn run(entry: &mut Entry, opening: Opening, decided: Decided) {
 
 /// What the server has to prove, and its name, if that is one: as the client says, else as is known
 /// of where it wants to go.
-fn names(
-    entry: &Entry,
-    said: Option<&str>,
-) -> Option<(ServerName<'static>, Option<HostName>)> {
+fn names(entry: &Entry, said: Option<&str>) -> Option<(ServerName<'static>, Option<HostName>)> {
     if let Some(said) = said {
         let host = HostName::new(said).ok()?;
         return Some((name_of(&host)?, Some(host)));
     }
     let facts = entry.facts();
-    match (facts.destination.name().or(facts.answered), facts.destination) {
+    match (
+        facts.destination.name().or(facts.answered),
+        facts.destination,
+    ) {
         (Some(host), _) => Some((name_of(host)?, Some(host.clone()))),
         (None, Destination::Addr(to)) => Some((ServerName::from(to.addr().ip()), None)),
         (None, Destination::Name { .. }) => None,

@@ -255,7 +255,14 @@ impl Opening {
                     None => Box::pin(self.through(entry, &shared, proxy, terms)).await,
                     Some(only) => {
                         let header = proxied::introduction(entry, proxy);
-                        Box::pin(proxied::through_to(&only, &dialler, proxy, header.as_ref(), terms)).await
+                        Box::pin(proxied::through_to(
+                            &only,
+                            &dialler,
+                            proxy,
+                            header.as_ref(),
+                            terms,
+                        ))
+                        .await
                     }
                 }
             }

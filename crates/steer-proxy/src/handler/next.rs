@@ -32,7 +32,11 @@ impl<'a> Next<'a> {
         let Self { about, rest, last } = self;
         match rest.split_first() {
             None => last(client).await,
-            Some((handler, rest)) => handler.stream(about, client, Next { about, rest, last }).await,
+            Some((handler, rest)) => {
+                handler
+                    .stream(about, client, Next { about, rest, last })
+                    .await
+            }
         }
     }
 }

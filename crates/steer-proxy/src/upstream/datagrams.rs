@@ -97,7 +97,10 @@ impl Dialler {
         way.relay = Some(Relay {
             header: stages.iter().flat_map(datagram::header).collect(),
             senders: stages.into_iter().map(datagram::Sender::of).collect(),
-            controls: controls.into_iter().map(|control| control.dialled).collect(),
+            controls: controls
+                .into_iter()
+                .map(|control| control.dialled)
+                .collect(),
         });
         Ok(way)
     }

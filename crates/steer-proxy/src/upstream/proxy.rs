@@ -138,7 +138,11 @@ impl Proxy {
     async fn connect(&self, endpoint: usize, call: Call<'_>) -> Result<Dialled, Failed> {
         let address = self.standing.address(endpoint);
         let mut dialled = match &self.via {
-            None => call.dialler.dial(address, call.terms).await.map_err(judged)?,
+            None => call
+                .dialler
+                .dial(address, call.terms)
+                .await
+                .map_err(judged)?,
             Some(via) => through(via, address, call).await?,
         };
         let introduced = async {
@@ -160,7 +164,10 @@ impl Proxy {
         };
         let Sealing { connector, names } = &**sealing;
         let Dialled { stream, claim } = dialled;
-        let patience = call.terms.deadline.saturating_duration_since(Instant::now());
+        let patience = call
+            .terms
+            .deadline
+            .saturating_duration_since(Instant::now());
         let sealed = Box::pin(connector.connect(stream, &names[endpoint], &[], patience)).await;
         match sealed {
             Ok(tls) => Ok(Dialled {

@@ -96,8 +96,18 @@ mod tests {
         let parsed = |texts: &[&str]| -> Vec<SocketAddr> {
             texts.iter().map(|text| text.parse().unwrap()).collect()
         };
-        let found = ["[2001:db8::1]:1", "[2001:db8::2]:1", "192.0.2.1:1", "[2001:db8::3]:1"];
-        let order = ["[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1", "[2001:db8::3]:1"];
+        let found = [
+            "[2001:db8::1]:1",
+            "[2001:db8::2]:1",
+            "192.0.2.1:1",
+            "[2001:db8::3]:1",
+        ];
+        let order = [
+            "[2001:db8::1]:1",
+            "192.0.2.1:1",
+            "[2001:db8::2]:1",
+            "[2001:db8::3]:1",
+        ];
         assert_eq!(interleaved(&parsed(&found)), parsed(&order));
         assert_eq!(interleaved(&[]), []);
     }

@@ -16,7 +16,7 @@ use steer_core::policy::{
 };
 use steer_core::steered::{Answer, Flow, Identity, Refusal, ResetAnswer, Steered, reset_on_close};
 use steer_proxy::engine::{Engine, EngineBuilder};
-use steer_proxy::record::{Record, Recorder};
+use steer_proxy::record::{Record, Recorder, RequestRecord};
 use steer_proxy::upstream::{PlainSockets, SocketFactory};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -41,8 +41,11 @@ impl Intake for Given {
     }
 }
 
-/// Lines as they are written, each as a record.
-struct Lines(mpsc::UnboundedSender<Record>);
+/// Lines as they are written, each as a record: of a connection, or of a request.
+struct Lines {
+    record_tx: mpsc::UnboundedSender<Record>,
+    request_tx: mpsc::UnboundedSender<RequestRecord>,
+}
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -50,7 +53,10 @@ impl io::Write for Lines {
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
         {
-            let _ = self.0.send(serde_json::from_slice(line)?);
+            match serde_json::from_slice(line) {
+                Ok(record) => drop(self.record_tx.send(record)),
+                Err(_) => drop(self.request_tx.send(serde_json::from_slice(line)?)),
+            }
         }
         Ok(bytes.len())
     }
@@ -64,6 +70,7 @@ pub(crate) struct Bench {
     pub(crate) engine: Engine,
     pub(crate) steered_tx: mpsc::UnboundedSender<Steered>,
     records: mpsc::UnboundedReceiver<Record>,
+    requests: mpsc::UnboundedReceiver<RequestRecord>,
     /// Where the programs are, where that is elsewhere.
     pub(crate) inside: Option<Arc<dyn MakeSockets>>,
 }
@@ -75,8 +82,13 @@ impl Bench {
 
     pub(crate) fn with(builder: EngineBuilder) -> Self {
         let (record_tx, records) = mpsc::unbounded_channel();
+        let (request_tx, requests) = mpsc::unbounded_channel();
+        let lines = Lines {
+            record_tx,
+            request_tx,
+        };
         let engine = builder
-            .recorder(Recorder::to(Lines(record_tx)).unwrap())
+            .recorder(Recorder::to(lines).unwrap())
             .build()
             .unwrap();
         let (steered_tx, given) = mpsc::unbounded_channel();
@@ -85,6 +97,7 @@ impl Bench {
             engine,
             steered_tx,
             records,
+            requests,
             inside: None,
         }
     }
@@ -161,6 +174,11 @@ impl Bench {
     /// Whether no record waits.
     pub(crate) fn is_quiet(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// The record of the request that ended first of those not asked for yet.
+    pub(crate) async fn request(&mut self) -> RequestRecord {
+        soon(self.requests.recv()).await.unwrap()
     }
 
     pub(crate) async fn record(&mut self) -> Record {

@@ -7,12 +7,18 @@ mod bench;
 mod change;
 mod dialling;
 mod dns;
+mod handlers;
 mod inside;
+mod intercepted;
 mod limits;
 mod loops;
+mod proxies;
+mod requests;
+mod secrets;
 mod sniffing;
 mod udp;
 mod unmade;
+mod web;
 
 use std::io::ErrorKind;
 

@@ -80,11 +80,13 @@ fn proxy(
             });
         }
     }
-    let login = credentials.as_ref().map(|Credentials { username, password }| {
-        let username = username.clone();
-        let password = password.reveal();
-        password.map(|password| Login { username, password })
-    });
+    let login = credentials
+        .as_ref()
+        .map(|Credentials { username, password }| {
+            let username = username.clone();
+            let password = password.reveal();
+            password.map(|password| Login { username, password })
+        });
     let login = login.transpose().map_err(|source| EngineError::Secret {
         upstream: name.clone(),
         source,

@@ -58,9 +58,7 @@ impl Resolver {
         let deadline = Instant::now() + shared.limits.connect;
         let terms = entry.dialler.terms(client.0.ip(), deadline);
         let streams_only = match route {
-            Route::Proxy(index) => {
-                entry.course.proxies[*index].carries_datagrams().is_err()
-            }
+            Route::Proxy(index) => entry.course.proxies[*index].carries_datagrams().is_err(),
             Route::Direct | Route::None => false,
         };
         if transport == Transport::Udp && !streams_only {

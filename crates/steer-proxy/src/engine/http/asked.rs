@@ -35,11 +35,6 @@ impl Known {
             ..Facts::at_first(self.protocol, &self.destination, &self.identity)
         }
     }
-
-    /// The name of the destination, where one is known whatever requests say.
-    pub(super) fn name(&self) -> Option<&HostName> {
-        self.destination.name().or(self.answered.as_ref())
-    }
 }
 
 /// The host that an authority names, without the port; none of an address.

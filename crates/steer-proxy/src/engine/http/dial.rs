@@ -11,8 +11,8 @@ use steer_tls::{Prefixed, ServerName};
 use tokio::time::Instant;
 
 use super::super::connection::told;
-use super::super::entry::Route;
 use super::super::course::Proxy;
+use super::super::entry::Route;
 use super::super::opening::proxied::{self, Whom};
 use super::super::opening::{Failure, Opened};
 use super::super::rules::{Decision, Facts};
@@ -61,7 +61,11 @@ impl Desk {
         let to = way.place.destination();
         let opened = match (way.route, only) {
             (Route::None, _) => Err(Failure::Denied),
-            (Route::Direct, None) => dialler.dial(to, terms).await.map(plain).map_err(Failure::from),
+            (Route::Direct, None) => dialler
+                .dial(to, terms)
+                .await
+                .map(plain)
+                .map_err(Failure::from),
             (Route::Direct, Some(only)) => {
                 let dialled = dialler.dial_any(&only, to, terms).await;
                 dialled.map(plain).map_err(Failure::from)
@@ -133,7 +137,10 @@ impl Desk {
     ) -> Result<Connected, Failure> {
         let stream: Box<dyn steer_http::gateway::Stream> = match &way.tls {
             None => Box::new(server),
-            Some(name) => Box::new(self.verified(server, name, &self.spoken.alpn(), deadline).await?),
+            Some(name) => Box::new(
+                self.verified(server, name, &self.spoken.alpn(), deadline)
+                    .await?,
+            ),
         };
         Ok(Connected {
             stream,

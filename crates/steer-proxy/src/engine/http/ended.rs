@@ -51,8 +51,12 @@ impl Exchange {
             request: seen.began(),
             ..about.clone()
         };
-        let mut record =
-            RequestRecord::new(about.connection, method, authority.as_deref(), request.path());
+        let mut record = RequestRecord::new(
+            about.connection,
+            method,
+            authority.as_deref(),
+            request.path(),
+        );
         // Stands if nobody comes to say otherwise: the task was aborted.
         record.outcome = Outcome::Reset;
         record.error = Some("the engine stopped".to_owned());
@@ -115,18 +119,31 @@ impl Exchange {
         if self.told {
             return;
         }
-        let failed = self.way.as_ref().and_then(|way| self.seen.failure(way));
+        // Others may go by the same way while no further connection can be made for it.
+        let unmade = matches!(status, Some(403 | 502..=504));
+        let way = self.way.as_ref().filter(|_| unmade);
+        let failed = way.and_then(|way| self.seen.failure(way));
         (self.record.outcome, self.record.error) = match (failed, error) {
             (Some((outcome, why)), _) => (outcome, Some(why)),
-            (None, Some(why)) => (Outcome::Error, Some(why.clone())),
+            (None, Some(why)) => (unfinished(*status), Some(why.clone())),
             (None, None) => (Outcome::Ok, None),
         };
+    }
+}
+
+/// How a request ended early of which the client was sent this status, or none.
+fn unfinished(status: Option<u16>) -> Outcome {
+    match status {
+        None => Outcome::Reset,
+        Some(408 | 504) => Outcome::Timeout,
+        Some(_) => Outcome::Error,
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
-        self.shared.request_ended(&mut self.record, took, &self.span);
+        self.shared
+            .request_ended(&mut self.record, took, &self.span);
     }
 }

@@ -66,7 +66,11 @@ fn found(host: &HostName, port: u16, asked: bool, proven: bool) -> Result<Found,
     };
     Ok(Found {
         host: host.clone(),
-        port: if proven && !asked && port == HTTP { HTTPS } else { port },
+        port: if proven && !asked && port == HTTP {
+            HTTPS
+        } else {
+            port
+        },
         proof,
     })
 }
@@ -123,7 +127,7 @@ mod tests {
         HostName::new(text).unwrap()
     }
 
-    fn scheme(found: &Found) -> Scheme {
+    fn scheme_of(found: &Found) -> Scheme {
         match found.proof {
             Some(_) => Scheme::Https,
             None => Scheme::Http,
@@ -134,7 +138,7 @@ mod tests {
         let Ok(Aim::Found(found)) = aim(http, Some(&host("api.example")), port, opened) else {
             panic!("it is not looked up");
         };
-        (found.port, scheme(&found))
+        (found.port, scheme_of(&found))
     }
 
     #[test]
@@ -188,7 +192,7 @@ mod tests {
                     panic!("it is looked up");
                 };
                 assert_eq!(found.host, host("elsewhere.example"));
-                assert_eq!((found.port, super::tests::scheme(&found)), expected);
+                assert_eq!((found.port, scheme_of(&found)), expected);
             }
         }
     }

@@ -72,7 +72,13 @@ where
     let desk = Arc::new(desk);
     let ended = match spoken {
         Spoken::Http1 => http1::serve(client, prefix, desk, limits).await,
-        Spoken::Http2 => http2::serve(client, prefix, desk, limits).await,
+        Spoken::Http2 => {
+            let mut stop = shared.stop.subscribe();
+            let drain = async {
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            http2::serve_until(client, prefix, desk, limits, drain).await
+        }
     };
     match ended {
         Ok(()) => (Outcome::Ok, None),

@@ -158,8 +158,12 @@ impl Whom<'_> {
             _ => None,
         };
         header.tlvs.extend(alpn.map(Tlv::alpn));
-        header.tlvs.extend(self.name.map(|name| Tlv::authority(name.as_str())));
-        header.tlvs.push(Tlv::unique_id(self.id.to_string().as_bytes()));
+        header
+            .tlvs
+            .extend(self.name.map(|name| Tlv::authority(name.as_str())));
+        header
+            .tlvs
+            .push(Tlv::unique_id(self.id.to_string().as_bytes()));
         header.tlvs.extend(Tlv::of(self.identity));
         Some(header)
     }

@@ -1,0 +1,136 @@
+//! Where secrets go, and where not.
+use std::time::Duration;
+
+use steer_core::policy::{Plaintext, ValueSource};
+use steer_proxy::engine::{Engine, Limits};
+use steer_proxy::record::Outcome;
+use tokio::net::TcpListener;
+
+use crate::bench::{Bench, server, soon};
+use crate::web::{Web, World, Zone, about, ask, get, sets};
+
+const SECRET: &str = "hunter2-9d1f";
+
+/// That nobody came, because the next who comes is the test.
+async fn got_nothing(attacker: &TcpListener) {
+    let address = attacker.local_addr().unwrap();
+    let own = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (_, first) = soon(attacker.accept()).await.unwrap();
+    assert_eq!(first, own.local_addr().unwrap(), "somebody came before");
+}
+
+#[tokio::test]
+async fn a_secret_goes_by_tls_to_the_name_whatever_address_the_program_chose() {
+    let world = World::new();
+    let mut api = Web::tls(world.server("api.example", &[])).await;
+    let (attacker, attackers) = server().await;
+    let token = world.file("token", &format!("{SECRET}\n"));
+    let rules = vec![about(
+        "api.example",
+        sets("authorization", ValueSource::File(token)),
+    )];
+    let builder = Engine::builder(world.policy(rules));
+    let mut bench = Bench::with(builder.resolver(Zone::of(&[("api.example", api.address)])));
+    let mut program = bench.program(attackers).await;
+    let (head, _) = ask(&mut program, &get("api.example", "/")).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let got = api.head().await;
+    assert!(
+        got.contains(&format!("authorization: {SECRET}\r\n")),
+        "{got}"
+    );
+    got_nothing(&attacker).await;
+    let told = bench.request().await;
+    assert!(!format!("{told:?}").contains(SECRET));
+    drop(program);
+    assert!(!format!("{:?}", bench.record().await).contains(SECRET));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_prove_its_name_gets_no_secret() {
+    let (world, others) = (World::new(), World::new());
+    for (config, reason) in [
+        (world.server("other.example", &[]), "another server's"),
+        (others.server("api.example", &[]), "nobody who is believed"),
+    ] {
+        let api = Web::tls(config).await;
+        let secret = sets("x-key", ValueSource::Env("PATH".to_owned()));
+        let builder = Engine::builder(world.policy(vec![about("api.example", secret)]));
+        let mut bench = Bench::with(builder.resolver(Zone::of(&[("api.example", api.address)])));
+        let mut program = bench.program("192.0.2.1:80").await;
+        let (head, body) = ask(&mut program, &get("api.example", "/")).await;
+        assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+        assert!(body.contains(reason), "{body}");
+        assert!(api.is_quiet());
+        assert!(bench.request().await.error.unwrap().contains(reason));
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_gets_a_secret_where_that_is_allowed_and_not_otherwise() {
+    let world = World::new();
+    // The server waits for the end of what it takes for a head, and is waited for.
+    let limits = Limits {
+        connect: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    for (plaintext, status) in [(Plaintext::Refuse, "504"), (Plaintext::Allow, "200")] {
+        let mut api = Web::plain().await;
+        let (attacker, attackers) = server().await;
+        let mut secret = sets("x-key", ValueSource::Env("PATH".to_owned()));
+        secret.plaintext = plaintext;
+        let builder = Engine::builder(world.policy(vec![about("api.example", secret)]));
+        let builder = builder.limits(limits);
+        let bench = Bench::with(builder.resolver(Zone::of(&[("api.example", api.address)])));
+        let mut program = bench.program(attackers).await;
+        let (head, _) = ask(&mut program, &get("api.example", "/")).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        if plaintext == Plaintext::Allow {
+            assert!(api.head().await.contains("x-key: "));
+        }
+        assert!(api.is_quiet());
+        got_nothing(&attacker).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_names_an_address_gets_no_secret() {
+    let world = World::new();
+    let (attacker, attackers) = server().await;
+    let mut secret = about(
+        "api.example",
+        sets("x-key", ValueSource::Env("PATH".to_owned())),
+    );
+    secret.condition.host.clear();
+    let mut bench = Bench::new(world.policy(vec![secret]));
+    let mut program = bench.program(attackers).await;
+    let (head, _) = ask(&mut program, &get("127.0.0.1", "/")).await;
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    assert_eq!(bench.request().await.outcome, Outcome::Denied);
+    got_nothing(&attacker).await;
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_had_stops_the_request() {
+    let world = World::new();
+    let mut api = Web::tls(world.server("api.example", &[])).await;
+    let token = world.file("token", SECRET);
+    let secret = sets("authorization", ValueSource::File(token.clone()));
+    let builder = Engine::builder(world.policy(vec![about("api.example", secret)]));
+    let mut bench = Bench::with(builder.resolver(Zone::of(&[("api.example", api.address)])));
+    let mut program = bench.program("192.0.2.1:80").await;
+    let (head, _) = ask(&mut program, &get("api.example", "/")).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    api.head().await;
+    bench.request().await;
+    std::fs::remove_file(&token).unwrap();
+    let (head, body) = ask(&mut program, &get("api.example", "/")).await;
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    assert!(!body.contains(SECRET), "{body}");
+    assert!(api.is_quiet());
+    assert_eq!(bench.request().await.outcome, Outcome::Error);
+    world.file("token", "another");
+    let (head, _) = ask(&mut program, &get("api.example", "/")).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(api.head().await.contains("authorization: another\r\n"));
+}
