@@ -89,9 +89,9 @@ impl Fields {
         self.fields.push(Field::Came { name, value, line });
     }
 
-    /// Whether anybody changed them since they came.
-    pub(crate) fn changed(&self) -> bool {
-        self.changed
+    /// Whether they are those of this head, and nobody changed them since they came.
+    pub(crate) fn are_of(&self, head: &Bytes) -> bool {
+        !self.changed && std::ptr::eq(&raw const self.head[..], &raw const head[..])
     }
 
     /// The values of a name, whose case does not matter.

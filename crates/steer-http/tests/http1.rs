@@ -1,4 +1,6 @@
 //! Sessions of HTTP/1 over streams in memory, with scripted servers behind them.
+#[path = "http1/cuts.rs"]
+mod cuts;
 #[path = "http1/forwarding.rs"]
 mod forwarding;
 #[path = "http1/heads.rs"]

@@ -67,7 +67,7 @@ impl RequestHead {
         if split(target) || split(authority) {
             return Err(Malformed::StartLine);
         }
-        if !fields.changed() {
+        if fields.are_of(&self.raw) {
             return Ok(());
         }
         can_be_written(fields)?;
@@ -86,7 +86,7 @@ impl ResponseHead {
             status: wanted,
             fields,
         } = &self.response;
-        if !fields.changed() && *wanted == status {
+        if fields.are_of(&self.raw) && *wanted == status {
             return Ok(());
         }
         if !(100..1000).contains(wanted) {

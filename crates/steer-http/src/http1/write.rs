@@ -26,7 +26,7 @@ pub(super) fn request(out: &mut Vec<u8>, head: &mut RequestHead, absolute: bool)
     let target = wanted.as_deref().unwrap_or(target);
     out.clear();
     if is_start(start, method, target) {
-        if !request.fields.changed() {
+        if request.fields.are_of(raw) {
             return out.extend_from_slice(raw);
         }
         out.extend_from_slice(start);
@@ -47,7 +47,7 @@ pub(super) fn response(out: &mut Vec<u8>, head: &ResponseHead) {
     out.clear();
     // "HTTP/1.1 " stands before the status.
     if start.get(9..12) == Some(&[digit(100), digit(10), digit(1)]) {
-        if !response.fields.changed() {
+        if response.fields.are_of(raw) {
             return out.extend_from_slice(raw);
         }
         out.extend_from_slice(start);

@@ -1,6 +1,6 @@
 //! What passes, and that it passes as it came.
 
-use steer_http::Verdict;
+use steer_http::{Fields, Verdict};
 
 use crate::lab::{Lab, Step, read, write};
 
@@ -60,6 +60,33 @@ async fn a_change_changes_its_line_alone() {
     assert_eq!(
         running.rest().await,
         "HTTP/1.1 200 Fine\r\nX:  1\r\nContent-Length: 0\r\n\r\n"
+    );
+    running.ended().await.result.expect("an orderly end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_can_be_replaced_as_a_whole() {
+    let mut lab = Lab::new([vec![
+        read("GET / HTTP/1.1\r\n\r\n"),
+        write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: b\r\n\r\n"),
+        Step::ReadEnd,
+    ]]);
+    lab.on_request = Box::new(|request| {
+        request.fields = Fields::default();
+        Verdict::Forward(String::new())
+    });
+    lab.on_response = Box::new(|response| {
+        let mut fields = Fields::default();
+        fields.add("content-length", "0");
+        response.fields = fields;
+        response.status = 404;
+    });
+    let mut running = lab.start();
+    running.write(crate::lab::GET).await;
+    running.end().await;
+    assert_eq!(
+        running.rest().await,
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
     );
     running.ended().await.result.expect("an orderly end");
 }

@@ -55,7 +55,11 @@ async fn converse(exchanges: &[Exchange], cuts: &[Index], server_cuts: &[Index])
     );
 }
 
-fn pieces<'a>(bytes: &'a [u8], cuts: &[Index]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+/// Bytes cut at some places.
+pub(crate) fn pieces<'a>(
+    bytes: &'a [u8],
+    cuts: &[Index],
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
     ends.push(bytes.len());
     ends.sort_unstable();

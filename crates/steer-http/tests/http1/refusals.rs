@@ -2,7 +2,7 @@
 
 use steer_http::SessionError;
 
-use crate::lab::{Lab, Step, pause, read, write};
+use crate::lab::{GET, Lab, Step, pause, read, write};
 
 /// What, why, and the head, a line each.
 const CASES: &str = include_str!("refused.txt");
@@ -113,18 +113,26 @@ async fn a_response_that_could_be_read_in_two_ways_becomes_a_502() {
         "HTTP/1.1 200 OK\r\n",
         "",
     ] {
-        let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        let mut running = Lab::new([vec![read(request), write(response), Step::End]]).start();
-        running.write(request).await;
-        running.end().await;
-        let answer = running.rest().await;
-        assert!(
-            answer.starts_with("HTTP/1.1 502 "),
-            "{response:?}: {answer}"
-        );
-        let ran = running.ended().await;
-        ran.result.expect("the session goes on");
-        assert_eq!(ran.ends[0].status, Some(502));
-        assert!(ran.ends[0].error.is_some(), "{response:?}");
+        let mut cuts = vec![0, 1, response.len() / 2, response.len().saturating_sub(1)];
+        if response.contains("xyz") {
+            // A head that can be passed on is, before its body comes.
+            cuts.truncate(2);
+        }
+        for cut in cuts {
+            let (first, second) = response.split_at(cut.min(response.len()));
+            let script = vec![read(GET), write(first), write(second), Step::End];
+            let mut running = Lab::new([script]).start();
+            running.write(GET).await;
+            running.end().await;
+            let answer = running.rest().await;
+            assert!(
+                answer.starts_with("HTTP/1.1 502 "),
+                "{response:?}: {answer}"
+            );
+            let ran = running.ended().await;
+            ran.result.expect("the session goes on");
+            assert_eq!(ran.ends[0].status, Some(502));
+            assert!(ran.ends[0].error.is_some(), "{response:?}");
+        }
     }
 }
