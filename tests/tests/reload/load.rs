@@ -90,3 +90,62 @@ fn hundreds_of_reloads_lose_no_connection_and_leave_nothing_ebpf() {
     lab::require!(Root, Cgroup2);
     many_reloads(Means::Ebpf);
 }
+
+/// Requests over connections that last, each by a rule of the moment, while the rules change.
+#[test]
+fn hundreds_of_reloads_lose_no_request() {
+    lab::require!(Namespaces);
+    let site = Site::new("requests");
+    let _http = site.srv.serve(80, Service::Http);
+    let http = site.srv.at(Family::V4, 80);
+    let lines = |turn: usize| {
+        format!(
+            "log: {{ connections: {{ file: {} }} }}\n\
+             rules: [{{ name: r{turn}, match: {{ port: 80 }}, \
+             http: {{ request: {{ set: {{ x-turn: \"turn-{turn}\" }} }} }} }}]",
+            site.log().display(),
+        )
+    };
+    let up = Up::start(&site, Means::RedirectNft, &lines(0));
+    let (stop, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let ask = |client: &mut lab::Client, more: &str| {
+        let request = format!("GET /turn HTTP/1.1\r\nHost: {http}\r\n{more}\r\n");
+        client.send(request.as_bytes()).expect("it is taken");
+        let mut answer = Vec::new();
+        while answer.windows(4).filter(|end| end == b"\r\n\r\n").count() < 2 {
+            answer.extend(client.receive(1).expect("it is answered"));
+        }
+        let answer = String::from_utf8(answer).expect("text");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 ") && answer.contains("turn-"),
+            "{answer}"
+        );
+        asked.fetch_add(1, Ordering::Relaxed);
+    };
+    thread::scope(|scope| {
+        // One that stays, and one that comes again for each request.
+        scope.spawn(|| {
+            let mut client = site.connect(http).expect("let pass");
+            while !stop.load(Ordering::Relaxed) {
+                ask(&mut client, "");
+            }
+        });
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let mut client = site.connect(http).expect("let pass");
+                ask(&mut client, "Connection: close\r\n");
+            }
+        });
+        let reloads = scope.spawn(|| (1..=300).for_each(|turn| up.reload(&lines(turn))));
+        let done = reloads.join();
+        stop.store(true, Ordering::Relaxed);
+        done.expect("each is read");
+    });
+    let asked = usize::try_from(asked.load(Ordering::Relaxed)).expect("a count");
+    let records = site.records().wait_for_requests(asked);
+    assert_eq!(records.len(), asked);
+    let whole =
+        |record: &&steer_tests::Record| record["outcome"] == "ok" && record["status"] == 200;
+    assert_eq!(records.iter().filter(whole).count(), asked);
+    up.stop();
+}
