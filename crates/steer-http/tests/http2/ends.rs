@@ -213,9 +213,12 @@ async fn a_request_that_no_server_looked_at_is_sent_to_another() {
         .open(with("POST", "/a-path-that-fills-the-head"), false)
         .await;
     // The body comes when the first server has gone.
-    while rig.running.desk.dialled.load(Ordering::SeqCst) < 2 {
-        tokio::task::yield_now().await;
-    }
+    let again = async {
+        while rig.running.desk.dialled.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(again).await;
     stream
         .send_data(Bytes::from_static(b"a body"), true)
         .expect("sent");
@@ -303,9 +306,12 @@ async fn a_session_that_is_drained_finishes_its_streams_and_takes_no_more() {
     rig.running.drain();
     // The client is told, and opens no more.
     let mut requests = rig.requests.clone();
-    while poll_fn(|cx| requests.poll_ready(cx)).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    let told = async {
+        while poll_fn(|cx| requests.poll_ready(cx)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(told).await;
     on.notify_one();
     assert_eq!(within(response).await.expect("a response").status(), 200);
     rig.running.over().await.expect("an orderly end");
