@@ -28,6 +28,7 @@ mod records;
 mod reload;
 mod reset;
 mod run;
+mod secrecy;
 mod session;
 mod steering;
 mod survivors;

@@ -99,7 +99,8 @@ fn attempt(args: &Run, inherited: Inherited) -> Result<Ended, Failure> {
                 return Err(failure);
             }
         };
-        let running = match Spawner::new(inherited).spawn(program, rest, &settings) {
+        let spawner = Spawner::new(inherited).keeping(decided.config.policy.variables());
+        let running = match spawner.spawn(program, rest, &settings) {
             Ok(running) => running,
             Err(error) => {
                 say(&Failure::new(&error, error.help()));

@@ -33,6 +33,7 @@ use crate::follow::{self, Learner};
 use crate::force::{Force, Lost};
 use crate::metrics;
 use crate::records;
+use crate::secrecy;
 use crate::steering::Decided;
 use crate::verify::enclosure::{self, Sieve};
 
@@ -68,6 +69,7 @@ impl Session {
         } = decided;
         let recorder = records::recorder(&config.log)?;
         let (metrics, events) = (metrics::bind(config)?, events::bind(config)?);
+        secrecy::keep(&config.policy)?;
         // Made once for nothing, so that what is wrong with it is said before anything changes.
         engine(Engine::builder(config.policy.clone()))?;
         let dns = dns::for_plan(intent, &choice.plan)
@@ -251,6 +253,7 @@ impl Session {
     /// # Errors
     /// What was in force is.
     pub(crate) async fn change(&self, before: &Decided, next: &Decided) -> Result<(), Failure> {
+        secrecy::keep(&next.config.policy)?;
         let prepared = self.engine.prepare(next.config.policy.clone());
         let prepared = prepared.map_err(|error| Failure::new(&error, error.help()))?;
         let records = records::next(&before.config.log, &next.config.log)?;

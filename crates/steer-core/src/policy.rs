@@ -37,7 +37,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Whether it holds a value that nobody may see, or says where one is.
+    /// Whether whoever acts by it has something in memory that nobody may see: a credential, or
+    /// what is inside TLS.
     ///
     /// ```
     /// assert!(!steer_core::policy::Policy::default().has_secrets());
@@ -47,10 +48,31 @@ impl Policy {
         let Self {
             upstreams,
             rules,
-            tls: _,
+            tls,
         } = self;
         let login = |upstream: &Upstream| upstream.credentials.is_some();
-        upstreams.iter().any(login) || rules.iter().any(|rule| rule.http.holds_secret())
+        let secret = |rule: &Rule| rule.http.holds_secret() || rule.tls == Inspect::Intercept;
+        upstreams.iter().any(login) || rules.iter().any(secret) || !tls.certificates.is_empty()
+    }
+
+    /// The environment variables that values and passwords come from, which are nothing for a
+    /// program that is steered.
+    ///
+    /// ```
+    /// assert_eq!(steer_core::policy::Policy::default().variables().count(), 0);
+    /// ```
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let logins = self.upstreams.iter().filter_map(|upstream| {
+            match upstream.credentials.as_ref().map(|login| &login.password) {
+                Some(Secret::Env(name)) => Some(name.as_str()),
+                _ => None,
+            }
+        });
+        let values = self.rules.iter().flat_map(|rule| rule.http.values());
+        logins.chain(values.filter_map(|(_, value)| match &value.source {
+            ValueSource::Env(name) => Some(name.as_str()),
+            ValueSource::Literal(_) | ValueSource::File(_) | ValueSource::Command { .. } => None,
+        }))
     }
 
     /// Whether a rule looks at requests or into TLS.

@@ -36,19 +36,25 @@ fn main() -> ExitCode {
         an_interactive_shell_has_job_control_inside,
         a_command_that_is_stopped_stops_steer_and_goes_on_with_it,
         the_command_starts_in_the_cgroup_with_the_variables,
+        a_variable_with_a_secret_is_kept_from_the_command,
         a_cgroup_that_does_not_exist_is_told_and_nothing_is_started,
         no_descriptor_of_steer_reaches_the_command,
     ])
 }
 
-/// What `steer run` does with its command: `[cgroup=PATH] [NAME=VALUE]… PROGRAM ARGS…`.
+/// What `steer run` does with its command: `[cgroup=PATH] [kept=NAME] [NAME=VALUE]… PROGRAM ARGS…`.
 fn run_command() -> ! {
     let inherited = Inherited::capture().unwrap();
     let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let mut settings = Vec::new();
+    let (mut settings, mut kept) = (Vec::new(), Vec::new());
     while let Some((name, value)) = arguments[0].to_str().and_then(|a| a.split_once('=')) {
         settings.push(match name {
             "cgroup" => ChildSetting::Cgroup(CgroupRef::Path(value.to_owned())),
+            "kept" => {
+                kept.push(value.to_owned());
+                arguments.remove(0);
+                continue;
+            }
             _ => ChildSetting::Env {
                 name: name.to_owned(),
                 value: value.to_owned(),
@@ -57,7 +63,8 @@ fn run_command() -> ! {
         arguments.remove(0);
     }
     let program = arguments.remove(0);
-    match Spawner::new(inherited).spawn(&program, &arguments, &settings) {
+    let spawner = Spawner::new(inherited).keeping(kept.iter().map(String::as_str));
+    match spawner.spawn(&program, &arguments, &settings) {
         Ok(running) => running.wait().unwrap().pass_on(),
         Err(error) => {
             eprintln!("steer: {error}; {}", error.help());
@@ -287,6 +294,16 @@ fn the_command_starts_in_the_cgroup_with_the_variables() {
     .run();
     let wanted = format!("http://127.0.0.1:15001\n0::/{}\n", cgroup.name());
     assert_eq!(output.stdout, wanted, "{output:?}");
+}
+
+fn a_variable_with_a_secret_is_kept_from_the_command() {
+    // The harness has PATH, which has a value for sure.
+    let command = ["/bin/sh", "-c", "tr '\\0' '\\n' < /proc/$$/environ"];
+    let given = |more: &[&str]| steer(&[more, &command].concat()).run().stdout;
+    assert!(given(&["A=1"]).contains("PATH="));
+    let kept = given(&["kept=PATH", "A=1"]);
+    assert!(kept.contains("A=1"), "{kept}");
+    assert!(!kept.contains("PATH="), "{kept}");
 }
 
 fn a_cgroup_that_does_not_exist_is_told_and_nothing_is_started() {

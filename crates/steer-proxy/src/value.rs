@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use bytes::Bytes;
-use steer_core::policy::{Policy, Rule, Value, ValueSource};
+use steer_core::policy::{Policy, Value, ValueSource};
 use zeroize::Zeroizing;
 
 pub use error::{Unsendable, ValueError};
@@ -53,7 +53,7 @@ impl Values {
     /// cannot be the value of a field.
     pub fn new(policy: &Policy) -> Result<Self, ValueError> {
         let mut places = HashMap::new();
-        for (_, value) in policy.rules.iter().flat_map(values) {
+        for (_, value) in policy.rules.iter().flat_map(|rule| rule.http.values()) {
             let source = &value.source;
             if !places.contains_key(source) {
                 places.insert(source.clone(), place(source)?);
@@ -93,13 +93,6 @@ impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Values({})", self.0.len())
     }
-}
-
-/// The values of a rule, each with the name of its field.
-fn values(rule: &Rule) -> impl Iterator<Item = &(String, Value)> {
-    [&rule.http.request, &rule.http.response]
-        .into_iter()
-        .flat_map(|edits| edits.set.iter().chain(&edits.add))
 }
 
 fn place(source: &ValueSource) -> Result<Place, ValueError> {

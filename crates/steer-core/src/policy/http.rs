@@ -117,12 +117,16 @@ impl Http {
             .any(|(name, value)| value.is_secret(name))
     }
 
+    /// The values of fields, of requests and responses, each with the name of its field.
+    pub fn values(&self) -> impl Iterator<Item = &(String, Value)> {
+        let edits = [&self.request, &self.response].into_iter();
+        edits.flat_map(|edits| edits.set.iter().chain(&edits.add))
+    }
+
     /// Whether it holds a secret for anybody, the client too.
     #[must_use]
     pub(super) fn holds_secret(&self) -> bool {
-        let Edits { set, add, .. } = &self.response;
-        let mut answered = set.iter().chain(add);
-        self.has_secret() || answered.any(|(name, value)| value.is_secret(name))
+        self.values().any(|(name, value)| value.is_secret(name))
     }
 }
 

@@ -29,6 +29,8 @@ use crate::sys;
 #[derive(Clone, Debug)]
 pub struct Spawner {
     inherited: Inherited,
+    /// Variables of the caller that the command does not get.
+    kept: Vec<OsString>,
 }
 
 /// Why a command could not be started.
@@ -168,7 +170,17 @@ impl Spawner {
     /// A spawner that gives the signal settings on which the caller was started with.
     #[must_use]
     pub const fn new(inherited: Inherited) -> Self {
-        Self { inherited }
+        Self {
+            inherited,
+            kept: Vec::new(),
+        }
+    }
+
+    /// The same, with variables that the caller keeps to itself: a secret is in them.
+    #[must_use]
+    pub fn keeping<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
+        self.kept.extend(names.into_iter().map(OsString::from));
+        self
     }
 
     /// Starts a command.
@@ -187,6 +199,9 @@ impl Spawner {
         };
         let mut command = Command::new(program);
         command.args(args);
+        for name in &self.kept {
+            command.env_remove(name);
+        }
         let mut steps = Steps::default();
         let mut cgroup = None;
         for setting in settings {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl::set_dumpable;
 use nix::unistd::{chdir, write};
 
 use crate::confine::Entrance;
@@ -127,12 +128,14 @@ impl Steps {
                 (Step::Filter, Errno::from_raw(errno))
             })?;
         }
-        match &self.supervision {
-            Some(supervision) => supervision
-                .begin()
-                .map_err(|errno| (Step::Supervisor, errno)),
-            None => Ok(()),
-        }
+        let Some(supervision) = &self.supervision else {
+            return Ok(());
+        };
+        // A caller with secrets is closed to looks, and so is its fork, which the supervisor has to
+        // look into. What is executed next is open anyway, and has nothing of them.
+        set_dumpable(true)
+            .and_then(|()| supervision.begin())
+            .map_err(|errno| (Step::Supervisor, errno))
     }
 }
 
