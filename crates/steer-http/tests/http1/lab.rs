@@ -27,6 +27,8 @@ pub(crate) enum Step {
     Write(Vec<u8>),
     /// Ends its own side and lets the other stand.
     End,
+    /// Writes so many bytes back as they come.
+    Echo(u64),
     /// Reads what comes, for ever.
     Hold,
 }
@@ -89,6 +91,7 @@ impl Lab {
         };
         let serve = http1::serve(watched, self.prefix, Arc::clone(&gateway), self.limits);
         Running {
+            size: size_of_val(&serve),
             client: near,
             session: tokio::spawn(serve),
             gateway,
@@ -99,6 +102,8 @@ impl Lab {
 
 /// A session that runs.
 pub(crate) struct Running {
+    /// Bytes of the session's future.
+    pub(crate) size: usize,
     pub(crate) client: DuplexStream,
     pub(crate) session: JoinHandle<Result<(), SessionError>>,
     gateway: Arc<Scripted>,
@@ -249,6 +254,11 @@ async fn play(mut stream: DuplexStream, script: Vec<Step>) {
                 pause().await;
             }
             Step::End => stream.shutdown().await.expect("in memory"),
+            Step::Echo(count) => {
+                let (reading, mut writing) = tokio::io::split(&mut stream);
+                let copied = tokio::io::copy(&mut reading.take(count), &mut writing).await;
+                assert_eq!(copied.expect("in memory"), count);
+            }
             Step::Hold => {
                 let mut rest = Vec::new();
                 stream.read_to_end(&mut rest).await.expect("in memory");

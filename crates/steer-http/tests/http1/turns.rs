@@ -1,5 +1,7 @@
 //! The turns that an exchange can take.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::lab::{GET, Lab, OK, Step, read, write};
 
 #[tokio::test(start_paused = true)]
@@ -197,4 +199,47 @@ async fn connect_becomes_a_relay_where_it_is_granted_and_stays_http_where_not() 
     running.end().await;
     assert_eq!(running.rest().await, "");
     assert!(running.ended().await.ends[1].upgraded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_larger_than_all_buffers_stream_both_ways_at_once() {
+    let length = 3_000_000;
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+    let script = [
+        read(&head),
+        write(&answer),
+        Step::Echo(length),
+        Step::ReadEnd,
+    ];
+    let mut running = Lab::new([script.to_vec()]).start();
+    running.write(&head).await;
+    running.expect(&answer).await;
+    let (mut reading, mut writing) = tokio::io::split(running.client);
+    let sending = tokio::spawn(async move {
+        for byte in 0..length / 1000 {
+            let piece = [u8::try_from(byte % 251).expect("small"); 1000];
+            writing.write_all(&piece).await.expect("the session reads");
+        }
+        writing
+    });
+    for byte in 0..length / 1000 {
+        let mut piece = [0; 1000];
+        reading
+            .read_exact(&mut piece)
+            .await
+            .expect("as much as was sent");
+        assert!(piece.iter().all(|b| u64::from(*b) == byte % 251));
+    }
+    running.client = reading.unsplit(sending.await.expect("no panic"));
+    running.end().await;
+    let ran = running.ended().await;
+    ran.result.expect("an orderly end");
+    assert_eq!((ran.ends[0].sent, ran.ends[0].received), (length, length));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_needs_little_memory_of_its_own() {
+    let running = Lab::new([]).start();
+    assert!(running.size <= 4608, "{} bytes", running.size);
 }
