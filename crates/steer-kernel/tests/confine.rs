@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         surroundings::settings_of_the_network_are_the_host_s,
         masks::masked_paths_are_covered_inside_and_untouched_outside,
         masks::a_masked_path_that_is_made_anew_is_covered_again,
+        masks::a_file_in_the_place_of_another_is_seen_inside_alone,
         surroundings::other_socket_families_are_refused,
         surroundings::a_killed_engine_leaves_no_process_and_no_namespace,
         surroundings::a_terminal_is_the_command_s_as_ever,

@@ -80,3 +80,29 @@ pub(crate) fn a_masked_path_that_is_made_anew_is_covered_again() {
         UnixStream::connect(&there).unwrap();
     }
 }
+
+pub(crate) fn a_file_in_the_place_of_another_is_seen_inside_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (system, ours) = (path("system"), path("ours"));
+    std::fs::write(&system, "the system's").unwrap();
+    std::fs::write(&ours, "the command's").unwrap();
+    let script = format!("print(open('{system}').read()); print(open('{ours}').read())");
+    for user in USERS {
+        let cover = format!("cover={system}:{ours}");
+        let said = python(user, &[&cover], &script).run().expect_success();
+        let lines: Vec<&str> = said.lines().skip(1).collect();
+        assert_eq!(lines, ["the command's"; 2]);
+        assert_eq!(std::fs::read_to_string(&system).unwrap(), "the system's");
+    }
+    let cover = format!("cover={system}:{}", path("missing"));
+    let failed = python(USERS[1], &[&cover], "print('ran')").run();
+    assert!(
+        failed
+            .stdout
+            .contains("a file of its own in the place of one"),
+        "{failed:?}"
+    );
+    assert!(!failed.stdout.contains("ran\n"), "{failed:?}");
+}

@@ -25,9 +25,10 @@ use steer_core::symbol::{Bindings, ListenerId, MarkRef, PortRef, ProcessRef};
 use steer_kernel::child::{Inherited, Spawner};
 use steer_kernel::confine;
 
-/// What `[mask=PATH]… [families=A,B] [wait] PROGRAM ARGS…` asks for.
+/// What `[mask=PATH]… [cover=PATH:WITH]… [families=A,B] [wait] PROGRAM ARGS…` asks for.
 struct Asked {
     masked: Vec<String>,
+    covers: Vec<ChildSetting>,
     families: Option<Vec<u16>>,
     /// Kill the holder, and have another one take over, before the command starts.
     replace: bool,
@@ -60,6 +61,7 @@ pub(crate) fn engine() -> ! {
         keeper.commit(&job(&ports)).unwrap_or_else(|e| fail(&e));
     }
     let mut settings = vec![ChildSetting::Enter(ProcessRef::Pid(holder))];
+    settings.extend(asked.covers);
     settings.extend(
         asked
             .families
@@ -95,6 +97,7 @@ fn asked() -> Asked {
     let mut command: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut asked = Asked {
         masked: Vec::new(),
+        covers: Vec::new(),
         families: None,
         replace: false,
         command: Vec::new(),
@@ -102,6 +105,11 @@ fn asked() -> Asked {
     while let Some((name, value)) = command[0].to_str().and_then(|a| a.split_once('=')) {
         match name {
             "mask" => asked.masked.push(value.to_owned()),
+            "cover" => {
+                let (path, with) = value.split_once(':').unwrap();
+                let (path, with) = (path.into(), with.into());
+                asked.covers.push(ChildSetting::Cover { path, with });
+            }
             "replace" => asked.replace = true,
             _ => {
                 let numbers = value.split(',').map(|n| n.parse().unwrap());
