@@ -2,3 +2,15 @@
 
 #[path = "l7/clients.rs"]
 mod clients;
+#[path = "l7/secrets.rs"]
+mod secrets;
+#[path = "l7/site.rs"]
+mod site;
+
+/// The client inside the steered program; does nothing in an ordinary run.
+#[test]
+fn agent() {
+    lab::serve_agent();
+}
+#[path = "l7/streams.rs"]
+mod streams;
