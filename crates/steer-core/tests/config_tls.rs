@@ -119,3 +119,17 @@ fn wrong_kinds_and_empty_ones_are_refused() {
         assert!(said.contains("= help: "), "{text}: {said}");
     }
 }
+
+#[test]
+fn the_documentations_example_is_read() {
+    let text = include_str!("../../../docs/tls.md");
+    let examples: Vec<_> = text
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        Config::parse(example, &Host::example()).unwrap_or_else(|error| panic!("{error}"));
+    }
+}

@@ -137,3 +137,12 @@ fn no_variable_is_listed_twice() {
     names.dedup();
     assert_eq!(names.len(), count);
 }
+
+#[test]
+fn the_documentation_has_every_variable_and_who_reads_it() {
+    let text = include_str!("../../../../docs/tls.md");
+    for variable in TRUST_VARIABLES {
+        let row = format!("| `{}` | {} |", variable.name, variable.readers);
+        assert!(text.contains(&row), "{row}");
+    }
+}
