@@ -32,7 +32,7 @@
 //! | `upstreams.NAME.url` | `socks5://HOST:PORT` (`socks5h` is the same: a known name always goes to the proxy; port 1080 where none is written) or `http://HOST:PORT` (the port must be written), either with `USER:PASSWORD@`; the same in TLS as `socks5+tls://HOST:PORT` and `https://HOST:PORT`; `tcp://HOST:PORT`: a place that takes every connection as it is |
 //! | `upstreams.NAME.username`, `.password` | both or neither; a password is text, `{ env: NAME }` or `{ file: PATH }` |
 //! | `rules[].name` | for records; `rule-N` where none is written |
-//! | `rules[].match` | `host`, `cidr`, `port`, `protocol`, `uid`, `gid`, `exe` (a program file: an absolute path or a file's name alone, `*` for any characters), `command` (as `scope.command`), `cgroup` (a path, which means all below it too, or a unit's name, wherever in a path it stands), `app` (`tls`, `http1`, `http2`, `quic`, `dns`, `opaque`); no `match` means every connection |
+//! | `rules[].match` | `host`, `cidr`, `port`, `protocol`, `uid`, `gid`, `exe` (a program file: an absolute path or a file's name alone, `*` for any characters), `command` (as `scope.command`), `cgroup` (a path, which means all below it too, or a unit's name, wherever in a path it stands), `app` (`tls`, `http1`, `http2`, `quic`, `dns`, `opaque`), and of requests `method`, `path` (`*` for any text) and `header` (`{ NAME: VALUE }`, `*` for any text); no `match` means every connection |
 //! | `rules[].action` | `direct`, `reject` |
 //! | `upstreams.NAME.via` | another upstream, that this one is reached through |
 //! | `upstreams.NAME.tls` | `name` (the certificate is verified for it; else for the host of the URL), `roots` (files of certificates believed beside the host's), `certificate` (`chain` and `key`: what we show); for the URLs with TLS |
@@ -42,6 +42,11 @@
 //! | `upstreams.NAME.limits` | `connections`: how many at a time; `connect`: how long connecting to an endpoint may take |
 //! | `upstreams.NAME.resolve` | `upstream` (it is asked for names), `here` (for addresses alone) |
 //! | `rules[].upstream` | instead of an action, the name of an upstream |
+//! | `rules[].tls` | `pass`, `intercept`: whether TLS is opened to see the requests in it; with it or `http` the action is `direct` where none is written |
+//! | `rules[].http.to` | `http://NAME[:PORT]` or `https://NAME[:PORT]`: where requests go instead |
+//! | `rules[].http.plaintext` | `refuse`, `allow`: whether secrets may go to a server that proves no name |
+//! | `rules[].http.request`, `.response` | `remove` (names of fields), `set` and `add` (`{ NAME: VALUE }`); of requests also `path.strip` and `path.prefix`; a value is a text, or a mapping with one of `literal`, `env`, `file` and `command` (a program and its arguments, with `lifetime`: `30s`, `5m`, `1h`) and perhaps `prefix` and `suffix` |
+//! | `rules[].http.respond` | `status`, `headers`, `body`: a response without asking anybody |
 //! | `forward[].listen`, `.to` | an address to listen on, and the `HOST:PORT` its connections go to |
 //! | `forward[].upstream` | the upstream they take whatever the rules say |
 //! | `forward[].proxy_protocol.from` | networks: connections from there begin with a PROXY protocol header (v1 or v2), whose client is believed |
@@ -136,6 +141,7 @@ mod traffic;
 mod upstream;
 mod url;
 mod value;
+mod words;
 
 pub use choice::{MethodChoice, MethodChoiceError};
 pub use device::DeviceError;

@@ -9,6 +9,7 @@ use super::program::ProgramError;
 use super::rule::RequestFault;
 use super::upstream::UpstreamFault;
 use super::url::UrlError;
+use super::words::{guess, in_section, listed, quoted};
 use crate::address::{CidrError, DestinationError, HostNameError, RangeError};
 use crate::instance::InstanceError;
 use crate::intent::PublishError;
@@ -433,39 +434,5 @@ impl Fault {
             }
             Self::ListenTwice { .. } => "choose another port for one of them".to_owned(),
         }
-    }
-}
-
-fn in_section(section: &str) -> String {
-    if section.is_empty() {
-        String::new()
-    } else {
-        format!(" in `{section}`")
-    }
-}
-
-fn guess(near: Option<&str>, lead: &str, known: &[&str]) -> String {
-    match near {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("{lead} {}", listed(known, "and")),
-    }
-}
-
-/// A key in quotes; a description, which has spaces, as it stands.
-fn quoted(key: &str) -> String {
-    if key.contains(' ') {
-        key.to_owned()
-    } else {
-        format!("`{key}`")
-    }
-}
-
-/// Words in quotes, joined as in a sentence.
-pub(super) fn listed<T: AsRef<str>>(words: &[T], last_joint: &str) -> String {
-    let quoted: Vec<_> = words.iter().map(|w| format!("`{}`", w.as_ref())).collect();
-    match quoted.split_last() {
-        None => String::new(),
-        Some((only, [])) => only.clone(),
-        Some((last, head)) => format!("{} {last_joint} {last}", head.join(", ")),
     }
 }

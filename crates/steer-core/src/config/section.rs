@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::document::{Name, Node, Span, Value};
-use super::fault::{Fault, listed};
+use super::fault::Fault;
 use super::nearest::nearest;
 use super::report::Report;
 use super::secrecy;
+use super::words::listed;
 
 /// A mapping whose keys have been checked.
 pub(super) struct Section<'n> {

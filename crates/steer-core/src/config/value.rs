@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use super::document::{Node, Span, Value};
-use super::fault::{Fault, listed};
+use super::fault::Fault;
 use super::nearest::nearest;
 use super::report::Report;
 use super::section::Section;
+use super::words::listed;
 use crate::address::{Cidr, HostPattern, IdRange, PortRange, canonical};
 
 /// The text of a scalar.

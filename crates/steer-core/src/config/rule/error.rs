@@ -80,7 +80,7 @@ impl RequestFault {
     /// What would be right.
     #[must_use]
     pub fn help(&self) -> String {
-        let help = match self {
+        match self {
             Self::FieldName(_) => {
                 "use letters, digits and any of ! # $ % & ' * + - . ^ _ ` | ~".to_owned()
             }
@@ -133,8 +133,7 @@ impl RequestFault {
                 "remove one of the two; by TCP, `app` is tls, or http1 and http2 for what is inside"
                     .to_owned()
             }
-        };
-        help
+        }
     }
 }
 
