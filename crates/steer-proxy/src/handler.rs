@@ -73,8 +73,8 @@ pub trait Handler: Send + Sync + 'static {
         Act::Continue
     }
 
-    /// The head of a response, interim ones (1xx) included, after the rules' own changes. Also asked
-    /// for a response that another handler or a rule gave.
+    /// The head of a server's response, interim ones (1xx) included, after the rules' own changes.
+    /// Of responses that are given here, by a handler, a rule or a failure, nothing is shown.
     async fn response(&self, about: &About, response: &mut Response) {
         let _ = (about, response);
     }

@@ -63,7 +63,7 @@ pub enum EngineError {
         /// The upstream.
         upstream: String,
         /// Why.
-        source: ConnectorError,
+        source: Box<ConnectorError>,
     },
     /// A name that no certificate can be for.
     #[error("no certificate can be for the name {0}")]
@@ -91,10 +91,10 @@ pub enum EngineError {
     Value(#[from] ValueError),
     /// What servers are believed by could not be read.
     #[error("TLS with servers cannot be begun")]
-    Connector(#[from] ConnectorError),
+    Connector(#[source] Box<ConnectorError>),
     /// The local certificate authority cannot be used.
     #[error("TLS cannot be opened: there is no local certificate authority")]
-    Authority(#[from] AuthorityError),
+    Authority(#[source] Box<AuthorityError>),
 }
 
 impl EngineError {

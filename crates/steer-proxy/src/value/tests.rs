@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use steer_core::policy::{Action, Condition};
+use steer_core::policy::{Action, Condition, Rule};
 use tempfile::TempDir;
 use tokio::time::{advance, pause};
 

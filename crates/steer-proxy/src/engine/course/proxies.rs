@@ -146,7 +146,7 @@ fn sealing(upstream: &Upstream, tls: &UpstreamTls) -> Result<Sealing, EngineErro
     Ok(Sealing {
         connector: connector.map_err(|source| EngineError::Sealing {
             upstream: upstream.name.clone(),
-            source,
+            source: Box::new(source),
         })?,
         names,
     })

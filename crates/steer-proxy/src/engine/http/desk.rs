@@ -21,7 +21,7 @@ use super::ended::Exchange;
 use super::guard::{self, Aim};
 use super::seen::Seen;
 use super::session::Spoken;
-use super::way::{Place, Way};
+use super::way::{Claimed, Place, Way};
 use crate::handler::{About, Act, Handler};
 use crate::record::Outcome;
 use crate::upstream::direct::Dialler;
@@ -179,7 +179,8 @@ impl Desk {
         match host {
             Some(host) if self.course.rules.may_hold_secret(Some(&host)) => {
                 let port = self.known.destination.port();
-                let place = Place::Found(Destination::Name { host, port }, Vec::new());
+                let claimed = Claimed::ByProgram(Vec::new());
+                let place = Place::Found(Destination::Name { host, port }, claimed);
                 Way { place, ..own }
             }
             _ => own,
@@ -227,12 +228,16 @@ impl Desk {
         let way = match aim.map_err(Failure::Guarded)? {
             Aim::Own => self.own(route, only, host),
             Aim::Found(found) => {
-                if rule.http.to.is_some() {
-                    request.authority = Some(found.authority());
-                }
+                let claimed = match rule.http.to {
+                    None => Claimed::ByProgram(rule.condition.cidr.clone()),
+                    Some(_) => {
+                        request.authority = Some(found.authority());
+                        Claimed::ByRule
+                    }
+                };
                 Way {
                     route,
-                    place: Place::Found(found.destination(), rule.condition.cidr.clone()),
+                    place: Place::Found(found.destination(), claimed),
                     tls: found.proof,
                 }
             }

@@ -19,7 +19,7 @@ use super::super::rules::{Decision, Facts};
 use super::desk::Desk;
 use super::leg::Outer;
 use super::session::Spoken;
-use super::way::{Place, Way};
+use super::way::{Claimed, Place, Way};
 use crate::upstream::direct::Dialled;
 
 /// A server's stream, whatever of it was read already given first.
@@ -56,7 +56,10 @@ impl Desk {
         let terms = dialler.terms(self.about.client.0.ip(), deadline);
         let only = match &way.place {
             Place::Own(_, only) => only.clone(),
-            Place::Found(to, within) => self.found(way, to, within, deadline).await?,
+            Place::Found(_, Claimed::ByRule) => None,
+            Place::Found(to, Claimed::ByProgram(within)) => {
+                self.found(way, to, within, deadline).await?
+            }
         };
         let to = way.place.destination();
         let opened = match (way.route, only) {

@@ -23,11 +23,18 @@ impl Means {
         let Policy { rules, tls, .. } = policy;
         let opens = rules.iter().any(|rule| rule.tls == Inspect::Intercept);
         let connector = match policy.looks_inside() {
-            true => Some(Arc::new(Connector::new(tls)?)),
+            true => {
+                let connector = Connector::new(tls).map_err(Box::new);
+                Some(Arc::new(connector.map_err(EngineError::Connector)?))
+            }
             false => None,
         };
         let authority = match opens {
-            true => Some(Arc::new(Authority::open(&Authority::folder_of(tls)?)?)),
+            true => {
+                let opened = Authority::folder_of(tls).and_then(|at| Authority::open(&at));
+                let authority = opened.map_err(Box::new);
+                Some(Arc::new(authority.map_err(EngineError::Authority)?))
+            }
             false => None,
         };
         Ok(Self {

@@ -21,9 +21,18 @@ pub(in crate::engine) enum Place {
     /// Where the program wanted to go, or its name, for a proxy; of its addresses these alone,
     /// where some are given.
     Own(Destination, Option<Vec<SocketAddr>>),
-    /// Where the engine finds a name to be, whatever address the program chose; within these
-    /// networks, where some are given.
-    Found(Destination, Vec<Cidr>),
+    /// Where the engine finds a name to be, whatever address the program chose.
+    Found(Destination, Claimed),
+}
+
+/// Who said the name that the engine looks up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Claimed {
+    /// A rule, so that its address may be any.
+    ByRule,
+    /// The program: an address that the rules reject is not for it, nor one outside of these
+    /// networks, where there are some.
+    ByProgram(Vec<Cidr>),
 }
 
 impl Place {
