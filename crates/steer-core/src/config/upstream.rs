@@ -99,6 +99,14 @@ impl Upstreams {
             report.fault(span, Fault::CredentialsTwice);
         }
         let tls = sealing(&section, tls, report);
+        let nameless =
+            address.name().is_none() || endpoints.iter().any(|(to, _)| to.name().is_none());
+        if let (true, Some(tls)) = (nameless, &tls)
+            && (&tls.name, tls.certificate.is_some()) == (&None, true)
+            && let Some(span) = section.key_span("tls")
+        {
+            report.fault(span, UpstreamFault::Nameless);
+        }
         let resolve = resolving(&section, kind, report);
         if let Some((to, span)) = endpoints.iter().find(|(to, _)| *to == address) {
             report.fault(span, Fault::Twice(format!("the endpoint {to}")));

@@ -19,6 +19,9 @@ pub enum UpstreamFault {
     /// Who resolves names, where nobody is asked for any.
     #[error("a `tcp://` upstream is asked for nothing, so that nobody there resolves a name")]
     NothingAsked,
+    /// A certificate of ours for a proxy without a name.
+    #[error("our certificate is shown by name, and the proxy is at a bare address")]
+    Nameless,
 }
 
 impl UpstreamFault {
@@ -30,6 +33,7 @@ impl UpstreamFault {
             Self::Count(_) => "write a whole number, or remove the key",
             Self::Circle(_) => "take `via` out of one of them: that one is reached directly",
             Self::Endpoint(_) => "write \"HOST:PORT\", with an IPv6 address in brackets",
+            Self::Nameless => "write the name that the proxy's certificate is for as `tls.name`",
             Self::NothingAsked => "remove `resolve`",
         }
         .to_owned()
