@@ -329,19 +329,24 @@ fn render_upstreams(upstreams: &[UpstreamState], page: &mut Page) {
             upstream.refused,
         );
     }
-    let read: [(_, fn(&EndpointState) -> u64); 2] = [
-        (&families::UPSTREAM_UP, |endpoint| u64::from(endpoint.up)),
-        (&families::UPSTREAM_FAILURES, |endpoint| endpoint.failures),
-    ];
-    for (family, value) in read {
-        page.family(family);
-        for upstream in upstreams {
-            for endpoint in &upstream.endpoints {
-                let address = endpoint.address.to_string();
-                page.sample(family, &[&upstream.name, &address], value(endpoint));
-            }
-        }
+    page.family(&families::UPSTREAM_UP);
+    for (name, endpoint) in endpoints(upstreams) {
+        let labels = [name, &endpoint.address.to_string()];
+        page.sample(&families::UPSTREAM_UP, &labels, u64::from(endpoint.up));
     }
+    page.family(&families::UPSTREAM_FAILURES);
+    for (name, endpoint) in endpoints(upstreams) {
+        let labels = [name, &endpoint.address.to_string()];
+        page.sample(&families::UPSTREAM_FAILURES, &labels, endpoint.failures);
+    }
+}
+
+/// Every endpoint with the name of its upstream.
+fn endpoints(upstreams: &[UpstreamState]) -> impl Iterator<Item = (&str, &EndpointState)> {
+    upstreams.iter().flat_map(|upstream| {
+        let endpoints = upstream.endpoints.iter();
+        endpoints.map(|endpoint| (upstream.name.as_str(), endpoint))
+    })
 }
 
 const fn word(protocol: Protocol) -> &'static str {
@@ -352,7 +357,7 @@ const fn word(protocol: Protocol) -> &'static str {
 }
 
 /// Where a value stands in the list of all of its kind.
-fn place<T: PartialEq>(value: T, all: &[T]) -> usize {
+fn place<T: PartialEq + Copy>(value: T, all: &[T]) -> usize {
     let place = all.iter().position(|one| *one == value);
     place.expect("the list has every value")
 }

@@ -5,6 +5,8 @@
 //!                              ├─ Recorder ─ json | text ─> stdout, stderr, a file
 //! request ────> RequestRecord ─┘
 //! ```
+#[cfg(test)]
+mod documented;
 mod id;
 mod request;
 mod sink;
