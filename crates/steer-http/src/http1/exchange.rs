@@ -150,6 +150,10 @@ pub(super) async fn run<G: Gateway, R: AsyncRead + Unpin, W: AsyncWrite + Unpin>
         }
         match (received.take(), &unsent) {
             (Some(Err(broken)), _) => return Poll::Ready(Err(broken)),
+            // Nothing of another protocol may stand in the place of a body that did not come.
+            (Some(Ok(Outcome { tunnel: true, .. })), Some(_)) if !progress.body_gone.is() => {
+                return Poll::Ready(Err(unsent.take().expect("matched")));
+            }
             (Some(Ok(outcome)), _)
                 if unsent.is_some() || !outcome.lasts || progress.body_gone.is() =>
             {
@@ -162,12 +166,13 @@ pub(super) async fn run<G: Gateway, R: AsyncRead + Unpin, W: AsyncWrite + Unpin>
         }
         while clock.poll(cx).is_ready() {
             if progress.moved() == seen {
-                return Poll::Ready(Err(
-                    match progress.awaits_client.is() || progress.stuck.is() {
-                        true => Broken::SlowClient,
-                        false => Broken::SlowServer,
-                    },
-                ));
+                let slow_client = progress.awaits_client.is() || progress.stuck.is();
+                return Poll::Ready(match received.take() {
+                    // Only the body of an answered request is late: the client has what it wants.
+                    Some(Ok(outcome)) if !outcome.tunnel => Ok(outcome),
+                    _ if slow_client => Err(Broken::SlowClient),
+                    _ => Err(Broken::SlowServer),
+                });
             }
             seen = progress.moved();
             clock.set(limits.body_idle);

@@ -127,11 +127,11 @@ impl<G: Gateway, S: Stream> Session<G, S> {
             }
             let filled = tokio::select! {
                 biased;
+                () = self.gateway.drain(), if nothing => return Ok(None),
                 filled = inbox.fill(reading) => filled,
                 () = clock.passed() => {
                     return if nothing { Ok(None) } else { Err(SessionError::Slow(Stage::Head)) };
                 }
-                () = self.gateway.drain(), if nothing => return Ok(None),
             };
             match filled {
                 Ok(count) => *ended = count == 0,
@@ -232,7 +232,7 @@ impl<G: Gateway, S: Stream> Session<G, S> {
                         upstream.retire().await;
                     }
                     return Ok(match lasts {
-                        true => unless_draining(&*self.gateway).await,
+                        true => unless_draining(&*self.gateway, &self.inbox).await,
                         false => Next::End,
                     });
                 }
@@ -273,8 +273,12 @@ impl<G: Gateway, S: Stream> Session<G, S> {
     }
 }
 
-/// Whether the session goes on, which it does not where it should come to its end.
-async fn unless_draining<G: Gateway>(gateway: &G) -> Next {
+/// Whether the session goes on, which it does not where it should come to its end. Where the next
+/// request is yet to come, that is asked when it is waited for.
+async fn unless_draining<G: Gateway>(gateway: &G, inbox: &Buffer) -> Next {
+    if inbox.is_empty() {
+        return Next::Request;
+    }
     let mut drain = pin!(gateway.drain());
     poll_fn(|cx| {
         Poll::Ready(match drain.as_mut().poll(cx) {

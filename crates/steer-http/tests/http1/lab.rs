@@ -27,6 +27,8 @@ pub(crate) enum Step {
     Write(Vec<u8>),
     /// Ends its own side and lets the other stand.
     End,
+    /// Lets a minute pass.
+    Wait,
     /// Writes so many bytes back as they come.
     Echo(u64),
     /// Reads what comes, for ever.
@@ -254,6 +256,7 @@ async fn play(mut stream: DuplexStream, script: Vec<Step>) {
                 pause().await;
             }
             Step::End => stream.shutdown().await.expect("in memory"),
+            Step::Wait => tokio::time::sleep(Duration::from_secs(60)).await,
             Step::Echo(count) => {
                 let (reading, mut writing) = tokio::io::split(&mut stream);
                 let copied = tokio::io::copy(&mut reading.take(count), &mut writing).await;

@@ -218,17 +218,21 @@ async fn ways_have_their_own_connections_and_the_oldest_gives_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_draining_session_finishes_its_exchange_and_ends() {
-    let mut running = Lab::new([vec![read(GET), write(OK), read(GET), Step::Hold]]).start();
-    running.write(GET).await;
-    running.expect(OK).await;
-    running.drain();
-    assert_eq!(running.rest().await, "");
-    drop(running.client);
-    running
-        .session
-        .await
-        .expect("no panic")
-        .expect("an orderly end");
+    for pipelined in ["", GET, "GET / HT"] {
+        let mut running = Lab::new([vec![read(GET), Step::Wait, write(OK), Step::Hold]]).start();
+        running.write([GET, pipelined].concat()).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        running.drain();
+        assert_eq!(running.rest().await, OK);
+        let ran = running.ended().await;
+        ran.result.expect("an orderly end");
+        assert_eq!(ran.ends.len(), 1);
+    }
+    let mut idle = Lab::new([]).start();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    idle.drain();
+    assert_eq!(idle.rest().await, "");
+    idle.ended().await.result.expect("an orderly end");
 }
 
 #[tokio::test(start_paused = true)]

@@ -243,3 +243,46 @@ async fn a_session_needs_little_memory_of_its_own() {
     let running = Lab::new([]).start();
     assert!(running.size <= 4608, "{} bytes", running.size);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_once_it_is_answered_ends_the_connection_in_order() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n";
+    let mut running = Lab::new([vec![read(head), write(OK), Step::Hold]]).start();
+    running.write(head).await;
+    assert_eq!(running.rest().await, OK);
+    let ran = running.ended().await;
+    ran.result.expect("an orderly end");
+    assert!(ran.shut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_waits_for_the_end_of_the_body() {
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nContent-Length: 4\r\n\r\n";
+    let answer = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    let script = [
+        read(head),
+        write(answer),
+        read("bodymore"),
+        write("yes"),
+        Step::ReadEnd,
+    ];
+    let mut running = Lab::new([script.to_vec()]).start();
+    running.write(head).await;
+    running.expect(answer).await;
+    running.write("bo").await;
+    crate::lab::pause().await;
+    running.write("dymore").await;
+    running.expect("yes").await;
+    running.end().await;
+    let ran = running.ended().await;
+    ran.result.expect("an orderly end");
+    assert!(ran.ends[0].upgraded);
+    assert_eq!(ran.ends[0].sent, 8);
+
+    let mut running = Lab::new([vec![read(head), write(answer), Step::Hold]]).start();
+    running.write(head).await;
+    running.expect(answer).await;
+    running.end().await;
+    let ran = running.ended().await;
+    assert!(ran.result.is_err() && !ran.shut);
+}

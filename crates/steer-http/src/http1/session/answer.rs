@@ -49,7 +49,7 @@ impl<G: Gateway, S: Stream> Session<G, S> {
             None => false,
         };
         Ok(match ended {
-            true => unless_draining(&*self.gateway).await,
+            true => unless_draining(&*self.gateway, &self.inbox).await,
             false => Next::End,
         })
     }
