@@ -12,5 +12,7 @@ mod examined;
 mod example;
 #[path = "command/passing.rs"]
 mod passing;
+#[path = "command/secrets.rs"]
+mod secrets;
 #[path = "command/words.rs"]
 mod words;
