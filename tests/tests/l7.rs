@@ -6,11 +6,11 @@ mod clients;
 mod secrets;
 #[path = "l7/site.rs"]
 mod site;
+#[path = "l7/streams.rs"]
+mod streams;
 
 /// The client inside the steered program; does nothing in an ordinary run.
 #[test]
 fn agent() {
     lab::serve_agent();
 }
-#[path = "l7/streams.rs"]
-mod streams;

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, server};
@@ -287,7 +288,7 @@ async fn a_client_that_goes_away_has_its_streams_reset_and_the_session_end() {
     let _ = rig.running.over().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_session_that_is_drained_finishes_its_streams_and_takes_no_more() {
     let (come, mut came) = unbounded_channel();
     let on = Arc::new(Notify::new());
@@ -312,6 +313,8 @@ async fn a_session_that_is_drained_finishes_its_streams_and_takes_no_more() {
         }
     };
     within(told).await;
+    // However long they take.
+    tokio::time::sleep(Duration::from_secs(60)).await;
     on.notify_one();
     assert_eq!(within(response).await.expect("a response").status(), 200);
     rig.running.over().await.expect("an orderly end");
