@@ -52,7 +52,7 @@ impl Course {
                 upstream: name.to_owned(),
             });
         }
-        let proxies = proxies::read(upstreams, loops, sockets, before)?;
+        let proxies = proxies::read(&upstreams, loops, sockets, before)?;
         Ok(Self {
             rules,
             proxies,

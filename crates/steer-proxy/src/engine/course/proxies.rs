@@ -13,12 +13,12 @@ use crate::upstream::{Login, SocketFactory};
 
 /// Reads the secrets and certificates of upstreams, and joins those that go through each other.
 pub(super) fn read(
-    upstreams: Vec<Upstream>,
+    upstreams: &[Upstream],
     loops: &Loops,
     sockets: &dyn SocketFactory,
     before: &[Proxy],
 ) -> Result<Vec<Proxy>, EngineError> {
-    for Upstream { name, via, .. } in &upstreams {
+    for Upstream { name, via, .. } in upstreams {
         if let Some(via) = via
             && upstreams.iter().all(|other| other.name != *via)
         {
