@@ -9,11 +9,12 @@
 //! holds up a connection.
 mod server;
 
-use serde::Serialize;
 use std::ops::Add;
 use std::path::Path;
 use std::sync::Arc;
-use steer_core::address::{ClientAddr, Destination, Protocol};
+
+use serde::Serialize;
+use steer_core::address::Protocol;
 use steer_core::method::Method;
 use steer_core::steered::{Identity, Steered};
 use time::OffsetDateTime;
@@ -175,7 +176,7 @@ impl<'a> Event<'a> {
     /// A connection has come, at this moment.
     pub fn begun(connection: ConnectionId, steered: &'a Steered) -> Self {
         let Steered {
-            client: ClientAddr(_),
+            client,
             destination,
             identity,
             via,
@@ -194,8 +195,8 @@ impl<'a> Event<'a> {
             connection,
             method: *via,
             protocol: flow.protocol(),
-            client: steered.client.to_string(),
-            destination: Destination::to_string(destination),
+            client: client.to_string(),
+            destination: destination.to_string(),
             pid: *pid,
             uid: *uid,
             exe: exe.as_deref(),
@@ -249,6 +250,8 @@ fn now() -> String {
 
 #[cfg(test)]
 mod tests {
+    use steer_core::address::ClientAddr;
+
     use super::*;
 
     #[test]
