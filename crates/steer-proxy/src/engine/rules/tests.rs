@@ -4,6 +4,7 @@ use steer_core::policy::{App, Condition};
 use super::keys::is_within;
 use super::*;
 
+mod random;
 mod requests;
 
 fn rule(name: &str, condition: Condition) -> Rule {
