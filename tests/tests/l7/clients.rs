@@ -260,6 +260,34 @@ fn a_program_that_does_not_believe_us_passes_afterwards_where_that_is_asked_for(
 }
 
 #[test]
+fn a_program_that_waits_does_not_get_past_a_rule_that_closes_the_way() {
+    require!(
+        Root,
+        Program("openssl"),
+        Program("curl"),
+        Program("python3")
+    );
+    let scene = Scene::new("l7silent");
+    let last = "  - { match: { port: [443], app: [opaque] }, action: reject }\n";
+    let config = scene.path("steer.yaml");
+    let rules = fs::read_to_string(&config).expect("our folder");
+    fs::write(&config, rules + last).expect("our folder");
+    // Silent until it is refused: the end of the connection is what it waits for.
+    let silent = format!(
+        "python3 -c 'import socket; s = socket.create_connection((\"{NAME}\", 443))\n\
+         try: print(len(s.recv(1)), \"bytes\")\n\
+         except OSError: print(\"refused\")'; curl -sS {{url}}"
+    );
+    let output = scene.run("netns", &silent);
+    let said = output.stdout.clone();
+    assert!(
+        said.starts_with("refused") || said.starts_with("0 bytes"),
+        "{output:?}"
+    );
+    assert!(said.contains("x-added=by-steer"), "{output:?}");
+}
+
+#[test]
 fn certificates_that_the_user_names_stay_believed() {
     require!(
         Root,
