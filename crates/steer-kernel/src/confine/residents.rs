@@ -14,6 +14,8 @@ use super::Entrance;
 #[derive(Debug)]
 pub struct Residents {
     entrance: Arc<Entrance>,
+    /// It may still be about to end when its namespaces are looked into.
+    holder: u32,
 }
 
 impl Residents {
@@ -23,11 +25,11 @@ impl Residents {
     /// They cannot be found.
     pub fn of(holder: u32) -> io::Result<Self> {
         let entrance = Entrance::of(holder)?;
-        Ok(Self { entrance })
+        Ok(Self { entrance, holder })
     }
 
-    /// Who is in the network of the namespaces, the holder as far as it can be looked at: whoever
-    /// made the namespaces may look at every other one of his processes there.
+    /// Who is in the network of the namespaces beside the holder: whoever made the namespaces may
+    /// look at every one of his processes there.
     ///
     /// # Errors
     /// `/proc` cannot be read.
@@ -42,7 +44,9 @@ impl Residents {
                 continue;
             };
             // One that has ended is in none.
-            if identity(format!("/proc/{pid}/ns/net")).is_ok_and(|theirs| theirs == ours) {
+            if pid != self.holder
+                && identity(format!("/proc/{pid}/ns/net")).is_ok_and(|theirs| theirs == ours)
+            {
                 all.push(pid);
             }
         }
