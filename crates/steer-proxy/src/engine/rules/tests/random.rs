@@ -20,7 +20,7 @@ fn simply<'a>(rules: &'a [Rule], facts: Facts<'_>) -> Decision<'a> {
 
 fn conditions() -> impl Strategy<Value = Condition> {
     let maybe = |texts: &'static [&'static str]| {
-        proptest::option::of(proptest::sample::select(texts)).prop_map(|t| Vec::from_iter(t))
+        proptest::option::of(proptest::sample::select(texts)).prop_map(Vec::from_iter)
     };
     let app = proptest::option::of(proptest::sample::select(vec![
         App::Tls,
