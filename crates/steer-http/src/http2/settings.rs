@@ -34,7 +34,9 @@ pub(super) fn client(limits: &Limits) -> client::Builder {
     builder
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_max_send_streams(limits.streams as usize)
+        // A second stream waits for the server's word on how many it takes: those beyond that it
+        // would refuse.
+        .initial_max_send_streams(1)
         .max_header_list_size(list_size(limits))
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(RESETS)

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::ext::Protocol;
 use h2::server;
 use http::{HeaderMap, HeaderValue};
 use steer_http::Verdict;
+use tokio::io::{copy_bidirectional, duplex};
 use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinSet;
 
@@ -43,13 +45,13 @@ async fn a_hundred_streams_are_served_at_a_time_over_one_connection() {
     assert_eq!(rig.running.desk.dialled.load(Ordering::SeqCst), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_server_that_takes_few_streams_is_given_few() {
     let (most, now) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let seen = most.clone();
     let mut builder = server::Builder::new();
     builder.max_concurrent_streams(2);
-    let rig = Plan::served_by(builder, move |_, mut respond| {
+    let mut plan = Plan::served_by(builder, move |_, mut respond| {
         let (most, now) = (seen.clone(), now.clone());
         async move {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -58,7 +60,18 @@ async fn a_server_that_takes_few_streams_is_given_few() {
             respond.send_response(status(200), true).expect("sent");
         }
     });
-    let rig = rig.begin().await;
+    let dial = plan.dial;
+    plan.dial = Box::new(move |way| {
+        let mut server = dial(way)?;
+        let (ours, mut theirs) = duplex(64 * 1024);
+        tokio::spawn(async move {
+            // It says how many only when all have come: time is paused.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let _ = copy_bidirectional(&mut theirs, &mut server).await;
+        });
+        Ok(Box::new(ours))
+    });
+    let rig = plan.begin().await;
     let mut streams = JoinSet::new();
     for _ in 0..50 {
         let (response, _) = rig.open(get("/"), true).await;
