@@ -29,10 +29,11 @@ impl Stage {
                 tokio::spawn(async move {
                     match tls {
                         None => serve(kind, stream, asked_tx).await,
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => serve(kind, stream, asked_tx).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(kind, stream, asked_tx).await;
+                            }
+                        }
                     }
                 });
             }
