@@ -4,6 +4,8 @@
 mod clients;
 #[path = "l7/secrets.rs"]
 mod secrets;
+#[path = "l7/sessions.rs"]
+mod sessions;
 #[path = "l7/site.rs"]
 mod site;
 #[path = "l7/streams.rs"]

@@ -19,15 +19,6 @@ macro_rules! for_each_method {
                     super::a_secret_arrives_by_verified_tls_and_forged_names_get_nothing,
                 );
             }
-
-            #[test]
-            fn requests_of_one_connection_are_asked_about_one_by_one() {
-                super::mounted(
-                    super::Mount::$mount,
-                    "requests_of_one_connection_are_asked_about_one_by_one",
-                    super::requests_of_one_connection_are_asked_about_one_by_one,
-                );
-            }
         })*
     };
 }
@@ -105,42 +96,4 @@ fn a_secret_arrives_by_verified_tls_and_forged_names_get_nothing(mount: Mount) {
     for text in [&answer, &opened, &said, &log] {
         assert!(!text.contains(TOKEN), "{text}");
     }
-}
-
-fn requests_of_one_connection_are_asked_about_one_by_one(mount: Mount) {
-    let stage = Stage::new("onebyone");
-    let (server, to) = stage.serve(80, Service::Echo);
-    let rules = "rules:\n\
-        - { name: closed, match: { path: [\"/admin*\"] }, action: reject }\n\
-        - { name: said, match: { path: [/said] }, http: { respond: { status: 203, body: here } } }\n";
-    let rig = Rig::start(&stage.app, mount, &Setup::policy(rules));
-    let mut client = rig.connect(to).expect("the engine takes it");
-    for (path, status) in [("/admin/x", 403), ("/said", 203), ("/%61dmin", 403)] {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n");
-        client
-            .send(request.as_bytes())
-            .expect("the connection stands");
-        let head = head(&mut client);
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
-        let length = length.expect("a length").parse().expect("a number");
-        client.receive(length).expect("the body");
-    }
-    drop(client);
-    let record = &rig.records().wait_for(1)[0];
-    assert_eq!(
-        (&record["requests"], &record["app"]),
-        (&3.into(), &"http1".into())
-    );
-    assert_eq!(server.seen(), []);
-}
-
-fn head(client: &mut lab::Client) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.extend(client.receive(1).expect("a head"));
-    }
-    String::from_utf8(head).expect("text")
 }
