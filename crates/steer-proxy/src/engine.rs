@@ -21,6 +21,7 @@ mod http;
 mod inspect;
 mod intercept;
 mod lanes;
+mod late;
 mod limits;
 mod live;
 pub(crate) mod loops;

@@ -166,6 +166,14 @@ impl Sniffer {
         &self.verdict
     }
 
+    /// Whether the bytes so far are the beginning of what a client says first, so that nothing but
+    /// more of it can be expected.
+    pub fn has_begun(&self) -> bool {
+        !self.verdict.is_decided()
+            && !self.seen.is_empty()
+            && (tls::may_be(&self.seen) || http::begins(&self.seen))
+    }
+
     /// The verdict so far.
     pub fn verdict(&self) -> &Verdict {
         &self.verdict
@@ -206,7 +214,7 @@ pub fn inspect(bytes: &[u8]) -> Verdict {
 fn guess(bytes: &[u8]) -> App {
     if tls::is_hello(bytes) {
         App::Tls
-    } else if http::has_request_line(bytes) {
+    } else if http::has_request_line(bytes) || http::resembles(bytes) {
         App::Http1
     } else {
         App::Opaque

@@ -12,8 +12,10 @@ use super::exe::fits;
 /// that no other spelling of a path passes by the rule for it.
 ///
 /// Unreserved characters are not encoded, what is encoded has capital digits, and there are no dot
-/// segments. An encoded slash stays encoded, and two slashes in a row stay two: servers differ in
-/// what they make of these.
+/// segments. An encoded slash stays encoded, and two slashes in a row stay two. Servers differ in
+/// what they make of these, so such a path is known in its other readings as well: with slashes
+/// merged, and with what is an encoded slash, a backslash or a parameter (`;x`) to some taken as
+/// that.
 ///
 /// ```
 /// use steer_core::policy::NormalPath;
@@ -30,7 +32,11 @@ use super::exe::fits;
 /// assert!(NormalPath::of("/100%").is_none());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NormalPath<'a>(Cow<'a, str>);
+pub struct NormalPath<'a> {
+    normal: Cow<'a, str>,
+    /// What else servers may read.
+    others: Vec<String>,
+}
 
 impl<'a> NormalPath<'a> {
     /// The form of a path without its query; none of one that has `%` without two digits behind
@@ -38,23 +44,59 @@ impl<'a> NormalPath<'a> {
     #[must_use]
     pub fn of(path: &'a str) -> Option<Self> {
         if path.is_empty() {
-            return Some(Self(Cow::Borrowed("/")));
+            return Some(Self {
+                normal: Cow::Borrowed("/"),
+                others: Vec::new(),
+            });
         }
         if !path.starts_with('/') {
             return None;
         }
         let spelt = spelt(path)?;
-        Some(Self(match spelt {
+        let others = others(&spelt);
+        let normal = match spelt {
             Cow::Borrowed(path) if !has_dots(path) => Cow::Borrowed(path),
             other => Cow::Owned(without_dots(&other)),
-        }))
+        };
+        Some(Self { normal, others })
     }
 
     /// The path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.normal
     }
+
+    /// What servers may read, the normal form first.
+    fn readings(&self) -> impl Iterator<Item = &str> {
+        let others = self.others.iter().map(String::as_str);
+        std::iter::once(&*self.normal).chain(others)
+    }
+}
+
+/// Whether a path has what servers read in different ways.
+fn is_doubtful(spelt: &str) -> bool {
+    let signs = ["//", "%2F", "%5C", ";"];
+    signs.iter().any(|sign| spelt.contains(sign))
+}
+
+/// What servers may make of a path beside its normal form.
+fn others(spelt: &str) -> Vec<String> {
+    if !is_doubtful(spelt) {
+        return Vec::new();
+    }
+    let merged = |path: &str| {
+        let segments = path.split('/').filter(|segment| !segment.is_empty());
+        let mut merged: String = segments.flat_map(|segment| ["/", segment]).collect();
+        if path.ends_with('/') {
+            merged.push('/');
+        }
+        without_dots(&merged)
+    };
+    let decoded = spelt.replace("%2F", "/").replace("%5C", "/");
+    let plain = |segment| str::split(segment, ';').next().unwrap_or(segment);
+    let bare: Vec<&str> = decoded.split('/').map(plain).collect();
+    vec![merged(spelt), merged(&decoded), merged(&bare.join("/"))]
 }
 
 /// A path with `*` for any text, `/` too; compared with the normal form of a request's path.
@@ -107,10 +149,34 @@ impl PathPatternError {
 }
 
 impl PathPattern {
-    /// Whether a path is meant.
+    /// Whether a path is meant, however a server reads it; a pattern that holds such a sign itself
+    /// means the path as it is.
     #[must_use]
     pub fn matches(&self, path: &NormalPath<'_>) -> bool {
-        fits(self.0.as_bytes(), path.as_str().as_bytes())
+        if is_doubtful(&self.0) {
+            return self.fits(path.as_str());
+        }
+        path.readings().all(|reading| self.fits(reading))
+    }
+
+    /// Whether a path may be meant: to some servers it is.
+    ///
+    /// ```
+    /// use steer_core::policy::{NormalPath, PathPattern};
+    ///
+    /// let pattern: PathPattern = "/admin*".parse().unwrap();
+    /// for path in ["//admin", "/x/..%2fadmin", "/x/..;/admin", "/%5cadmin"] {
+    ///     let path = NormalPath::of(path).unwrap();
+    ///     assert!(pattern.may_match(&path) && !pattern.matches(&path));
+    /// }
+    /// ```
+    #[must_use]
+    pub fn may_match(&self, path: &NormalPath<'_>) -> bool {
+        path.readings().any(|reading| self.fits(reading))
+    }
+
+    fn fits(&self, path: &str) -> bool {
+        fits(self.0.as_bytes(), path.as_bytes())
     }
 
     /// Whether every path is meant, and a request without one too (`OPTIONS *`, `CONNECT`).
@@ -315,7 +381,8 @@ mod tests {
         fn a_normal_path_is_its_own_normal_form(path in "/[a./%2e]{0,20}") {
             if let Some(normal) = NormalPath::of(&path) {
                 let again = NormalPath::of(normal.as_str());
-                prop_assert_eq!(again.as_ref(), Some(&normal));
+                let again = again.as_ref().map(NormalPath::as_str);
+                prop_assert_eq!(again, Some(normal.as_str()));
                 prop_assert!(!has_dots(normal.as_str()));
             }
         }

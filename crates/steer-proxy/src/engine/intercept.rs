@@ -8,7 +8,7 @@
 //! The client is shown nothing before the server has proven its name: a server that cannot is told
 //! to the client as an alert of the same meaning.
 use std::sync::Arc;
-use std::time::{Duration, Instant as Clock};
+use std::time::Instant as Clock;
 
 use steer_core::address::{Destination, HostName};
 use steer_core::policy::{App, Failing};
@@ -23,6 +23,7 @@ use super::connection::{chain, told};
 use super::entry::Entry;
 use super::http::{Desk, Spoken, name_of, serve};
 use super::inspect::counted;
+use super::limits::Limits;
 use super::opening::choice::Decided;
 use super::opening::{Failure, Opening};
 use crate::record::Outcome;
@@ -85,13 +86,15 @@ pub(super) async fn run(entry: &mut Entry, opening: Opening, decided: Decided) {
         Err(error) => return failed(entry, &error),
     };
     entry.look_inside().notes().opened = true;
-    let mut said = Vec::new();
+    let mut server = server;
+    let mut first = First::default();
     let spoken = match chosen {
         Some(chosen) => Spoken::chosen(&chosen),
-        None => sniffed(&mut client, &mut said, limits.sniff).await,
+        None => sniffed(&mut client, &mut server, &mut first, limits).await,
     };
+    let First { said, greeting } = first;
     let Some(spoken) = spoken else {
-        return relay(entry, client, server, said).await;
+        return relay(entry, client, server, said, greeting).await;
     };
     let connected = Connected {
         stream: Box::new(server),
@@ -120,29 +123,59 @@ fn names(entry: &Entry, said: Option<&str>) -> Option<(ServerName<'static>, Opti
     }
 }
 
+/// What both sides said before it was clear what is spoken.
+#[derive(Default)]
+struct First {
+    said: Vec<u8>,
+    greeting: Vec<u8>,
+}
+
 /// What the client says first, where no handshake told: HTTP/1, or something else. A server that
-/// speaks first is heard when the client had its time.
-async fn sniffed<S: AsyncRead + Unpin>(
-    client: &mut S,
-    said: &mut Vec<u8>,
-    limit: Duration,
-) -> Option<Spoken> {
-    let deadline = Instant::now() + limit;
+/// speaks first is heard when the client had its time; who has begun to speak goes on.
+async fn sniffed<C, S>(
+    client: &mut C,
+    server: &mut S,
+    first: &mut First,
+    limits: Limits,
+) -> Option<Spoken>
+where
+    C: AsyncRead + Unpin,
+    S: AsyncRead + Unpin,
+{
+    let First { said, greeting } = first;
+    let deadline = Instant::now() + limits.sniff;
+    let patience = deadline + limits.connect;
     let mut sniffer = Sniffer::default();
     while !sniffer.verdict().is_decided() && said.len() < WINDOW {
         let known = said.len();
         said.reserve(FIRST_READ);
-        match timeout_at(deadline, client.read_buf(said)).await {
-            Ok(Ok(read)) if read > 0 => sniffer.push(&said[known..]),
+        let until = if sniffer.has_begun() {
+            patience
+        } else {
+            deadline
+        };
+        let read = match timeout_at(until, client.read_buf(said)).await {
+            Ok(read) => read,
+            Err(_) if known > 0 => break,
+            // Silent so far: who speaks first tells.
+            Err(_) => tokio::select! {
+                biased;
+                read = client.read_buf(said) => read,
+                _ = server.read_buf(greeting) => break,
+            },
+        };
+        match read {
+            Ok(read) if read > 0 => sniffer.push(&said[known..]),
             _ => break,
         };
     }
     // HTTP/2 is agreed on in the handshake.
-    (sniffer.app() == App::Http1).then_some(Spoken::Http1)
+    let app = sniffer.conclude().app;
+    (app == App::Http1).then_some(Spoken::Http1)
 }
 
 /// Moves plain bytes between the two sessions of TLS.
-async fn relay<C, S>(entry: &mut Entry, client: C, server: S, said: Vec<u8>)
+async fn relay<C, S>(entry: &mut Entry, client: C, server: S, said: Vec<u8>, greeting: Vec<u8>)
 where
     C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -151,7 +184,7 @@ where
     // What the program sends and gets is counted as it is, encrypted.
     let uncounted = Traffic::default();
     let relay = Relay::new(client, server, &uncounted).limits(entry.shared.limits.relay);
-    let end = relay.client_prefix(said).await;
+    let end = relay.client_prefix(said).upstream_prefix(greeting).await;
     entry.relayed(&end);
 }
 

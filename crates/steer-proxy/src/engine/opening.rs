@@ -19,6 +19,7 @@ use super::Shared;
 use super::edits::Unreadable;
 use super::entry::{Entry, Route};
 use super::http::{Guarded, Spoken};
+use super::late;
 use super::udp::held::Held;
 use crate::error::UpstreamError;
 use crate::handler::{BoxStream, Handler};
@@ -105,6 +106,8 @@ pub(super) struct Opening {
     pub(super) heard: usize,
     /// Whether the client had its time to speak first.
     pub(super) listened: bool,
+    /// Whether it let that time pass without a word.
+    pub(super) silent: bool,
     /// Who wants to see requests.
     pub(super) watchers: Vec<Arc<dyn Handler>>,
 }
@@ -118,6 +121,7 @@ impl Opening {
             held: None,
             heard: 0,
             listened: false,
+            silent: false,
             watchers: Vec::new(),
         }
     }
@@ -131,6 +135,7 @@ impl Opening {
             held: None,
             heard: 0,
             listened: false,
+            silent: false,
             watchers,
         }
     }
@@ -146,13 +151,38 @@ impl Opening {
         if let Flow::Tcp(stream) = &self.flow {
             prepare(stream, client.0.ip(), retune);
         }
-        let (route, only) = match self.consider(entry, client, prescribed).await? {
+        let unmade = matches!(self.flow, Flow::Unmade);
+        let choice = self.consider(entry, client, prescribed).await?;
+        if let Choice::Inside(_) = &choice {
+            self.connected().await?;
+        }
+        if let (true, Flow::Tcp(stream)) = (unmade, &self.flow) {
+            prepare(stream, client.0.ip(), retune);
+        }
+        let (route, only) = match choice {
             Choice::Way(decided) => decided,
-            Choice::Inside(inside) => {
-                self.connected().await?;
-                return Ok(Onward::Inside(inside));
-            }
+            Choice::Inside(inside) => return Ok(Onward::Inside(inside)),
         };
+        if self.silent {
+            let way = (route, only.clone());
+            let Onward::Relayed(opened) = self.reach(entry, client, route, only).await? else {
+                return Err(Failure::Client(io::ErrorKind::NotConnected.into()));
+            };
+            return Box::pin(late::settle(entry, self, opened, way, client, prescribed)).await;
+        }
+        self.reach(entry, client, route, only).await
+    }
+
+    /// Dials by the way that was chosen, and answers.
+    pub(super) async fn reach(
+        &mut self,
+        entry: &mut Entry,
+        client: ClientAddr,
+        route: Route,
+        only: Option<Vec<SocketAddr>>,
+    ) -> Result<Onward, Failure> {
+        let retune = entry.dialler.retune;
+        let unmade = matches!(self.flow, Flow::Unmade);
         let deadline = Instant::now() + entry.shared.limits.connect;
         if route == Route::Direct
             && self.answer.as_ref().is_some_and(|a| a.can_hand_over())
@@ -179,7 +209,6 @@ impl Opening {
             () = gone => return Err(Failure::Client(io::ErrorKind::ConnectionAborted.into())),
         };
         entry.shared.metrics.connected(begun.elapsed());
-        let unmade = matches!(self.flow, Flow::Unmade);
         self.connected().await?;
         if let (true, Flow::Tcp(stream)) = (unmade, &self.flow) {
             prepare(stream, client.0.ip(), retune);

@@ -37,9 +37,72 @@ pub(super) fn inspect(bytes: &[u8]) -> Verdict {
             alpn: Vec::new(),
         }),
         Err(httparse::Error::TooManyHeaders) => Verdict::Found(Sniffed::only(App::Http1)),
+        // What servers may take for a request is one to the rules: whoever reads it decides.
+        Err(_) if resembles(bytes) => Verdict::Found(Sniffed::only(App::Http1)),
         Err(_) => Verdict::Opaque,
     }
 }
+
+/// Whether the bytes are what a forgiving server might take for a request: a method and something
+/// behind it, or a line that ends in a version.
+pub(super) fn resembles(bytes: &[u8]) -> bool {
+    let bytes = begin(bytes);
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or(bytes);
+    let Some(end) = line.iter().position(u8::is_ascii_whitespace) else {
+        return false;
+    };
+    let version = |part: &[u8]| part.eq_ignore_ascii_case(b"HTTP/");
+    is_method(&line[..end]) || line[end..].windows(5).any(version)
+}
+
+/// Whether the bytes are a method, or could become one.
+pub(super) fn begins(bytes: &[u8]) -> bool {
+    let bytes = begin(bytes);
+    let word = bytes.split(u8::is_ascii_whitespace).next().unwrap_or(bytes);
+    if word.len() < bytes.len() {
+        return is_method(word);
+    }
+    let may_become = |method: &&[u8]| {
+        let known = method.get(..word.len());
+        known.is_some_and(|known| known.eq_ignore_ascii_case(word))
+    };
+    !word.is_empty() && METHODS.iter().any(|method| may_become(&method.as_bytes()))
+}
+
+/// Without the empty lines that servers pass over (RFC 9112, section 2.2).
+fn begin(bytes: &[u8]) -> &[u8] {
+    let blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let at = bytes.iter().position(|byte| !blank(byte));
+    &bytes[at.unwrap_or(bytes.len())..]
+}
+
+fn is_method(word: &[u8]) -> bool {
+    let mut methods = METHODS.iter();
+    methods.any(|method| method.as_bytes().eq_ignore_ascii_case(word))
+}
+
+/// The methods of RFC 9110, RFC 5789, RFC 4918, RFC 3253 and RFC 5323.
+const METHODS: [&str; 19] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "CONNECT",
+    "OPTIONS",
+    "TRACE",
+    "PATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "REPORT",
+    "SEARCH",
+    "QUERY",
+];
 
 /// Whether the bytes begin with a whole request line.
 pub(super) fn has_request_line(bytes: &[u8]) -> bool {

@@ -10,6 +10,7 @@ mod dns;
 mod handlers;
 mod inside;
 mod intercepted;
+mod late;
 mod limits;
 mod loops;
 mod proxies;

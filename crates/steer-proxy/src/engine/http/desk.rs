@@ -210,6 +210,7 @@ impl Desk {
                 Act::Reject => return Err(Failure::Denied),
             }
         }
+        stay_http1(&mut request.fields);
         let host = request.authority.as_deref().and_then(host_of);
         exchange.is_connect = request.method == "CONNECT";
         self.seen.names(host.as_ref());
@@ -320,6 +321,20 @@ impl Desk {
             place: Place::Own(named.unwrap_or_else(|| destination.clone()), only),
             tls: self.opened.clone(),
         }
+    }
+}
+
+/// Takes the offer away to go on in HTTP/2 in plain text, where the rules would see no further
+/// request; a server is free to pass over it (RFC 9110, section 7.8), and clients have given it up (RFC
+/// 9113, section 3.1).
+fn stay_http1(fields: &mut Fields) {
+    let offers = |value: &[u8]| {
+        let mut offers = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        offers.any(|offer| offer.eq_ignore_ascii_case(b"h2c"))
+    };
+    if fields.values("upgrade").any(offers) {
+        fields.remove("upgrade");
+        fields.remove("http2-settings");
     }
 }
 

@@ -58,7 +58,7 @@ impl Opening {
     }
 
     /// Asks the rules; the route is noted in the record.
-    pub(super) async fn consider(
+    pub(in crate::engine) async fn consider(
         &mut self,
         entry: &mut Entry,
         client: ClientAddr,
@@ -149,6 +149,8 @@ impl Opening {
         look: Look,
     ) -> Result<Choice, Failure> {
         let mut look = look;
+        // Its TLS is opened, and where it goes is what the rules for connections say.
+        let mut opens = false;
         let mut sniffed: Option<Sniffed> = None;
         let mut found: Option<Vec<SocketAddr>> = None;
         let mut ips: Option<Vec<IpAddr>> = None;
@@ -180,13 +182,22 @@ impl Opening {
                         return Ok(session(spoken, None));
                     }
                     let only = bound(&course.rules, rule, facts, found);
-                    return Ok(Choice::Way((chosen(rule, entry, &course.proxies)?, only)));
+                    let way = (chosen(rule, entry, &course.proxies)?, only);
+                    return Ok(match opens {
+                        true => Choice::Inside(Inside::Tls(way)),
+                        false => Choice::Way(way),
+                    });
                 }
                 Decision::Inspect(_) => match sniffed.as_ref().map(|it| Spoken::of(it.app)) {
                     Some(Some(spoken)) => return Ok(session(spoken, None)),
                     _ => look = Look::Outside,
                 },
                 Decision::Open(_) if shared.distrusts(entry) => look = Look::Outside,
+                // What it rejects is some requests; the server is that of the others.
+                Decision::Open(rule) if rule.action == Action::Reject => {
+                    opens = true;
+                    look = Look::Outside;
+                }
                 Decision::Open(rule) => {
                     let only = bound(&course.rules, Some(rule), facts, found);
                     let route = chosen(Some(rule), entry, &course.proxies)?;
@@ -236,12 +247,26 @@ impl Opening {
             }
             return Ok(());
         }
-        let Self { flow, prefix, .. } = self;
+        let Self {
+            flow,
+            prefix,
+            silent,
+            ..
+        } = self;
+        *silent = false;
         let sniffer = &mut entry.sniffer;
+        // Who has begun to speak goes on: whoever is slow may not pass for somebody else.
+        let patience = deadline + entry.shared.limits.connect;
         while !sniffer.verdict().is_decided() && prefix.len() < WINDOW {
             let known = prefix.len();
             prefix.reserve(FIRST_READ);
-            let Ok(read) = timeout_at(deadline, read(flow, prefix)).await else {
+            let until = if sniffer.has_begun() {
+                patience
+            } else {
+                deadline
+            };
+            let Ok(read) = timeout_at(until, read(flow, prefix)).await else {
+                *silent = prefix.is_empty();
                 break;
             };
             if read.map_err(Failure::Client)? == 0 {

@@ -73,6 +73,7 @@ impl<'a> RequestFacts<'a> {
         let path = any(path, |pattern| match &self.path {
             PathFact::None => pattern.is_any(),
             PathFact::Unreadable => stops,
+            PathFact::Normal(path) if stops => pattern.may_match(path),
             PathFact::Normal(path) => pattern.matches(path),
         });
         let method = any(method, |method| method == self.method);
