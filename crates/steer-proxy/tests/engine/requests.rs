@@ -320,3 +320,21 @@ async fn an_exchange_that_is_cut_off_is_a_reset_and_recorded() {
     let record = bench.record().await;
     assert_eq!((record.outcome, record.requests), (Outcome::Reset, Some(1)));
 }
+
+#[tokio::test]
+async fn a_session_keeps_to_the_policy_that_it_met() {
+    let mut web = Web::plain().await;
+    let with = |value: &str| policy(vec![about("a.example", literal("x-team", value))]);
+    let bench = Bench::new(with("blue"));
+    let mut before = bench.program(web.address).await;
+    for team in ["blue", "red"] {
+        let mut program = bench.program(web.address).await;
+        for (program, team) in [(&mut before, "blue"), (&mut program, team)] {
+            ask(program, &get("a.example", "/")).await;
+            let got = web.head().await;
+            assert!(got.contains(&format!("x-team: {team}\r\n")), "{got}");
+        }
+        let change = bench.engine.prepare(with("red")).unwrap();
+        let _before = bench.engine.change(change);
+    }
+}

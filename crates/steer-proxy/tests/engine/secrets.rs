@@ -1,13 +1,16 @@
 //! Where secrets go, and where not.
+use std::sync::Arc;
 use std::time::Duration;
 
-use steer_core::policy::{Plaintext, ValueSource};
+use steer_core::policy::{Action, Condition, Plaintext, UpstreamKind, ValueSource};
 use steer_proxy::engine::{Engine, Limits};
 use steer_proxy::record::Outcome;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
-use crate::bench::{Bench, server, soon};
-use crate::web::{Web, World, Zone, about, ask, get, sets};
+use crate::bench::{Bench, rule, server, socks5_proxy, soon, through};
+use crate::web::{Web, World, Zone, about, ask, get, head_of, sets};
 
 const SECRET: &str = "hunter2-9d1f";
 
@@ -133,4 +136,45 @@ async fn a_value_that_cannot_be_had_stops_the_request() {
     let (head, _) = ask(&mut program, &get("api.example", "/")).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(api.head().await.contains("authorization: another\r\n"));
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_the_name_at_the_port_of_tls_and_sees_no_secret() {
+    let world = World::new();
+    let (proxy, asked) = socks5_proxy().await;
+    let mut policy = through("corp", UpstreamKind::Socks5, proxy, None);
+    policy.tls = world.tls();
+    policy.rules[0].http = sets("x-key", ValueSource::Env("PATH".to_owned()));
+    let bench = Bench::new(policy);
+    let mut program = bench.program("192.0.2.1:80").await;
+    let request = get("api.example", "/");
+    program.write_all(request.as_bytes()).await.unwrap();
+    let (target, stream) = soon(asked).await.unwrap();
+    assert_eq!(target, "api.example:443");
+    let acceptor = TlsAcceptor::from(Arc::new(world.server("api.example", &[])));
+    let mut stream = soon(acceptor.accept(stream)).await.unwrap();
+    assert!(head_of(&mut stream).await.unwrap().contains("x-key: "));
+}
+
+#[tokio::test]
+async fn a_name_leads_no_secret_to_an_address_that_the_rules_reject() {
+    let world = World::new();
+    let api = Web::tls(world.server("api.example", &[])).await;
+    let local = Condition {
+        cidr: vec!["127.0.0.0/8".parse().unwrap()],
+        ..Condition::default()
+    };
+    let rules = vec![
+        rule("local", local, Action::Reject),
+        about(
+            "api.example",
+            sets("x-key", ValueSource::Env("PATH".to_owned())),
+        ),
+    ];
+    let builder = Engine::builder(world.policy(rules));
+    let bench = Bench::with(builder.resolver(Zone::of(&[("api.example", api.address)])));
+    let mut program = bench.program("192.0.2.1:80").await;
+    let (head, _) = ask(&mut program, &get("api.example", "/")).await;
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    assert!(api.is_quiet());
 }
