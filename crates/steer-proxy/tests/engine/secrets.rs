@@ -73,11 +73,14 @@ async fn a_server_that_cannot_prove_its_name_gets_no_secret() {
 async fn a_server_without_tls_gets_a_secret_where_that_is_allowed_and_not_otherwise() {
     let world = World::new();
     // The server waits for the end of what it takes for a head, and is waited for.
-    let limits = Limits {
+    let hasty = Limits {
         connect: Duration::from_millis(200),
         ..Limits::default()
     };
-    for (plaintext, status) in [(Plaintext::Refuse, "504"), (Plaintext::Allow, "200")] {
+    for (plaintext, status, limits) in [
+        (Plaintext::Refuse, "504", hasty),
+        (Plaintext::Allow, "200", Limits::default()),
+    ] {
         let mut api = Web::plain().await;
         let (attacker, attackers) = server().await;
         let mut secret = sets("x-key", ValueSource::Env("PATH".to_owned()));
@@ -176,5 +179,20 @@ async fn a_name_leads_no_secret_to_an_address_that_the_rules_reject() {
     let mut program = bench.program("192.0.2.1:80").await;
     let (head, _) = ask(&mut program, &get("api.example", "/")).await;
     assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    assert!(api.is_quiet());
+}
+
+#[tokio::test]
+async fn no_server_is_asked_to_send_a_secret_back() {
+    let world = World::new();
+    let api = Web::tls(world.server("api.example", &[])).await;
+    let secret = sets("x-key", ValueSource::Env("PATH".to_owned()));
+    let builder = Engine::builder(world.policy(vec![about("api.example", secret)]));
+    let mut bench = Bench::with(builder.resolver(Zone::of(&[("api.example", api.address)])));
+    let mut program = bench.program("192.0.2.1:80").await;
+    let trace = get("api.example", "/").replace("GET ", "TRACE ");
+    let (head, _) = ask(&mut program, &trace).await;
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    assert_eq!(bench.request().await.outcome, Outcome::Denied);
     assert!(api.is_quiet());
 }

@@ -224,6 +224,7 @@ impl Desk {
             exchange.sent_to(Route::None, &self.course);
             return Ok(Verdict::Respond(response_of(reply)));
         }
+        guard::keep(&rule.http, &request.method).map_err(Failure::Guarded)?;
         let port = self.known.destination.port();
         let aim = guard::aim(&rule.http, host.as_ref(), port, self.opened.is_some());
         let way = match aim.map_err(Failure::Guarded)? {

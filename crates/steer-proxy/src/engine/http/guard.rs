@@ -34,6 +34,17 @@ pub(in crate::engine) enum Guarded {
     /// No certificate can have the name.
     #[error("no server can prove a name like that of the request")]
     Unprovable,
+    /// The server would send it back (RFC 9110, section 9.3.8).
+    #[error("TRACE has the server show the request to the program, with what is put into it")]
+    Traced,
+}
+
+/// Refuses a request whose response would show the program what a rule puts into it.
+pub(super) fn keep(http: &Http, method: &str) -> Result<(), Guarded> {
+    match http.has_secret() && method.eq_ignore_ascii_case("TRACE") {
+        true => Err(Guarded::Traced),
+        false => Ok(()),
+    }
 }
 
 /// Where a request goes that a rule does this to. `host` is what it names, `port` what its
