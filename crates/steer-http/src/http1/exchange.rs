@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::error::Malformed;
+use crate::error::{Malformed, SessionError, Stage};
 use crate::gateway::Gateway;
 use crate::limits::Limits;
 use crate::message::Version;
@@ -33,6 +33,16 @@ pub(super) enum Broken {
     ServerEnded,
     Response(Malformed),
     SlowServer,
+}
+
+impl Broken {
+    /// What it is to a client that gets no response.
+    pub(super) fn of_server(self) -> SessionError {
+        match self {
+            Self::Server(source) => SessionError::Server { source },
+            _ => SessionError::ServerEnded(Stage::Head),
+        }
+    }
 }
 
 /// What a whole response leaves.

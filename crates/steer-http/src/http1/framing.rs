@@ -103,7 +103,9 @@ impl<'a> Facts<'a> {
         status: u16,
         asked: Asked,
     ) -> Result<Framing, Malformed> {
-        let told = self.told(version)?;
+        // RFC 9112, section 6.1: of HTTP/1.0 its framing cannot be trusted, and its connection ends.
+        let doubtful = version == Version::Http10 && self.codings > 0;
+        let told = if doubtful { None } else { self.told(version)? };
         Ok(match status {
             101 if asked.upgrade => Framing::Tunnel,
             101 => return Err(Malformed::Unasked),

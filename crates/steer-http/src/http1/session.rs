@@ -237,11 +237,18 @@ impl<G: Gateway, S: Stream> Session<G, S> {
                     });
                 }
                 Err(broken) => {
-                    let again = !fresh && upstream.used && may_repeat(&head, &open, &broken);
-                    if !again {
-                        return self.broken(open, &head, body, broken).await;
+                    let silent = upstream.used && is_silent(&open, &broken);
+                    if silent && !fresh && may_repeat(&head, &open) {
+                        fresh = true;
+                        continue;
                     }
-                    fresh = true;
+                    if silent {
+                        // Its client would have seen the same, and knows what it may repeat.
+                        let error = broken.of_server();
+                        open.failed(&error);
+                        return Err(error);
+                    }
+                    return self.broken(open, &head, body, broken).await;
                 }
             }
         }
@@ -289,13 +296,13 @@ async fn unless_draining<G: Gateway>(gateway: &G, inbox: &Buffer) -> Next {
     .await
 }
 
-/// Whether a request may be sent anew, because the connection of an earlier one went without a word
-/// (RFC 9110, 9.2.2), and can be.
-fn may_repeat<G: Gateway>(head: &RequestHead, open: &Open<'_, G>, broken: &Broken) -> bool {
+/// Whether a server went without a word about the request.
+fn is_silent<G: Gateway>(open: &Open<'_, G>, broken: &Broken) -> bool {
+    matches!(broken, Broken::Server(_) | Broken::ServerEnded) && !open.progress().heard.is()
+}
+
+/// Whether a request that nobody may have seen can be sent anew (RFC 9110, section 9.2.2).
+fn may_repeat<G: Gateway>(head: &RequestHead, open: &Open<'_, G>) -> bool {
     let idempotent = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
-    let progress = open.progress();
-    matches!(broken, Broken::Server(_) | Broken::ServerEnded)
-        && !progress.heard.is()
-        && !progress.body_begun.is()
-        && idempotent.contains(&&*head.request.method)
+    !open.progress().body_begun.is() && idempotent.contains(&&*head.request.method)
 }
