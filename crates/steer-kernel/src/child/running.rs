@@ -129,6 +129,9 @@ impl Signals {
 
 fn restore(reported: &[Signal], deaf_to: &[Signal]) -> io::Result<()> {
     for signal in reported.iter().chain(deaf_to) {
+        // What came while there was a command and has not been looked at, because the thread that is
+        // to has not run since, was meant for the command: to ignore it discards it (sigaction(2), POSIX.1).
+        sys::process::dispose(*signal, SigHandler::SigIgn)?;
         sys::process::dispose(*signal, SigHandler::SigDfl)?;
     }
     Ok(())
