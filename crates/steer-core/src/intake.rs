@@ -24,6 +24,12 @@ pub trait Intake: fmt::Debug + Send {
     /// One connection's failure is not the intake's: it is counted, logged and passed over.
     /// Cancel safe.
     async fn next(&mut self) -> Option<Steered>;
+
+    /// Whether it is kept, when nothing more is taken from it, until the connections have ended: what it
+    /// holds then keeps what came by it from going another way.
+    fn stays(&self) -> bool {
+        false
+    }
 }
 
 /// A listener of a plan with its sockets, one an address.

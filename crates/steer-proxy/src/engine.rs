@@ -175,7 +175,7 @@ impl Engine {
     /// Connections go on after it returns; [`Engine::drain`] ends them.
     pub async fn serve(self, mut intake: Box<dyn Intake>) {
         let shared = &self.shared;
-        let _serving = Serving::new(&shared.serving);
+        let serving = Serving::new(&shared.serving);
         shared.checks.begin(&shared.course(), &shared.dialler);
         let mut stop = shared.stop.subscribe();
         let mut starved = shared.starved.load(Relaxed);
@@ -193,7 +193,12 @@ impl Engine {
                 }
             };
             let Some(next) = next else {
-                return self.take_waiting(intake).await;
+                self.take_waiting(&mut intake).await;
+                drop(serving);
+                if intake.stays() {
+                    self.empty().await;
+                }
+                return;
             };
             let Some(steered) = next else { return };
             arrivals = arrivals.saturating_add(1);
@@ -214,7 +219,7 @@ impl Engine {
 
     /// Takes what had come before the stop and waits to be accepted: its clients believe that they
     /// are connected. Bounded, because clients that know of a listener can come on and on.
-    async fn take_waiting(&self, mut intake: Box<dyn Intake>) {
+    async fn take_waiting(&self, intake: &mut Box<dyn Intake>) {
         let take = async {
             while let Ok(Some(steered)) = timeout(LAST_LOOK, intake.next()).await {
                 self.shared.accepted.fetch_add(1, Relaxed);
@@ -258,6 +263,14 @@ impl Engine {
         }
     }
 
+    /// Waits until nothing lives.
+    async fn empty(&self) {
+        let Shared {
+            live, flows, talks, ..
+        } = &*self.shared;
+        tokio::join!(live.empty(), flows.empty(), talks.empty());
+    }
+
     /// Stops taking connections, lets those that live end by themselves until `deadline` has
     /// passed, and resets the rest. Their records are written when it returns.
     pub async fn drain(&self, deadline: Duration) -> Drained {
@@ -277,7 +290,7 @@ impl Engine {
         let empty = async {
             // Whoever serves takes what had come before: none is overlooked.
             let _ = serving.subscribe().wait_for(|count| *count == 0).await;
-            tokio::join!(live.empty(), flows.empty(), talks.empty())
+            self.empty().await;
         };
         if timeout(deadline, empty).await.is_ok() {
             return Drained { aborted: 0 };

@@ -303,7 +303,7 @@ fn a_flow_takes_no_other_way_while_steering_stops() {
             assert!(echoes(&mut held, b"meanwhile"), "it holds up the end");
         }
         witness.barrier();
-        assert_eq!(witness.packets(by_itself), []);
+        assert_eq!(witness.packets(by_itself), [], "{means:?}");
         held.finish();
         assert_eq!(held.receive_all(), (Vec::new(), End::Fin));
         assert_eq!(up.wait(), Status::Exited(0), "{}", up.stderr());

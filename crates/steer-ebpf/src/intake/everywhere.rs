@@ -114,6 +114,11 @@ impl Intake for Everywhere {
             }
         }
     }
+
+    /// The hooks look for the listener at each datagram, and leave one to itself where it is gone.
+    fn stays(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Debug for Everywhere {
